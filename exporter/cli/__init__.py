@@ -1,0 +1,1 @@
+"""The kogata command: one file per subcommand, thin."""

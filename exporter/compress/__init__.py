@@ -1,0 +1,1 @@
+"""k-means palettes for weights. Knows arrays, not formats."""

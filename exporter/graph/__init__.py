@@ -1,0 +1,1 @@
+"""The hub graph: builder, palettes, the LutToDense function, passes."""

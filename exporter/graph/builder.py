@@ -1,0 +1,136 @@
+"""Draws hub graphs: a thin layer over onnx_ir that names values, types weights and shares constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from exporter.graph.hub import IR_VERSION, OPSET, Weight, WeightRole
+
+Attribute = int | float | str | Sequence[int]
+Dim = int | str
+
+
+class GraphBuilder:
+    """Collects nodes in execution order and ends in an `ir.Model`.
+
+    Values are named `scope/name`, where scopes nest (`layers.0/attention/q`): parity reports use these names to
+    say where a computation first diverges, and the Core ML lowering keeps them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._scopes: list[str] = []
+        self._taken: dict[str, int] = {}
+        self._nodes: list[ir.Node] = []
+        self._inputs: list[ir.Value] = []
+        self._outputs: list[ir.Value] = []
+        self._initializers: dict[str, ir.Value] = {}
+        self._as_float: dict[str, ir.Value] = {}
+        self._weights: dict[str, Weight] = {}
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Values made inside are named `…/name/…`."""
+        self._scopes.append(name)
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    def input(self, name: str, dtype: ir.DataType, shape: Sequence[Dim]) -> ir.Value:
+        """A graph input; strings in `shape` are symbolic dimensions."""
+        value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
+        self._inputs.append(value)
+        return value
+
+    def output(self, value: ir.Value, name: str, dtype: ir.DataType, shape: Sequence[Dim]) -> None:
+        """Makes `value` a graph output under `name`."""
+        value.name = name
+        value.type = ir.TensorType(dtype)
+        value.shape = ir.Shape(shape)
+        self._outputs.append(value)
+
+    def op(self, kind: str, *inputs: ir.Value | None, name: str = "", **attributes: Attribute) -> ir.Value:
+        """Adds a node with one output and returns that output."""
+        return self.ops(kind, *inputs, outputs=(name or kind,), **attributes)[0]
+
+    def ops(
+        self, kind: str, *inputs: ir.Value | None, outputs: Sequence[str], **attributes: Attribute
+    ) -> Sequence[ir.Value]:
+        """Adds a node with `len(outputs)` outputs, named as given inside the current scope."""
+        node = ir.node(kind, inputs, attributes=attributes, num_outputs=len(outputs))
+        for value, name in zip(node.outputs, outputs, strict=True):
+            value.name = self._unique("/".join([*self._scopes, name]))
+        node.name = node.outputs[0].name
+        self._nodes.append(node)
+        return node.outputs
+
+    def const(self, array: NDArray[np.generic], name: str) -> ir.Value:
+        """A small constant of the graph itself (not of the checkpoint), shared by name over all scopes."""
+        if name not in self._initializers:
+            self._initializers[name] = _initializer(name, ir.tensor(array, name=name))
+        return self._initializers[name]
+
+    def weight(self, tensor: ir.TensorProtocol, name: str) -> ir.Value:
+        """A checkpoint tensor as float32: stored in its own dtype, cast in the graph (folded at load)."""
+        if name not in self._initializers:
+            self._initializers[name] = _initializer(name, tensor)
+        stored = self._initializers[name]
+        if tensor.dtype == ir.DataType.FLOAT:
+            return stored
+        if name not in self._as_float:
+            node = ir.node("Cast", [stored], attributes={"to": int(ir.DataType.FLOAT)})
+            node.name = node.outputs[0].name = self._unique(f"{name}/float")
+            self._nodes.append(node)
+            self._as_float[name] = node.outputs[0]
+        return self._as_float[name]
+
+    def embedding(self, tensor: ir.TensorProtocol, ids: ir.Value, name: str) -> ir.Value:
+        """Rows of `tensor` `[vocab, hidden]` at `ids`; open to compression."""
+        self._open(tensor, name, "embedding")
+        return self.op("Gather", self.weight(tensor, name), ids, axis=0, name="embedding")
+
+    def linear(self, x: ir.Value, tensor: ir.TensorProtocol, name: str, bias: ir.Value | None = None) -> ir.Value:
+        """`x · tensorᵀ (+ bias)` with `tensor` `[out, in]`; open to compression."""
+        self._open(tensor, name, "linear")
+        label = name.rsplit(".", 2)[-2] if name.count(".") else name
+        if f"{name}/transposed" not in self._as_float:
+            node = ir.node("Transpose", [self.weight(tensor, name)], attributes={"perm": [1, 0]})
+            node.name = node.outputs[0].name = self._unique(f"{name}/transposed")
+            self._nodes.append(node)
+            self._as_float[f"{name}/transposed"] = node.outputs[0]
+        y = self.op("MatMul", x, self._as_float[f"{name}/transposed"], name=label)
+        return y if bias is None else self.op("Add", y, bias, name=f"{label}+bias")
+
+    def build(self) -> tuple[ir.Model, tuple[Weight, ...]]:
+        """The model and the weights open to compression, in the order in which they were first used."""
+        graph = ir.Graph(
+            self._inputs,
+            self._outputs,
+            nodes=self._nodes,
+            initializers=list(self._initializers.values()),
+            opset_imports={"": OPSET},
+            name=self._name,
+        )
+        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="kogata")
+        return model, tuple(self._weights.values())
+
+    def _open(self, tensor: ir.TensorProtocol, name: str, role: WeightRole) -> None:
+        seen = self._weights.get(name)
+        roles = (*seen.roles, role) if seen and role not in seen.roles else (role,)
+        rows, columns = tensor.shape.numpy()
+        self._weights[name] = Weight(name, (rows, columns), roles)
+
+    def _unique(self, name: str) -> str:
+        count = self._taken.get(name, 0)
+        self._taken[name] = count + 1
+        return name if count == 0 else f"{name}.{count}"
+
+
+def _initializer(name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    return ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)

@@ -1,0 +1,1 @@
+"""Hub graph and palettes to the artifacts that phones load."""

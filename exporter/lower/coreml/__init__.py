@@ -1,0 +1,1 @@
+"""Hub to an .mlpackage, written as a MIL program."""

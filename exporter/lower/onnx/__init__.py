@@ -1,0 +1,1 @@
+"""Hub to a packed .onnx file."""
