@@ -73,13 +73,13 @@ class GraphBuilder:
     def const(self, array: NDArray[np.generic], name: str) -> ir.Value:
         """A small constant of the graph itself (not of the checkpoint), shared by name over all scopes."""
         if name not in self._initializers:
-            self._initializers[name] = _initializer(name, ir.tensor(array, name=name))
+            self._initializers[name] = _initializer(self._unique(name), ir.tensor(array, name=name))
         return self._initializers[name]
 
     def weight(self, tensor: ir.TensorProtocol, name: str) -> ir.Value:
         """A checkpoint tensor as float32: stored in its own dtype, cast in the graph (folded at load)."""
         if name not in self._initializers:
-            self._initializers[name] = _initializer(name, tensor)
+            self._initializers[name] = _initializer(self._unique(name), tensor)
         stored = self._initializers[name]
         if tensor.dtype == ir.DataType.FLOAT:
             return stored
@@ -90,22 +90,29 @@ class GraphBuilder:
             self._as_float[name] = node.outputs[0]
         return self._as_float[name]
 
-    def embedding(self, tensor: ir.TensorProtocol, ids: ir.Value, name: str) -> ir.Value:
-        """Rows of `tensor` `[vocab, hidden]` at `ids`; open to compression."""
+    def embedding(self, tensor: ir.TensorProtocol, ids: ir.Value, name: str, label: str = "embedding") -> ir.Value:
+        """Rows of `tensor` `[vocab, hidden]` at `ids`, named `label`; open to compression."""
         self._open(tensor, name, "embedding")
-        return self.op("Gather", self.weight(tensor, name), ids, axis=0, name="embedding")
+        return self.op("Gather", self.weight(tensor, name), ids, axis=0, name=label)
 
-    def linear(self, x: ir.Value, tensor: ir.TensorProtocol, name: str, bias: ir.Value | None = None) -> ir.Value:
-        """`x · tensorᵀ (+ bias)` with `tensor` `[out, in]`; open to compression."""
+    def linear(
+        self, x: ir.Value, tensor: ir.TensorProtocol, name: str, bias: ir.Value | None = None, label: str = ""
+    ) -> ir.Value:
+        """`x · tensorᵀ (+ bias)` with `tensor` `[out, in]`; open to compression.
+
+        The result is named `label`, else after the module that `name` belongs to (`q_proj`).
+        """
         self._open(tensor, name, "linear")
-        label = name.rsplit(".", 2)[-2] if name.count(".") else name
+        label = label or (name.rsplit(".", 2)[-2] if name.count(".") else name)
         if f"{name}/transposed" not in self._as_float:
             node = ir.node("Transpose", [self.weight(tensor, name)], attributes={"perm": [1, 0]})
             node.name = node.outputs[0].name = self._unique(f"{name}/transposed")
             self._nodes.append(node)
             self._as_float[f"{name}/transposed"] = node.outputs[0]
-        y = self.op("MatMul", x, self._as_float[f"{name}/transposed"], name=label)
-        return y if bias is None else self.op("Add", y, bias, name=f"{label}+bias")
+        transposed = self._as_float[f"{name}/transposed"]
+        if bias is None:
+            return self.op("MatMul", x, transposed, name=label)
+        return self.op("Add", self.op("MatMul", x, transposed, name=f"{label}/product"), bias, name=label)
 
     def build(self) -> tuple[ir.Model, tuple[Weight, ...]]:
         """The model and the weights open to compression, in the order in which they were first used."""
@@ -133,4 +140,6 @@ class GraphBuilder:
 
 
 def _initializer(name: str, tensor: ir.TensorProtocol) -> ir.Value:
-    return ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+    return ir.Value(
+        name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape.numpy()), const_value=tensor
+    )

@@ -1,1 +1,6 @@
-"""Hub to a packed .onnx file."""
+"""Hub graph + palettes → `model.onnx`."""
+
+from exporter.lower.onnx.artifact import OnnxArtifact, OnnxBytes, OnnxOptions, OnnxWeights
+from exporter.lower.onnx.lowering import lower_onnx
+
+__all__ = ["OnnxArtifact", "OnnxBytes", "OnnxOptions", "OnnxWeights", "lower_onnx"]

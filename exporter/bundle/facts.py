@@ -1,0 +1,132 @@
+"""What a bundle's manifest says, as typed data. The same types go in (`BundlePlan`) and come out (`Manifest`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+ArtifactKind = Literal["coreml", "onnx"]
+Verdict = Literal["passed", "failed", "unchecked"]
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """The checkpoint. repo: hub id; revision: resolved commit; license: SPDX id where there is one; digest:
+    "sha256:…" over all that defines the model. None is unknown.
+    """
+
+    repo: str | None
+    revision: str | None
+    license: str | None
+    digest: str
+    license_link: str | None = None
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input, output or state.
+
+    dtype: numpy's name. shape: a text names a size that varies. enumerated: the only shapes allowed, where there is
+    such a list, and ranges: `(smallest, largest)` per axis, largest None for no limit; `shape` is then the default.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    enumerated: tuple[tuple[int, ...], ...] = ()
+    ranges: tuple[tuple[int, int | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What goes into an artifact, what comes out, and what it keeps between calls."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    states: tuple[Port, ...] = ()
+
+
+class PortLike(Protocol):
+    """A port as another part of kogata describes it: same fields, other type."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def enumerated(self) -> tuple[tuple[int, ...], ...]: ...  # noqa: D102
+    @property
+    def ranges(self) -> tuple[tuple[int, int | None], ...]: ...  # noqa: D102
+
+
+def ports(described: Iterable[PortLike]) -> tuple[Port, ...]:
+    """The same ports as `Port`s."""
+    return tuple(Port(p.name, p.dtype, tuple(p.shape), tuple(p.enumerated), tuple(p.ranges)) for p in described)
+
+
+@dataclass(frozen=True)
+class CompressionFacts:
+    """What was asked for (None: no uniform value, or nothing), and what became of every tensor.
+
+    parameters: of the whole model; stored_bytes: what they take, lookup tables included.
+    tensors: name, shape, bits (None: kept), group_size, stored_bytes, reason, and whatever else is known.
+    """
+
+    bits: int | None
+    group_size: int | None
+    parameters: int
+    stored_bytes: int
+    tensors: tuple[Mapping[str, Any], ...]
+
+    @property
+    def bpw(self) -> float:
+        """Bits per weight over every parameter, to 4 decimals."""
+        return round(8 * self.stored_bytes / self.parameters, 4)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A limit on a metric, inclusive, and why it is what it is."""
+
+    min: float | None = None
+    max: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ParityFacts:
+    """How an artifact compares with its checkpoint.
+
+    runner: what executed the artifact, in words. metrics: name → number, None where it is not finite.
+    """
+
+    verdict: Verdict
+    runner: str | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    thresholds: Mapping[str, Bound] = field(default_factory=dict)
+
+
+UNCHECKED = ParityFacts("unchecked")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What an app ships.
+
+    path: what it opens, `onnx/model.onnx` or `coreml/NAME.mlpackage`; files: path → bytes of all that belongs to it.
+    target: names of the targets it was made for; min_os: the oldest system that reads it. None is unknown.
+    """
+
+    kind: ArtifactKind
+    path: str
+    files: Mapping[str, int]
+    target: tuple[str, ...] = ()
+    min_os: str | None = None
+
+    @property
+    def bytes(self) -> int:
+        """The size of all its files together."""
+        return sum(self.files.values())

@@ -1,0 +1,233 @@
+"""`manifest.json`: what a bundle says of itself, written and read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.bundle.canonical import canonical_json, parse_json
+from exporter.bundle.facts import (
+    Artifact,
+    Bound,
+    CompressionFacts,
+    Interface,
+    ParityFacts,
+    Port,
+    SourceFacts,
+)
+from exporter.bundle.schema import manifest_schema, violations
+from exporter.bundle.tree import path_problem, printable
+from exporter.errors import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from exporter.graph.hub import Task
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+MAX_BYTES = 64 << 20  # a thousand tensors take some 300 kB
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A bundle's facts. model: what the schema's `model` says. io and parity: by artifact path."""
+
+    name: str
+    task: Task
+    model: Mapping[str, Any]
+    source: SourceFacts
+    languages: tuple[str, ...]
+    context: int
+    io: Mapping[str, Interface]
+    compression: CompressionFacts
+    artifacts: tuple[Artifact, ...]
+    parity: Mapping[str, ParityFacts]
+    tools: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """The file, in canonical form. RuntimeError when it would not meet the schema: a bug in kogata."""
+        raw = canonical_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "name": self.name,
+                "task": self.task,
+                "model": self.model,
+                "source": asdict(self.source),
+                "languages": self.languages,
+                "context": self.context,
+                "io": {path: _interface_json(interface) for path, interface in self.io.items()},
+                "compression": _compression_json(self.compression),
+                "artifacts": [_artifact_json(artifact) for artifact in self.artifacts],
+                "parity": {path: _parity_json(parity) for path, parity in self.parity.items()},
+                "tools": self.tools,
+            }
+        )
+        found = manifest_problems(parse_json(raw))
+        if found:
+            raise RuntimeError(f"the manifest would be invalid: {found[0].message}, {found[0].where}")
+        return raw
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at `path`. InputError with everything that is wrong with it at once."""
+    data, problems = load_manifest(path)
+    InputError.raise_all(problems)
+    return _manifest(data)
+
+
+def load_manifest(path: Path) -> tuple[Any, list[Diagnostic]]:
+    """The JSON at `path`, None when there is none, and everything that is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+        data = parse_json(raw)
+    except OSError as error:
+        return None, [_problem("", f"can't be read: {error.strerror or error}")]
+    except ValueError as error:
+        return None, [_problem("", f"is not JSON: {printable(str(error))[:200]}")]
+    return data, manifest_problems(data)
+
+
+def manifest_problems(data: Any) -> list[Diagnostic]:
+    """Everything wrong with `data` as a manifest; nothing means that a `Manifest` can be made of it."""
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        message = f"has schema version {version}, this kogata reads {SCHEMA_VERSION}"
+        return [_problem("schema_version", message, "update kogata")]
+    found = [_problem(printable(where), message) for where, message in violations(data, manifest_schema())]
+    return found or _inconsistencies(data)
+
+
+def made_by_kogata(path: Path) -> bool:
+    """Whether `path` is some manifest of ours, be it incomplete or of another version."""
+    data, _ = load_manifest(path) if path.is_file() and not path.is_symlink() else (None, [])
+    tools = data.get("tools") if isinstance(data, dict) else None
+    return isinstance(data, dict) and "schema_version" in data and isinstance(tools, dict) and "kogata" in tools
+
+
+def _inconsistencies(data: dict[str, Any]) -> list[Diagnostic]:
+    """What a schema can't say: paths that stay inside, sums that are right, one verdict for each artifact."""
+    problems = []
+    paths = [artifact["path"] for artifact in data["artifacts"]]
+    if len(set(paths)) != len(paths):
+        problems.append(_problem("artifacts", "two artifacts have the same path"))
+    problems += [
+        _problem(section, "must have exactly one entry for each artifact's path")
+        for section in ("io", "parity")
+        if set(data[section]) != set(paths)
+    ]
+    for index, artifact in enumerate(data["artifacts"]):
+        problems += _artifact_problems(artifact, f"artifacts[{index}]")
+    for path, parity in data["parity"].items():
+        strange = set(parity["thresholds"]) - set(parity["metrics"])
+        if strange:
+            problems.append(_problem(f"parity.{printable(path)}", f"a threshold without metric: {min(strange)}"))
+    return problems
+
+
+def _artifact_problems(artifact: dict[str, Any], where: str) -> list[Diagnostic]:
+    files = [file["path"] for file in artifact["files"]]
+    reasons = {reason for path in (artifact["path"], *files) if (reason := path_problem(path))}
+    problems = [_problem(where, f"a path {reason}") for reason in sorted(reasons)]
+    if files != sorted(set(files)):
+        problems.append(_problem(f"{where}.files", "must be sorted, each file once"))
+    if sum(file["bytes"] for file in artifact["files"]) != artifact["bytes"]:
+        problems.append(_problem(f"{where}.bytes", "is not the sum of its files"))
+    if not any(path == artifact["path"] or path.startswith(f"{artifact['path']}/") for path in files):
+        problems.append(_problem(f"{where}.path", "is none of its files, nor their folder"))
+    return problems
+
+
+def _problem(where: str, message: str, hint: str = "") -> Diagnostic:
+    return Diagnostic("bundle.manifest", message, f"{MANIFEST}: {where}" if where else MANIFEST, hint)
+
+
+def _interface_json(interface: Interface) -> dict[str, Any]:
+    return {key: [_port_json(port) for port in getattr(interface, key)] for key in ("inputs", "outputs", "states")}
+
+
+def _port_json(port: Port) -> dict[str, Any]:
+    optional = {"enumerated": port.enumerated, "ranges": port.ranges}
+    always = {"name": port.name, "dtype": port.dtype, "shape": port.shape}
+    return always | {key: value for key, value in optional.items() if value}
+
+
+def _compression_json(facts: CompressionFacts) -> dict[str, Any]:
+    return {
+        "bits": facts.bits,
+        "group_size": facts.group_size,
+        "bpw": facts.bpw,
+        "parameters": facts.parameters,
+        "stored_bytes": facts.stored_bytes,
+        "tensors": facts.tensors,
+    }
+
+
+def _artifact_json(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "kind": artifact.kind,
+        "path": artifact.path,
+        "files": [{"path": path, "bytes": size} for path, size in sorted(artifact.files.items())],
+        "target": sorted(artifact.target),
+        "min_os": artifact.min_os,
+        "bytes": artifact.bytes,
+    }
+
+
+def _parity_json(parity: ParityFacts) -> dict[str, Any]:
+    bounds = {
+        name: {key: value for key, value in asdict(bound).items() if value not in (None, "")}
+        for name, bound in parity.thresholds.items()
+    }
+    return {"verdict": parity.verdict, "runner": parity.runner, "metrics": parity.metrics, "thresholds": bounds}
+
+
+def _manifest(data: dict[str, Any]) -> Manifest:
+    """Of JSON that meets the schema. `int()`: 3.0 is an integer in JSON."""
+    source, compression = data["source"], data["compression"]
+    return Manifest(
+        name=data["name"],
+        task=data["task"],
+        model=data["model"],
+        source=SourceFacts(
+            source["repo"], source["revision"], source["license"], source["digest"], source.get("license_link")
+        ),
+        languages=tuple(data["languages"]),
+        context=int(data["context"]),
+        io={
+            path: Interface(*(tuple(_port(p) for p in io[key]) for key in ("inputs", "outputs", "states")))
+            for path, io in data["io"].items()
+        },
+        compression=CompressionFacts(
+            compression["bits"],
+            compression["group_size"],
+            compression["parameters"],
+            compression["stored_bytes"],
+            tuple(compression["tensors"]),
+        ),
+        artifacts=tuple(_artifact(artifact) for artifact in data["artifacts"]),
+        parity={path: _parity(parity) for path, parity in data["parity"].items()},
+        tools=data["tools"],
+    )
+
+
+def _artifact(data: dict[str, Any]) -> Artifact:
+    files = {file["path"]: int(file["bytes"]) for file in data["files"]}
+    return Artifact(data["kind"], data["path"], files, tuple(data["target"]), data["min_os"])
+
+
+def _port(data: dict[str, Any]) -> Port:
+    enumerated = tuple(tuple(shape) for shape in data.get("enumerated", ()))
+    ranges = tuple((low, high) for low, high, *_ in data.get("ranges", ()))
+    return Port(data["name"], data["dtype"], tuple(data["shape"]), enumerated, ranges)
+
+
+def _parity(data: dict[str, Any]) -> ParityFacts:
+    bounds = {
+        name: Bound(bound.get("min"), bound.get("max"), bound.get("reason", ""))
+        for name, bound in data["thresholds"].items()
+    }
+    return ParityFacts(data["verdict"], data["runner"], data["metrics"], bounds)

@@ -1,0 +1,71 @@
+"""What an opened checkpoint is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from exporter.checkpoint.sentence import SentenceModules
+from exporter.checkpoint.tensors import TensorStore
+from exporter.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint comes from: what is certain of it, and nothing else.
+
+    repo: the hub id, None for a local folder; revision: the resolved commit, None for a local folder.
+    license: SPDX id where there is one, else the authors' name for it, None when unknown; license_link: where its
+        text is; languages: as the model card lists them.
+    files: name in the folder → path, of all that defines the model: configuration, weights, tokenizer, modules.
+    """
+
+    repo: str | None = None
+    revision: str | None = None
+    license: str | None = None
+    license_link: str | None = None
+    languages: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:…` over `sha256sum`'s listing of `files`, sorted by name. Computed when first asked for.
+
+        Reads every byte (about 0.3 s for 90 MB, a minute for 14 GB). Raises `InputError` when a file can't be read.
+        """
+        listing = "".join(f"{_sha256(path, name)}  {name}\n" for name, path in sorted(self.files.items()))
+        return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A transformers checkpoint, opened: everything but the tensors' data is read and checked.
+
+    root: the folder, which transformers itself could load; name: safe as a file name.
+    config: config.json; generation_config: generation_config.json, empty without that file.
+    tokenizer_files: file name → path, of those that exist (tokenizer.json always does).
+    chat_template: the default Jinja template, None where the checkpoint has none.
+    sentence: sentence-transformers' modules, None where the folder has no modules.json.
+    """
+
+    root: Path
+    name: str
+    config: Mapping[str, Any]
+    generation_config: Mapping[str, Any]
+    tensors: TensorStore
+    tokenizer_files: Mapping[str, Path]
+    chat_template: str | None
+    sentence: SentenceModules | None
+    source: Source
+
+
+def _sha256(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError.of("checkpoint.unreadable", f"{name} can't be read: {error.strerror}", where=name) from None

@@ -1,0 +1,136 @@
+"""What sentence-transformers puts after the encoder, as `modules.json` tells it. The code it names is never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.checkpoint.folder import Folder
+from exporter.errors import InputError
+
+MODULES = "modules.json"
+_PROMPTS = "config_sentence_transformers.json"
+# The names that sentence-transformers tries for the transformer's settings, in its order.
+_SETTINGS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+_POOLINGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+@dataclass(frozen=True)
+class SentenceModules:
+    """How token embeddings become a sentence embedding.
+
+    pooling: "mean", "cls", or another of sentence-transformers' modes ("max", "mean_sqrt_len", "weightedmean",
+        "lasttoken"); None without a pooling module, or with several modes at once.
+    normalize: whether the embedding is scaled to L2 norm 1.
+    max_seq_length: in tokens, special tokens included; None where it isn't stated.
+    unsupported: what the modules do beyond that, in words; an export that ignored it would compute something else.
+    files: the files this was read from.
+    """
+
+    pooling: str | None
+    normalize: bool
+    max_seq_length: int | None
+    unsupported: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModules | None:
+    """The modules, or None when the folder has no `modules.json`. `InputError` when the files are malformed.
+
+    tokenizer_lowercases: then `do_lower_case` changes nothing, and is no obstacle.
+    """
+    modules = folder.read_json(MODULES)
+    if modules is None:
+        return None
+    if not isinstance(modules, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("type"), str) and isinstance(m.get("path", ""), str) for m in modules
+    ):
+        raise InputError.of("checkpoint.sentence", f"{MODULES} is not a list of modules", where=MODULES)
+    kinds = [_kind(module["type"]) for module in modules]
+    files, unsupported = [MODULES], []
+    pooling, max_seq_length = None, None
+    if kinds != sorted(kinds, key=_order) or len(set(kinds)) != len(kinds) or kinds[:1] != ["Transformer"]:
+        unsupported.append(f"the module order {' → '.join(kinds) or '(none)'}")
+    for module, kind in zip(modules, kinds, strict=True):
+        if kind == "Transformer":
+            if module.get("path"):
+                unsupported.append(f"a transformer in the subfolder {module['path']!r}")
+            max_seq_length = _settings(folder, files, unsupported, tokenizer_lowercases)
+        elif kind == "Pooling":
+            pooling = _pooling(folder, module.get("path", ""), files, unsupported)
+        elif kind != "Normalize":
+            unsupported.append(f"the module {kind}")
+    _prompt(folder, files, unsupported)
+    return SentenceModules(pooling, "Normalize" in kinds, max_seq_length, tuple(unsupported), tuple(files))
+
+
+def _kind(type_name: str) -> str:
+    """`sentence_transformers.models.Pooling` → `Pooling`; a class of anyone else keeps its full name."""
+    package, _, name = type_name.rpartition(".")
+    return name if package.split(".")[0] == "sentence_transformers" else type_name
+
+
+def _order(kind: str) -> int:
+    return {"Transformer": 0, "Pooling": 1, "Normalize": 3}.get(kind, 2)
+
+
+def _settings(folder: Folder, files: list[str], unsupported: list[str], tokenizer_lowercases: bool) -> int | None:
+    for name in _SETTINGS:
+        settings = folder.read_object(name, small_integers=True)
+        if settings is None:
+            continue
+        files.append(name)
+        if settings.get("do_lower_case") and not tokenizer_lowercases:
+            unsupported.append("do_lower_case, with a tokenizer that keeps the case")
+        length = settings.get("max_seq_length")
+        if length is not None and (type(length) is not int or length < 1):
+            raise InputError.of("checkpoint.sentence", f"max_seq_length is {length!r}", where=name)
+        return length
+    return None
+
+
+def _pooling(folder: Folder, path: str, files: list[str], unsupported: list[str]) -> str | None:
+    name = f"{path}/config.json" if path else "config.json"
+    settings = folder.read_object(name, small_integers=True)
+    if settings is None:
+        raise InputError.of("checkpoint.sentence", f"{MODULES} names {path!r}, but {name} is missing", where=name)
+    files.append(name)
+    if settings.get("include_prompt") is False:
+        unsupported.append("pooling that leaves the prompt's tokens out")
+    modes = _modes(settings, name)
+    if len(modes) != 1:
+        unsupported.append(f"pooling by {' + '.join(modes) or 'nothing'}")
+        return None
+    return modes[0]
+
+
+def _modes(settings: Mapping[str, Any], name: str) -> list[str]:
+    stated = settings.get("pooling_mode")  # the newer spelling
+    if stated is not None:
+        modes = [stated] if isinstance(stated, str) else stated
+        if isinstance(modes, list) and all(isinstance(mode, str) for mode in modes):
+            return modes
+        raise InputError.of("checkpoint.sentence", f"pooling_mode is {str(stated)[:80]!r}", where=name)
+    # Where a flag isn't stated, sentence-transformers takes mean for True and all others for False.
+    return [mode for flag, mode in _POOLINGS.items() if settings.get(flag, mode == "mean")]
+
+
+def _prompt(folder: Folder, files: list[str], unsupported: list[str]) -> None:
+    settings = folder.read_object(_PROMPTS)
+    if settings is None:
+        return
+    files.append(_PROMPTS)
+    default, prompts = settings.get("default_prompt_name"), settings.get("prompts")
+    if default and isinstance(prompts, dict) and prompts.get(default):
+        unsupported.append(f"the default prompt {prompts[default]!r} before every text")

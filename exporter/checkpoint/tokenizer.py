@@ -1,0 +1,186 @@
+"""Text to token ids and back, from a checkpoint or from a bundle's tokenizer folder, without transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.checkpoint import tokenizer_rules as rules
+from exporter.checkpoint.chat import Message, find_template, render
+from exporter.checkpoint.checkpoint import Checkpoint
+from exporter.checkpoint.folder import MAX_JSON_BYTES, Folder, parse_json
+from exporter.checkpoint.tokenizer_files import SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG
+from exporter.errors import InputError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+_CLEAN_UP = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"),
+    (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A fast tokenizer with the settings that transformers would use. Make it with `load_tokenizer`.
+
+    tokens: special token name ("eos_token") → text, as chat templates see them.
+    eos_ids: the ids that end a generation, as generation_config.json states them, else config.json, else the
+        tokenizer; bos_id, pad_id likewise; unk_id is the tokenizer's.
+    chat_template: None where there is none.
+    """
+
+    tokens: Mapping[str, Any]
+    eos_ids: tuple[int, ...]
+    bos_id: int | None
+    pad_id: int | None
+    unk_id: int | None
+    chat_template: str | None
+    _backend: tokenizers.Tokenizer = field(repr=False)
+    _truncate_left: bool = False
+    _clean_up: bool = False
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, added ones included."""
+        return int(self._backend.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str, *, max_length: int | None = None, special_tokens: bool = True) -> list[int]:
+        """Token ids of `text`, with the tokens that the model expects around it.
+
+        max_length: the text is cut so that the ids, special tokens included, are no more than that. `InputError`
+        when `max_length` leaves no room for them.
+        """
+        if max_length is not None:
+            room = max_length - (self._backend.num_special_tokens_to_add(is_pair=False) if special_tokens else 0)
+            if room < 0 or max_length < 1:
+                raise InputError.of("tokenizer.max_length", f"max_length {max_length} is too short for any text")
+            ids = self._ids(text, special_tokens=False)
+            if len(ids) > room:
+                return self._cut(text, max_length, special_tokens)
+        return self._ids(text, special_tokens)
+
+    def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        """`messages` (`role`, `content`) through the chat template. `InputError` without one, or when it fails."""
+        if self.chat_template is None:
+            raise InputError.of("tokenizer.chat_template", "the checkpoint has no chat template")
+        return render(self.chat_template, messages, self.tokens, add_generation_prompt)
+
+    def encode_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> list[int]:
+        """Token ids of the rendered chat; the template itself writes the special tokens."""
+        text = self.render_chat(messages, add_generation_prompt=add_generation_prompt)
+        return self.encode(text, special_tokens=False)
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of `ids`; ids that the tokenizer doesn't know are left out."""
+        text = str(self._backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens))
+        if self._clean_up:
+            for spaced, joined in _CLEAN_UP:
+                text = text.replace(spaced, joined)
+        return text
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of a token by its exact text, None when there is no such token."""
+        found: int | None = self._backend.token_to_id(token)
+        return found
+
+    def _ids(self, text: str, special_tokens: bool) -> list[int]:
+        try:
+            return list(self._backend.encode(text, add_special_tokens=special_tokens).ids)
+        except UnicodeEncodeError:
+            raise InputError.of("tokenizer.text", "the text holds half a surrogate pair: not valid Unicode") from None
+
+    def _cut(self, text: str, max_length: int, special_tokens: bool) -> list[int]:
+        self._backend.enable_truncation(max_length, direction="left" if self._truncate_left else "right")
+        try:
+            return self._ids(text, special_tokens)
+        finally:
+            self._backend.no_truncation()
+
+
+def load_tokenizer(source: Checkpoint | Path | str) -> Tokenizer:
+    """The tokenizer of an opened checkpoint, or of a folder with `tokenizer.json` and what belongs to it.
+
+    Where the folder has config.json and generation_config.json, the ids that end a generation come from them.
+    Raises `InputError` when files are missing, malformed or contradict each other.
+    """
+    folder = Folder.at(source.root if isinstance(source, Checkpoint) else Path(source))
+    if isinstance(source, Checkpoint):
+        config, generation_config = source.config, source.generation_config
+    else:
+        config = folder.read_object("config.json", small_integers=True) or {}
+        generation_config = folder.read_object("generation_config.json", small_integers=True) or {}
+    text = folder.read_text(TOKENIZER, MAX_JSON_BYTES)
+    if text is None:
+        raise InputError.of("checkpoint.tokenizer", f"there is no {TOKENIZER}", where=TOKENIZER)
+    settings = _settings(folder)
+    template = find_template(folder, settings)
+    kind = rules.tokenizer_class(settings, config)
+    tokens = rules.special_tokens(settings, kind.tokens)
+    backend = _backend(text)
+    direction = (backend.truncation or {}).get("direction", "right")
+    backend.no_truncation()
+    backend.no_padding()
+    rules.apply(backend, kind, settings, tokens)
+    ids = {key: _own_id(backend, tokens, f"{key}_token") for key in ("eos", "bos", "pad", "unk")}
+    stated = {key: _stated_ids(key, generation_config, config) for key in ("eos", "bos", "pad")}
+    return Tokenizer(
+        tokens=tokens,
+        eos_ids=stated["eos"] or _as_ids(ids["eos"]),
+        bos_id=next(iter(stated["bos"]), ids["bos"]),
+        pad_id=next(iter(stated["pad"]), ids["pad"]),
+        unk_id=ids["unk"],
+        chat_template=template,
+        _backend=backend,
+        _truncate_left=settings.get("truncation_side", direction) == "left",
+        _clean_up=bool(settings.get("clean_up_tokenization_spaces", False)),
+    )
+
+
+def _settings(folder: Folder) -> Mapping[str, Any]:
+    """tokenizer_config.json. Without `added_tokens_decoder` special_tokens_map.json wins, as in transformers."""
+    settings = folder.read_object(TOKENIZER_CONFIG) or {}
+    if "added_tokens_decoder" not in settings:
+        settings = {**settings, **(folder.read_object(SPECIAL_TOKENS) or {})}
+    return settings
+
+
+def _backend(text: str) -> tokenizers.Tokenizer:
+    from tokenizers import Tokenizer as Backend
+
+    parse_json(text, TOKENIZER)
+    try:
+        return Backend.from_str(text)
+    except BaseException as error:
+        # The Rust library raises bare `Exception` for what it can't read, and PanicException, a BaseException, for
+        # what it doesn't expect.
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
+            raise
+        reason = str(error).partition("\n")[0][:200]
+    raise InputError.of("checkpoint.tokenizer", f"{TOKENIZER} is not a tokenizer: {reason}", where=TOKENIZER)
+
+
+def _own_id(backend: tokenizers.Tokenizer, tokens: Mapping[str, Any], key: str) -> int | None:
+    return backend.token_to_id(tokens[key]) if key in tokens else None
+
+
+def _as_ids(token_id: int | None) -> tuple[int, ...]:
+    return () if token_id is None else (token_id,)
+
+
+def _stated_ids(key: str, *configs: Mapping[str, Any]) -> tuple[int, ...]:
+    """The ids under `<key>_token_id` of the first of `configs` that states any."""
+    for config in configs:
+        value = config.get(f"{key}_token_id")
+        ids = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(type(token_id) is int for token_id in ids):
+            raise InputError.of(
+                "checkpoint.tokenizer", f"{key}_token_id is {str(value)[:80]}, not an id", where=f"{key}_token_id"
+            )
+        ids = [token_id for token_id in ids if token_id >= 0]  # -1 is an old way to say "none"
+        if ids:
+            return tuple(dict.fromkeys(ids))
+    return ()

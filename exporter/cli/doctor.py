@@ -1,0 +1,37 @@
+"""`kogata doctor`: what this machine can and can't do, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.errors import Diagnostic, ExitCode
+from exporter.machine import capabilities, facts, tool_versions
+from exporter.progress import Progress
+from exporter.report import Report, Table
+
+OPTIONAL = ("run Core ML itself",)  # absent everywhere but on a Mac, and nothing needs it
+
+
+def doctor(format: FormatOption = Format.text, quiet: QuietOption = False) -> int:
+    """Say what this machine can and can't do, and why. Exits 4 when a part of kogata can't work here."""
+    return run_command("doctor", Output(format, quiet), _examine)
+
+
+def _examine(_: Progress) -> Report:
+    found = capabilities(Path.cwd())
+    problems = tuple(
+        Diagnostic("doctor.unable", f"kogata can't {c.name} here", where=c.why, hint="install kogata's dependencies again")
+        for c in found
+        if not c.able and c.name not in OPTIONAL
+    )
+    tables = (
+        Table("Machine", ("", "value"), sorted({**facts(), **tool_versions()}.items())),
+        Table("Can it", ("", "", "why"), [(c.name, "yes" if c.able else "no", c.why) for c in found]),
+    )
+    result = {
+        "machine": facts(),
+        "tools": tool_versions(),
+        "capabilities": [{"name": c.name, "able": c.able, "why": c.why} for c in found],
+    }
+    return Report("doctor", ExitCode.RUNTIME if problems else ExitCode.OK, result, problems, tables)

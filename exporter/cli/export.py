@@ -1,0 +1,104 @@
+"""`kogata export`: checkpoint in, bundle out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.progress import Progress
+from exporter.report import Report
+
+
+class ArtifactKind(StrEnum):
+    """What to write."""
+
+    onnx = "onnx"
+    coreml = "coreml"
+
+
+class OnnxWeights(StrEnum):
+    """How the ONNX file stores its matrices."""
+
+    palette = "palette"
+    fp16 = "fp16"
+    fp32 = "fp32"
+
+
+class Parity(StrEnum):
+    """How thoroughly to check."""
+
+    full = "full"
+    quick = "quick"
+    none = "none"
+
+
+def export(  # noqa: PLR0913 - one parameter an option is how Typer works
+    checkpoint: Annotated[str, typer.Argument(help="A Hugging Face folder, or a hub id such as org/name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")],
+    to: Annotated[list[ArtifactKind] | None, typer.Option(help="Repeatable. [default: both]")] = None,
+    for_: Annotated[
+        list[str] | None,
+        typer.Option("--for", metavar="TARGET", help="Repeatable: a name from `kogata targets`. Brings formats and limits."),
+    ] = None,
+    bits: Annotated[int, typer.Option(help="Palette bits: 1, 2, 3, 4, 6 or 8; 16 compresses nothing.")] = 4,
+    group_size: Annotated[
+        int | None, typer.Option(help="Output rows that share one lookup table. [default: the target's, else 16]", min=1)
+    ] = None,
+    onnx_weights: Annotated[
+        OnnxWeights, typer.Option(help="How the ONNX file stores its matrices.")
+    ] = OnnxWeights.palette,
+    context: Annotated[
+        int | None, typer.Option(help="Longest sequence, and size of the KV cache. [default: the model's]", min=1)
+    ] = None,
+    parity: Annotated[
+        Parity, typer.Option(help="Check against the checkpoint; none is recorded as unchecked.")
+    ] = Parity.full,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Texts for parity: .txt with one a line, or .jsonl. [default: a built-in set]")
+    ] = None,
+    task: Annotated[
+        Path | None, typer.Option(help="A .jsonl of prompt and expected answer; parity then gates on accuracy too.")
+    ] = None,
+    max_task_drop: Annotated[
+        float | None, typer.Option(help="Points of task accuracy that may be lost. [default: by bits]", min=0)
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name in the bundle. [default: the checkpoint's]")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the bundle that is there.")] = False,
+    format: FormatOption = Format.text,
+    quiet: QuietOption = False,
+) -> int:
+    """Export CHECKPOINT to ONNX and Core ML, check both against it, and pack them as a bundle.
+
+    Exits 1 when a gate fails; what was made then lies in DIR.rejected.
+    """
+
+    def body(progress: Progress) -> Report:
+        from exporter.cli.summary import export_report
+        from exporter.pipeline import ExportRequest, export_checkpoint
+        from exporter.targets import load_target
+
+        request = ExportRequest(
+            checkpoint=checkpoint,
+            destination=output,
+            formats=tuple(kind.value for kind in to or ()),
+            targets=tuple(load_target(target) for target in dict.fromkeys(for_ or ())),
+            bits=bits,
+            group_size=group_size,
+            onnx_weights=onnx_weights.value,
+            context=context,
+            parity=parity.value,
+            prompts=prompts,
+            task=task,
+            max_task_drop=max_task_drop,
+            revision=revision,
+            name=name,
+            force=force,
+        )
+        return export_report(export_checkpoint(request, progress))
+
+    return run_command("export", Output(format, quiet), body)

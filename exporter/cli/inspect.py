@@ -1,0 +1,31 @@
+"""`kogata inspect`: what is inside a checkpoint, an .onnx file, an .mlpackage or a bundle."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.errors import ExitCode
+from exporter.progress import Progress
+from exporter.report import Report, Table
+
+
+def inspect(
+    path: Annotated[str, typer.Argument(help="A checkpoint folder or hub id, .onnx file, .mlpackage, or bundle.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+    format: FormatOption = Format.text,
+    quiet: QuietOption = False,
+) -> int:
+    """Show what is inside a checkpoint, an .onnx file, an .mlpackage or a bundle. No model is run."""
+
+    def body(_: Progress) -> Report:
+        from exporter.inspection import inspect_path
+
+        found = inspect_path(path, revision)
+        tables = [Table(found.kind, ("", "value"), [(k, str(v)) for k, v in found.facts.items()])]
+        tables += [Table(title, columns, rows) for title, columns, rows in found.tables]
+        return Report("inspect", ExitCode.OK, found.as_json(), found.diagnostics, tuple(tables))
+
+    return run_command("inspect", Output(format, quiet), body)

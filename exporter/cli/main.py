@@ -1,0 +1,73 @@
+"""The `kogata` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from exporter import __version__
+from exporter.cli import check, doctor, export, inspect, run, targets, verify
+from exporter.cli.output import Format, Output, bug, failure
+from exporter.errors import Diagnostic, ExitCode
+
+app = typer.Typer(
+    name="kogata",
+    help="From a language-model checkpoint to checked ONNX and Core ML bundles for phones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("export")(export.export)
+app.command("check")(check.check)
+app.command("verify")(verify.verify)
+app.command("inspect")(inspect.inspect)
+app.command("run")(run.run)
+app.command("targets")(targets.targets)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"kogata {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+def main() -> None:
+    """Entry point: every way out of it has an exit code of the contract, and none is a traceback."""
+    arguments = sys.argv[1:]
+    try:
+        code = app(arguments, standalone_mode=False)
+    except Exception as error:
+        # Typer's own errors (a wrong option, say) know how to say so; they come from a class that Typer keeps private.
+        message = getattr(error, "format_message", None)
+        command = next((word for word in arguments if not word.startswith("-")), "kogata")
+        if message is not None:
+            hint = f"kogata {command} --help" if command != "kogata" else "kogata --help"
+            found = (Diagnostic("cli.usage", message() or "a command is missing", hint=f"see `{hint}`"),)
+            report = failure(command, ExitCode.INPUT, found)
+        else:
+            report = failure(command, ExitCode.BUG, (bug(error),))
+        Output(_format(arguments), quiet=False).write(report)
+        code = report.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _format(arguments: list[str]) -> Format:
+    """The report format asked for, found without the parser that has just failed."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        value = following if word == "--format" else word.removeprefix("--format=") if "=" in word else ""
+        if value in Format.__members__:
+            return Format(value)
+    return Format.text

@@ -1,0 +1,46 @@
+"""`kogata run`: an answer, or an embedding, from the shipped files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.errors import ExitCode
+from exporter.progress import Progress
+from exporter.report import Report
+
+
+class Artifact(StrEnum):
+    """Which of the bundle's artifacts."""
+
+    onnx = "onnx"
+    coreml = "coreml"
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="A folder that `kogata export` made.")],
+    text: Annotated[str, typer.Argument(help="The prompt, or the text to embed.")],
+    artifact: Annotated[Artifact | None, typer.Option(help="[default: onnx where the bundle has it]")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longest answer, in tokens. [default: the model's own, else 128]", min=1)
+    ] = None,
+    format: FormatOption = Format.text,
+    quiet: QuietOption = False,
+) -> int:
+    """Generate (a decoder, greedily) or embed (an encoder) from a bundle's files.
+
+    The chat template is applied where the model has one. Core ML programs run in Kogata's executor off macOS.
+    """
+
+    def body(progress: Progress) -> Report:
+        from exporter.running import run_bundle
+
+        progress.stage("load", 1)
+        answer = run_bundle(bundle, text, artifact.value if artifact else None, max_tokens)
+        return Report("run", ExitCode.OK, answer.as_json(), (), (answer.as_text(),))
+
+    return run_command("run", Output(format, quiet), body)

@@ -1,0 +1,66 @@
+"""`kogata targets`: the device and channel profiles."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.errors import ExitCode
+from exporter.progress import Progress
+from exporter.report import Report, Table
+from exporter.targets import STANDINGS, Fact, Target, load_target, load_targets
+
+
+def targets(
+    name: Annotated[str | None, typer.Argument(help="One profile in full; without it, all in a table.")] = None,
+    format: FormatOption = Format.text,
+    quiet: QuietOption = False,
+) -> int:
+    """Show the device profiles that --for takes, each number with where it comes from."""
+
+    def body(_: Progress) -> Report:
+        return _one(load_target(name)) if name else _all()
+
+    return run_command("targets", Output(format, quiet), body)
+
+
+def _all() -> Report:
+    found = sorted(load_targets().values(), key=lambda t: t.name)
+    rows = [
+        (
+            t.name,
+            t.title,
+            " + ".join(t.formats),
+            t.min_os,
+            _short(t.hardware.chip),
+            _short(t.hardware.ram),
+            _short(t.hardware.memory_bandwidth),
+        )
+        for t in found
+    ]
+    table = Table("", ("name", "device", "formats", "from", "chip", "memory", "bandwidth"), rows)
+    return Report("targets", ExitCode.OK, {"targets": [t.as_json() for t in found]}, (), (table,))
+
+
+def _one(target: Target) -> Report:
+    rows = [
+        ("formats", ", ".join(target.formats), target.reasons.get("formats", "")),
+        ("oldest system", target.min_os, target.reasons.get("min_os", "")),
+        ("bits", ", ".join(map(str, target.bits)), target.reasons.get("bits", "")),
+        ("group size", str(target.group_size), target.reasons.get("group_size", "")),
+    ]
+    facts = {**vars(target.hardware), **{f"largest {k}": v for k, v in vars(target.limits).items()}}
+    for label, fact in facts.items():
+        if fact is None:
+            rows.append((label.replace("_", " "), "unknown", ""))
+        else:
+            rows.append((label.replace("_", " "), _short(fact), f"{STANDINGS[fact.standing]}: {fact.source}"))
+    rows += [("note", "", note) for note in target.notes]
+    table = Table(f"{target.title} ({target.name})", ("", "value", "why"), rows)
+    return Report("targets", ExitCode.OK, {"target": target.as_json()}, (), (table,))
+
+
+def _short(fact: Fact | None) -> str:
+    return "unknown" if fact is None else f"{fact.value} {fact.unit}".strip()

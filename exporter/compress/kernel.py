@@ -1,0 +1,357 @@
+"""1-D k-means, compiled: one LUT per group of rows, optimal on the weights' float16 values.
+
+A weight is decoded to one of its LUT's float16 entries, so a group is first reduced to its distinct float16 values
+and their masses: at most 63,487 points, sorted by two radix passes. Then
+
+1. the points are gathered into a few bins per cluster of about equal distortion (mass · width², the condition that
+   optimal cells obey: Panter and Dite, 1951), so tails and outliers keep bins of their own;
+2. a least-weight path over the bins gives the optimal clustering: within-cluster squared error is a Monge cost, so the
+   error is convex in the number of clusters, and one penalty per cluster (searched for) yields exactly the wanted number
+   (Aggarwal, Schieber and Tokuyama, 1994). Its cost hardly depends on the number of clusters;
+3. Lloyd's steps on prefix sums over the points move the boundaries from bin to point resolution; the last steps keep
+   the centroids on the float16 grid, where the nearest entry to a cell's mean is that cell's best.
+
+There is no random start, and a group's result depends on that group alone: any split over threads gives the same bits.
+All of it lives in one file because numba's on-disk cache notices changes of the caller's file only; it allocates
+nothing and takes plain arrays because that halves the time to compile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+ZERO = 31743  # the code of 0.0: codes count float16 values in ascending order, -65504 is 0 and 65504 is 63486
+CODES = 2 * ZERO + 1
+BINS, BINS_PER_CLUSTER = 256, 32
+
+VALUE, MASS, FIRST, BEST = 0, 1, 2, 3  # rows of `points` and `bins`: value, Σ mass, Σ mass · (value - mean), path cost
+EDGE, ORIGIN, CUTS = 0, 1, 2  # rows of `steps`: first point of a bin, predecessor on the path, cuts (and two more)
+
+
+def _compiled(function: Callable[..., Any], entry: bool = False) -> Any:  # noqa: ANN401
+    """`function` compiled, without the GIL; cached on disk where a folder for that is writable."""
+    options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "no_cpython_wrapper": not entry, "_nrt": False}
+    try:
+        return numba.njit(cache=entry, **options)(function)
+    except RuntimeError:  # numba finds neither a writable __pycache__ nor a user cache folder: compile in each process
+        return numba.njit(**options)(function)
+
+
+@_compiled
+def _to_code(bits):
+    """Code of the float16 nearest to the finite float32 with these bits (ties to even)."""
+    magnitude = np.int64(bits & np.uint32(0x7FFFFFFF))
+    if magnitude >= 0x38800000:  # 2**-14: normal in float16; rebias the exponent, drop 13 bits of mantissa
+        half = (magnitude - 0x38000000 + 0xFFF + ((magnitude >> 13) & 1)) >> 13
+    else:  # subnormal: value · 2**24 rounded; the float32 is (mantissa with its hidden bit) · 2**(exponent - 150)
+        shift = min(126 - (magnitude >> 23), 40)
+        mantissa = (magnitude & 0x7FFFFF) | 0x800000
+        half = (mantissa + (1 << (shift - 1)) - 1 + ((mantissa >> shift) & 1)) >> shift
+    return ZERO - half if bits >> np.uint32(31) else ZERO + half
+
+
+@_compiled
+def _sort(codes, samples, masses, n, count):
+    """Sorts codes[0, :n] ascending (two stable passes, low byte first); samples[0] and masses[0] move along."""
+    for turn in range(2):
+        count[:257] = 0
+        for i in range(n):
+            count[((codes[turn, i] >> (8 * turn)) & 255) + 1] += 1
+        for i in range(256):
+            count[i + 1] += count[i]
+        for i in range(n):
+            digit = (codes[turn, i] >> (8 * turn)) & 255
+            at = count[digit]
+            count[digit] = at + 1
+            codes[1 - turn, at] = codes[turn, i]
+            samples[1 - turn, at] = samples[turn, i]
+            if masses.size:
+                masses[1 - turn, at] = masses[turn, i]
+
+
+@_compiled
+def _points(codes, samples, masses, n, points):
+    """Weights of one float16 value, gathered at their mean: value, and prefix sums of mass and mass · (value - mean).
+
+    Returns the number of points, the mean of all, and the summed squared error of one cluster.
+    """
+    found, last, total, moment = -1, -1, 0.0, 0.0
+    for i in range(n):
+        mass = np.float64(masses[0, i]) if masses.size else 1.0
+        if mass > 0.0:
+            if codes[0, i] != last:
+                last = np.int64(codes[0, i])
+                found += 1
+                points[MASS, found + 1] = points[FIRST, found] = 0.0
+            points[MASS, found + 1] += mass
+            points[FIRST, found] += mass * samples[0, i]
+            total += mass
+            moment += mass * samples[0, i]
+    found += 1
+    mean = moment / total
+    squares, moment = 0.0, 0.0
+    points[MASS, 0] = 0.0
+    for p in range(found):
+        mass = points[MASS, p + 1]
+        points[VALUE, p] = points[FIRST, p] / mass
+        offset = points[VALUE, p] - mean
+        points[FIRST, p] = moment
+        moment += mass * offset
+        squares += mass * offset * offset
+        points[MASS, p + 1] = points[MASS, p] + mass
+    points[FIRST, found] = moment
+    return found, mean, squares
+
+
+@_compiled
+def _pack_bins(points, n, limit, steps, capacity):
+    """Greedy bins with mass · width² ≤ limit. Returns their number, or -(points covered) when capacity is short."""
+    bins, start = 0, 0
+    steps[EDGE, 0] = 0
+    for p in range(1, n):
+        width = points[VALUE, p] - points[VALUE, start]
+        if (points[MASS, p + 1] - points[MASS, start]) * width * width > limit:
+            bins += 1
+            if bins == capacity:
+                return -p
+            steps[EDGE, bins] = p
+            start = p
+    steps[EDGE, bins + 1] = n
+    return bins + 1
+
+
+@_compiled
+def _bins(points, n, wanted, steps):
+    """First points of about `wanted` bins (between half and twice as many), or of one bin a point if those suffice."""
+    if n <= wanted:
+        for p in range(n + 1):
+            steps[EDGE, p] = p
+        return n
+    # Panter-Dite: equal cells have mass · width² = (Σ ∛(mass · width²) over any fine partition / cells)³.
+    spread, start = 0.0, 0
+    for p in range(1, n):
+        mass = points[MASS, p] - points[MASS, start]
+        if mass * 512 >= points[MASS, n] or p == n - 1:
+            width = points[VALUE, p] - points[VALUE, start]
+            spread += (mass * width * width) ** (1 / 3)
+            start = p
+    limit = (spread / wanted) ** 3
+    for _ in range(12):
+        bins = _pack_bins(points, n, limit, steps, 2 * wanted)
+        if 2 * bins >= wanted:
+            return bins
+        found = np.float64(bins) if bins > 0 else 2.0 * wanted * n / -bins
+        limit *= (found / wanted) ** 3
+    for b in range(wanted + 1):  # values on scales too different for one limit: equal numbers of points
+        steps[EDGE, b] = b * n // wanted
+    return wanted
+
+
+@_compiled
+def _path(bins, n, penalty, steps, row):
+    """Least-weight path over the bins, each cluster costing its error + penalty. Returns the clusters, cuts in `row`.
+
+    The error of bins i…j-1 is a constant - (Σ first)² / Σ mass. The best i never decreases with j (Monge).
+    """
+    bins[BEST, 0], steps[ORIGIN, 0] = 0.0, 0
+    for j in range(1, n + 1):
+        least, at = np.inf, 0
+        for i in range(steps[ORIGIN, j - 1], j):
+            first = bins[FIRST, j] - bins[FIRST, i]
+            cost = bins[BEST, i] - first * first / (bins[MASS, j] - bins[MASS, i])
+            if cost < least:
+                least, at = cost, i
+        bins[BEST, j], steps[ORIGIN, j] = least + penalty, at
+    clusters, j = 0, n
+    while j > 0:
+        j = steps[ORIGIN, j]
+        clusters += 1
+    j = n
+    for c in range(clusters, -1, -1):
+        steps[row, c] = j
+        j = steps[ORIGIN, j]
+    return clusters
+
+
+@_compiled
+def _splice(few, n_few, many, n_many, clusters):
+    """Into `few`: as many clusters as wanted, from paths with fewer and with more that are optimal at one penalty.
+
+    Where an edge of `many` lies inside an edge of `few` and the counts add up, both can be left there at no cost.
+    """
+    ahead = n_many - clusters
+    for c in range(n_few):
+        if few[c] <= many[c + ahead] and many[c + ahead + 1] <= few[c + 1]:
+            for d in range(c + 1, clusters + 1):
+                few[d] = many[d + ahead]
+            return True
+    return False
+
+
+@_compiled
+def _split(cuts, found, clusters):
+    """Halves the cluster with the most bins until there are enough: for splits whose gain drowns in rounding."""
+    while found < clusters:
+        widest = 0
+        for c in range(found):
+            if cuts[c + 1] - cuts[c] > cuts[widest + 1] - cuts[widest]:
+                widest = c
+        for c in range(found, widest, -1):
+            cuts[c + 1] = cuts[c]
+        cuts[widest + 1] = (cuts[widest] + cuts[widest + 2]) // 2
+        found += 1
+
+
+@_compiled
+def _cluster_bins(bins, n, squares, clusters, steps):
+    """Optimal clustering of the bins (more bins than clusters). Returns the row of `steps` that holds its cuts."""
+    few, many, free = CUTS, CUTS + 1, CUTS + 2
+    high, n_few, few_error = 0.0, 0, 0.0
+    low, n_many, many_error = 0.0, 0, 0.0
+    penalty = 4 * squares / np.float64(clusters) ** 3  # error falls as 1 / clusters², its slope as 1 / clusters³
+    grow = 2.0
+    for run in range(100):
+        found = _path(bins, n, penalty, steps, free)
+        if found == clusters:
+            return free
+        if run > 8 and n_few and n_many and not n_few < found < n_many:
+            break  # the penalty was a chord's slope, and no point of the convex error curve lies below the chord
+        error = bins[BEST, n] - penalty * found
+        if found < clusters:
+            high, n_few, few_error = penalty, found, error
+            few, free = free, few
+        else:
+            low, n_many, many_error = penalty, found, error
+            many, free = free, many
+        if n_few and n_many and run < 8:
+            penalty = low * (high / low) ** (np.log(n_many / clusters) / np.log(n_many / n_few))
+        elif n_few and n_many:
+            penalty = (few_error - many_error) / (n_many - n_few)
+        else:
+            ratio = (found / clusters) ** 3
+            penalty *= max(ratio, grow) if ratio > 1 else min(ratio, 1 / grow)
+            grow = min(grow * grow, 1e30)
+        if not penalty > 1e-17 * squares:
+            break
+    if not (n_few and n_many and _splice(steps[few], n_few, steps[many], n_many, clusters)):
+        _split(steps[few], n_few, clusters)
+    return few
+
+
+@_compiled
+def _lloyd(points, mean, cuts, centres, values):
+    """Lloyd's steps over the points until the error stops falling; `cuts` and `centres` (float64) are both updated.
+
+    With `values` (the float16 values by code; else of size 0) centres stay float16 values.
+    """
+    clusters, before = centres.size, -1.0
+    for _ in range(100):
+        gain = 0.0
+        for c in range(clusters):
+            mass = points[MASS, cuts[c + 1]] - points[MASS, cuts[c]]
+            if mass > 0.0:
+                first = points[FIRST, cuts[c + 1]] - points[FIRST, cuts[c]]
+                centre = first / mass + mean
+                if values.size:
+                    centre = values[_nearest(values, centre)]
+                centres[c] = centre
+                offset = centre - mean
+                gain += (2 * first - mass * offset) * offset
+        if gain <= before * (1 + 1e-9):
+            return
+        before = gain
+        for c in range(1, clusters):
+            middle, p = (centres[c - 1] + centres[c]) / 2, cuts[c]
+            while p > cuts[c - 1] and points[VALUE, p - 1] > middle:
+                p -= 1
+            while p < cuts[clusters] and points[VALUE, p] <= middle:
+                p += 1
+            cuts[c] = p
+
+
+@_compiled
+def _nearest(values, x):
+    """Position of the entry of ascending `values` nearest to x (ties: the lower)."""
+    low, high = 0, values.size - 1
+    while low < high:
+        middle = (low + high) >> 1
+        if x > (values[middle] + values[middle + 1]) / 2:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@_compiled
+def _assign(weight, indices, lut, bounds):
+    """Index of the nearest entry of an ascending float16-valued LUT (ties: the lower); returns the squared error."""
+    entries = lut.size
+    for e in range(entries):
+        bounds[e] = np.inf  # entries that repeat the last stay unused
+        if e + 1 < entries and lut[e + 1] > lut[e]:
+            middle = (np.float64(lut[e]) + np.float64(lut[e + 1])) / 2  # exact: float16 spans 40 binades
+            bounds[e] = middle
+            if bounds[e] > middle:  # the largest float32 not above the middle decides as the middle itself would
+                bounds[e] = np.nextafter(bounds[e], np.float32(-np.inf))
+    error = 0.0
+    for i in range(weight.size):
+        index, step = 0, entries >> 1
+        while step:
+            if weight[i] > bounds[index + step - 1]:
+                index += step
+            step >>= 1
+        indices[i] = index
+        difference = np.float64(weight[i]) - np.float64(lut[index])
+        error += difference * difference
+    return error
+
+
+def _cluster_groups(weights, groups, out, work):
+    """Clusters groups `first … last - 1` of `size` weights each (the tensor's last group may have fewer).
+
+    weights: the tensor flat as float32 (finite, below 65520 in magnitude), the same memory as uint32, the importances
+        (float32 ≥ 0, or of size 0), and `half_values()`.
+    groups: first, last, size.
+    out: LUTs float32 `[groups, entries]`, indices uint8 flat, squared errors float64 `[groups]`.
+    work: see `workspace`.
+    """
+    weight, bits, importance, values = weights
+    luts, indices, errors = out
+    codes, samples, masses, points, bins, steps, centres, bounds = work
+    first, last, size = groups
+    entries = centres.size
+    wanted = BINS + BINS_PER_CLUSTER * entries
+    for group in range(first, last):
+        start, end = group * size, min((group + 1) * size, weight.size)
+        n, total = end - start, 0.0
+        for i in range(n):
+            codes[0, i], samples[0, i] = _to_code(bits[start + i]), weight[start + i]
+            if importance.size:
+                masses[0, i] = importance[start + i]
+                total += masses[0, i]
+        if importance.size and total == 0.0:  # a group without any importance counts all its weights alike
+            masses[0, :n] = 1.0
+        _sort(codes, samples, masses, n, steps[EDGE])
+        found, mean, squares = _points(codes, samples, masses, n, points)
+        if found <= entries:
+            for e in range(entries):
+                centres[e] = values[_nearest(values, points[VALUE, min(e, found - 1)])]
+        else:
+            count = _bins(points, found, wanted, steps)
+            for b in range(count + 1):
+                bins[MASS, b], bins[FIRST, b] = points[MASS, steps[EDGE, b]], points[FIRST, steps[EDGE, b]]
+            cuts = steps[_cluster_bins(bins, count, squares, entries, steps)]
+            for c in range(entries + 1):
+                cuts[c] = steps[EDGE, cuts[c]]
+            _lloyd(points, mean, cuts, centres, values[:0])
+            _lloyd(points, mean, cuts, centres, values)
+        for e in range(entries):
+            luts[group, e] = centres[e]
+        errors[group] = _assign(weight[start:end], indices[start:end], luts[group], bounds)
+
+
+cluster_groups = _compiled(_cluster_groups, True)

@@ -1,0 +1,119 @@
+"""Reads `config.json` value by value, and collects everything that is wrong with it before raising once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exporter.errors import Diagnostic, InputError, UnsupportedError
+
+
+class ConfigReader:
+    """Typed access to a checkpoint's configuration.
+
+    Each method returns a usable value even when the configuration's is wrong, so that one pass finds every problem;
+    `finish` then raises. A value of null means "absent", as in transformers.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, where: str = "config.json") -> None:
+        self._config = config
+        self._where = where
+        self._invalid: list[Diagnostic] = []
+        self._unsupported: list[Diagnostic] = []
+
+    @property
+    def sound(self) -> bool:
+        """Whether all values read so far were valid: only then is comparing them with each other meaningful."""
+        return not self._invalid
+
+    def get(self, key: str) -> Any:
+        """The raw value, None when absent."""
+        return self._config.get(key)
+
+    def integer(self, key: str, default: int | None = None, *, most: int = 2**31 - 1) -> int:
+        """A whole number from 1 to `most`; required where there is no `default`."""
+        value = self.get(key)
+        if value is None and default is not None:
+            return default
+        if type(value) is int and 1 <= value <= most:  # `type`, because True is an int too
+            return value
+        self.invalid(key, f"{_shown(value)} is not a whole number from 1 to {most}")
+        return 1
+
+    def number(self, key: str, default: float | None = None, *, least: float = 0.0, most: float = math.inf) -> float:
+        """A finite number above `least` and up to `most`; required where there is no `default`."""
+        value = self.get(key)
+        if value is None and default is not None:
+            return default
+        if type(value) in (int, float) and _is_finite(value) and least < value <= most:
+            return float(value)
+        limit = "" if most == math.inf else f" and up to {most:g}"
+        self.invalid(key, f"{_shown(value)} is not a finite number above {least:g}{limit}")
+        return 1.0
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false."""
+        value = self.get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool):
+            return value
+        self.invalid(key, f"{_shown(value)} is neither true nor false")
+        return default
+
+    def choice(self, key: str, default: str, supported: Sequence[str]) -> str:
+        """One of `supported`; another string is unsupported, anything else is invalid."""
+        value = self.get(key)
+        if value is None or value in supported:
+            return default if value is None else str(value)
+        if isinstance(value, str):
+            self.unsupported(key, f"{_shown(value)} is not supported", f"supported: {', '.join(supported)}")
+        else:
+            self.invalid(key, f"{_shown(value)} is not one of: {', '.join(supported)}")
+        return default
+
+    def section(self, key: str) -> ConfigReader | None:
+        """The object under `key`, read with the same checks; problems end up here too."""
+        value = self.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            self.invalid(key, f"{_shown(value)} is not an object")
+            return None
+        inner = ConfigReader(value, where=f"{self._where}: {key}")
+        inner._invalid, inner._unsupported = self._invalid, self._unsupported
+        return inner
+
+    def refuse(self, key: str, harmless: Sequence[Any], why: str) -> None:
+        """Records `key` as unsupported unless it is absent or has one of the `harmless` values."""
+        value = self.get(key)
+        if value is not None and value not in harmless:
+            self.unsupported(key, f"{_shown(value)} is not supported: {why}")
+
+    def invalid(self, key: str, message: str, hint: str = "") -> None:
+        """Records a value that no model can have."""
+        self._invalid.append(Diagnostic("config.invalid", f"{key}: {message}", self._where, hint))
+
+    def unsupported(self, key: str, message: str, hint: str = "") -> None:
+        """Records a value that a model may have and that kogata can't express."""
+        self._unsupported.append(Diagnostic("config.unsupported", f"{key}: {message}", self._where, hint))
+
+    def finish(self) -> None:
+        """Raises InputError if any value was invalid, else UnsupportedError if any was unsupported; all at once."""
+        if self._invalid:
+            InputError.raise_all([*self._invalid, *self._unsupported])
+        UnsupportedError.raise_all(self._unsupported)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond the floats
+        return False
+
+
+def _shown(value: Any) -> str:
+    """The value for a message: hostile files hold megabytes where a number belongs."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

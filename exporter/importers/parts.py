@@ -1,0 +1,67 @@
+"""What the parametric decoder and encoder draw alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.graph.builder import GraphBuilder
+
+MASKED = -4e4  # softmax gives such a score exactly 0, and unlike −1e9 it is finite in fp16 (largest: 65504)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A checkpoint tensor (still memory-mapped) with the name it has there."""
+
+    name: str
+    tensor: ir.TensorProtocol
+
+
+class Painter:
+    """A graph builder together with the weights by role."""
+
+    def __init__(self, builder: GraphBuilder, weights: Mapping[str, Bound]) -> None:
+        self.builder = builder
+        self.weights = weights
+
+    def embedding(self, role: str, ids: ir.Value, label: str = "embedding") -> ir.Value:
+        """Rows of the role's matrix, open to compression."""
+        bound = self.weights[role]
+        return self.builder.embedding(bound.tensor, ids, bound.name, label)
+
+    def linear(self, x: ir.Value, role: str, label: str) -> ir.Value:
+        """The role's linear layer, open to compression, with its bias if it has one."""
+        bound = self.weights[role]
+        bias = self.vector(f"{role}.bias") if f"{role}.bias" in self.weights else None
+        return self.builder.linear(x, bound.tensor, bound.name, bias, label)
+
+    def vector(self, role: str) -> ir.Value:
+        """A weight that compression leaves alone: norms, biases, tables of a few rows."""
+        bound = self.weights[role]
+        return self.builder.weight(bound.tensor, bound.name)
+
+    def size(self, x: ir.Value, axis: int, name: str) -> ir.Value:
+        """One dimension of `x` as an int64 scalar."""
+        shape = self.builder.op("Shape", x, start=axis, end=axis + 1, name=f"{name}/shape")
+        return self.builder.op("Squeeze", shape, name=name)
+
+    def range(self, end: ir.Value, name: str) -> ir.Value:
+        """0, 1, … `end` − 1, int64."""
+        return self.builder.op("Range", self.integer(0), end, self.integer(1), name=name)
+
+    def integers(self, *values: int) -> ir.Value:
+        """An int64 vector (axes, a shape): one constant for all nodes that want the same."""
+        label = ",".join(map(str, values))
+        return self.builder.const(np.array(values, np.int64), f"integers/{label}")
+
+    def integer(self, value: int) -> ir.Value:
+        """An int64 scalar."""
+        return self.builder.const(np.array(value, np.int64), f"integer/{value}")
+
+    def scalar(self, value: float, name: str) -> ir.Value:
+        """A float32 scalar."""
+        return self.builder.const(np.array(value, np.float32), name)

@@ -1,0 +1,129 @@
+"""The decoder's memory as Core ML states, and what follows from it: positions and the attention mask.
+
+States, all float16 (the only type that states have):
+    keyCache, valueCache  [layers, 1, kv_heads, context, head_dim]
+    cachePosition         [2]: how many tokens the caches hold, as (n // 1024, n % 1024), each exact in float16
+
+Two kinds of caller exist. Apple's example sends a mask (1, 1, q, past + q), from which the past can be read.
+swift-transformers sends zeros (1, 1, 1, total + 1), whose width is one more than that, in prefill and in decode.
+So the program counts tokens itself and takes past = min(width - q, counted), which is right for both, and which also
+lets the first kind of caller go back to an earlier position by sending a narrower mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+from coremltools.converters.mil.mil import Builder as mb
+
+from exporter.graph.hub import CacheSpec
+from exporter.lower.coreml.lowering import Var
+
+KEY, VALUE, POSITION = "keyCache", "valueCache", "cachePosition"
+MASKED = np.float16(-4e4)  # never -inf: the Neural Engine turns sums with it into NaN; softmax of -4e4 is 0 as well
+DIGIT = 1024  # float16 counts exactly to 2048
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where the new tokens lie in the cache: int32 scalars `past`, `total` = past + q."""
+
+    past: Var
+    total: Var
+
+
+def open_span(input_ids: Var, caller_mask: Var, position_state: Var) -> Span:
+    """Counts the tokens: reads and advances the position state."""
+    new = mb.gather(x=mb.shape(x=input_ids), indices=np.int32(1), axis=0, name="new_tokens")
+    width = mb.gather(x=mb.shape(x=caller_mask), indices=np.int32(3), axis=0, name="mask_width")
+    digits = mb.cast(x=mb.read_state(input=position_state), dtype="int32", name="counted_digits")
+    high, low = (
+        mb.squeeze(x=mb.slice_by_index(x=digits, begin=[i], end=[i + 1]), axes=[0], name=f"counted_digit_{i}")
+        for i in (0, 1)
+    )
+    counted = mb.add(x=mb.mul(x=high, y=np.int32(DIGIT)), y=low, name="counted")
+    asked = mb.maximum(x=mb.sub(x=width, y=new), y=np.int32(0), name="past_by_mask")
+    past = mb.minimum(x=asked, y=counted, name="past")
+    total = mb.add(x=past, y=new, name="total")
+    digits = [mb.floor_div(x=total, y=np.int32(DIGIT)), mb.mod(x=total, y=np.int32(DIGIT))]
+    advanced = mb.concat(values=[mb.expand_dims(x=d, axes=[0]) for d in digits], axis=0, name="total_digits")
+    mb.coreml_update_state(state=position_state, value=mb.cast(x=advanced, dtype="fp16", name="total_digits_half"))
+    return Span(past, total)
+
+
+def positions(span: Span) -> Var:
+    """Position ids of the new tokens, int32 `[1, q]`."""
+    row = mb.range_1d(start=span.past, end=span.total, step=np.int32(1), name="new_positions")
+    return mb.expand_dims(x=row, axes=[0], name="position_ids")
+
+
+def causal_mask(span: Span, position_ids: Var, caller_mask: Var) -> Var:
+    """Additive mask float16 `[1, 1, q, total]`: causality of our own, and whatever the caller masks besides."""
+    columns = mb.range_1d(start=np.int32(0), end=span.total, step=np.int32(1), name="cached_positions")
+    rows = mb.expand_dims(x=position_ids, axes=[1, 3], name="mask_rows")  # [1, 1, q, 1]
+    visible = mb.less_equal(x=mb.expand_dims(x=columns, axes=[0, 1, 2]), y=rows, name="visible")
+    own = additive(visible, "own_mask")
+    end = mb.concat(values=[np.array([0, 0, 0], np.int32), mb.expand_dims(x=span.total, axes=[0])], axis=0)
+    theirs = mb.slice_by_index(
+        x=caller_mask, begin=[0, 0, 0, 0], end=end, end_mask=[True, True, True, False], name="caller_mask_used"
+    )
+    # minimum, not a sum: two masked entries would add up to -inf in float16
+    return mb.maximum(x=mb.minimum(x=own, y=theirs, name="either_mask"), y=MASKED, name="mask")
+
+
+def additive(visible: Var, name: str) -> Var:
+    """A bool mask (True: may be attended to) as what is added to the scores, 0 or MASKED. float16, same shape."""
+    hidden = mb.cast(x=mb.logical_not(x=visible), dtype="fp16")
+    return mb.mul(x=hidden, y=MASKED, name=name)
+
+
+class StateCache:
+    """The KV cache of all layers in two states."""
+
+    def __init__(self, spec: CacheSpec, span: Span, key_state: Var, value_state: Var) -> None:
+        self._spec = spec
+        self._span = span
+        self._states = {"key": key_state, "value": value_state}
+        self._bounds: dict[int, tuple[Var, Var]] = {}
+
+    def layer_of(self, past: ir.Value) -> int:
+        """The layer whose cache the hub value `past_key_values.{i}.key` stands for."""
+        return int((past.name or "").split(".")[1])
+
+    def append(self, kind: Literal["key", "value"], layer: int, new: Var) -> Var:
+        """Writes `new` `[1, kv_heads, q, head_dim]` behind the past; gives past and new, `total` tokens."""
+        state = self._states[kind]
+        begin, end = self._slice_of(layer)
+        whole = [False, True, True, False, True]  # every axis but the layer's and the tokens'
+        updated = mb.slice_update(
+            x=mb.read_state(input=state, name=f"{kind}_cache_before_{layer}"),
+            update=mb.expand_dims(x=new, axes=[0], name=f"new_{kind}_{layer}"),
+            begin=begin,
+            end=end,
+            begin_mask=whole,
+            end_mask=whole,
+            name=f"{kind}_cache_after_{layer}",
+        )
+        return mb.slice_by_index(
+            x=mb.coreml_update_state(state=state, value=updated, name=f"{kind}_cache_{layer}"),
+            begin=[layer, 0, 0, 0, 0],
+            end=end,
+            begin_mask=[False, True, True, True, True],
+            end_mask=whole,
+            squeeze_mask=[True, False, False, False, False],
+            name=f"{kind}_{layer}",
+        )
+
+    def _slice_of(self, layer: int) -> tuple[Var, Var]:
+        """Begin and end, int32 `[5]` each, of the new tokens' place in `layer`: one pair for keys and values."""
+        if layer not in self._bounds:
+            self._bounds[layer] = (_corner(layer, self._span.past), _corner(layer + 1, self._span.total))
+        return self._bounds[layer]
+
+
+def _corner(layer: int, token: Var) -> Var:
+    parts = [np.array([layer, 0, 0], np.int32), mb.expand_dims(x=token, axes=[0]), np.array([0], np.int32)]
+    return mb.concat(values=parts, axis=0)

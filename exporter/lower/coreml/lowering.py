@@ -1,0 +1,222 @@
+"""The state of one lowering: which MIL variable stands for which hub value, and how weights become constants."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+from coremltools.converters.mil.mil import Builder as mb
+from coremltools.converters.mil.mil import types
+from numpy.typing import NDArray
+
+from exporter.errors import UnsupportedError
+from exporter.graph.hub import Hub
+from exporter.graph.palette import Palette
+
+if TYPE_CHECKING:
+    from exporter.lower.coreml.cache import StateCache
+
+Var = Any  # coremltools ships no types
+
+_INDEX_TYPES = {
+    1: types.np_uint1_dtype,
+    2: types.np_uint2_dtype,
+    3: types.np_uint3_dtype,
+    4: types.np_uint4_dtype,
+    6: types.np_uint6_dtype,
+    8: np.dtype(np.uint8),
+}
+
+
+class Lowering:
+    """Maps hub values to MIL variables while a program is being built.
+
+    Floats are float16 and integers int32 throughout, because that is what the Neural Engine and the GPU compute in.
+    Weights become constants when they are first used, so tied weights are stored once.
+    """
+
+    def __init__(self, hub: Hub, *, cache: StateCache | None = None) -> None:
+        self.hub = hub
+        self._cache = cache
+        self._vars: dict[str, Var] = {}
+        self._names: dict[str, int] = {}
+        self._zero: set[str] = set()
+        self._by_heads: dict[str, Var] = {}
+        self._shared: dict[tuple[object, ...], Var] = {}
+
+    @property
+    def cache(self) -> StateCache:
+        """The KV cache; only decoders have one."""
+        if self._cache is None:
+            raise ValueError("this program has no KV cache")
+        return self._cache
+
+    def bind_zero(self, value: ir.Value) -> None:
+        """The integer input `value` is not an input of the program: it is zero everywhere."""
+        self._zero.add(_name(value))
+
+    def is_zero(self, value: ir.Value) -> bool:
+        """Whether `value` was bound to zero."""
+        return _name(value) in self._zero
+
+    def bind(self, value: ir.Value, var: Var) -> None:
+        """From here on `var` stands for `value`."""
+        self._vars[_name(value)] = var
+
+    def bound(self, value: ir.Value) -> bool:
+        """Whether a variable stands for `value` already."""
+        return _name(value) in self._vars
+
+    def bind_by_heads(self, value: ir.Value, var: Var) -> None:
+        """`var` `[1, heads, tokens, head_dim]` holds what the hub value has as `[1, tokens, heads * head_dim]`."""
+        self._by_heads[_name(value)] = var
+
+    def by_heads(self, value: ir.Value) -> Var | None:
+        """The variable given to `bind_by_heads`: attention wants that layout, so nothing is transposed twice."""
+        return self._by_heads.get(_name(value))
+
+    def var(self, value: ir.Value) -> Var:
+        """The variable of a computed value, or the constant of a weight."""
+        name = _name(value)
+        if name not in self._vars:
+            if name in self._by_heads:
+                self._vars[name] = self._tokens_first(name, self._by_heads[name])
+                return self._vars[name]
+            if value.name in self.hub.palettes:
+                self._vars[name] = self._palettized(name, self.hub.palettes[name])
+            else:
+                self._vars[name] = mb.const(val=self.array(value), name=self.op_name(name))
+        return self._vars[name]
+
+    def is_constant(self, value: ir.Value) -> bool:
+        """Whether `value` is known before the program runs."""
+        return value.name in self.hub.palettes or _stored(value) is not None
+
+    def array(self, value: ir.Value) -> NDArray[np.generic]:
+        """A constant's elements: float16 for floats, int32 for integers, bool as it is."""
+        name = _name(value)
+        if name in self.hub.palettes:
+            return self.hub.palettes[name].dense().astype(np.float16)
+        stored = _stored(value)
+        if stored is None:
+            raise ValueError(f"{name} is computed, not constant")
+        array = stored.numpy()
+        if array.dtype == np.bool_:
+            return array
+        if np.issubdtype(array.dtype, np.integer):
+            return np.clip(array, -(2**31), 2**31 - 1).astype(np.int32)
+        return as_float16(array, name)
+
+    def is_positive(self, value: ir.Value) -> bool:
+        """Whether a constant scalar is above 0 as it is stored, before float16 rounds it."""
+        stored = _stored(value)
+        return stored is not None and bool((stored.numpy() > 0).all())
+
+    def zeros(self, width: int) -> Var:
+        """A shared constant float16 `[width]` of zeros: the bias that every MIL `linear` wants."""
+        key = ("zeros", width)
+        if key not in self._shared:
+            self._shared[key] = mb.const(val=np.zeros(width, np.float16), name=self.op_name(f"zeros_{width}"))
+        return self._shared[key]
+
+    def palette(self, value: ir.Value) -> Palette | None:
+        """The palette behind a weight, if it has one."""
+        return self.hub.palettes.get(_name(value))
+
+    def repeated_mask(self, mask: ir.Value, repeats: int) -> Var:
+        """`[1, 1, q, total]` for `repeats` stacked blocks of queries: `[1, 1, repeats * q, total]`.
+
+        A mask of one row (padding only) serves any number of queries as it is.
+        """
+        var = self.var(mask)
+        if var.shape[2] == 1:
+            return var
+        key = ("mask", mask.name, repeats)
+        if key not in self._shared:
+            name = self.op_name(f"{mask.name}_x{repeats}")
+            self._shared[key] = mb.tile(x=var, reps=[1, 1, repeats, 1], name=name)
+        return self._shared[key]
+
+    def rotary_table(self, table: ir.Value, position_ids: ir.Value, signs: tuple[int, int]) -> Var:
+        """Rows of the cosine or sine table `[context, head_dim/2]` at the positions, for both halves of a head.
+
+        Result `[1, 1, q, head_dim]`; `signs` multiply the halves (rotate_half negates one of them).
+        """
+        key = ("rotary", table.name, position_ids.name, signs)
+        if key not in self._shared:
+            half = self.array(table)
+            rows = mb.gather(
+                x=np.concatenate([signs[0] * half, signs[1] * half], axis=1).astype(np.float16),
+                indices=self.var(position_ids),
+                axis=0,
+                validate_indices=False,
+                name=self.op_name(f"{table.name}/rows"),
+            )
+            self._shared[key] = mb.expand_dims(x=rows, axes=[1], name=self.op_name(f"{table.name}/rows_by_head"))
+        return self._shared[key]
+
+    def op_name(self, name: str) -> str:
+        """`name` as a MIL identifier, unique in this program; other characters than letters and digits become _."""
+        base = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        if not base or base[0].isdigit():
+            base = f"_{base}"
+        count = self._names.get(base, 0)
+        self._names[base] = count + 1
+        return base if count == 0 else f"{base}_{count}"
+
+    def _tokens_first(self, name: str, var: Var) -> Var:
+        turned = mb.transpose(x=var, perm=[0, 2, 1, 3], name=self.op_name(f"{name}/tokens_first"))
+        return mb.reshape(x=turned, shape=[1, -1, var.shape[1] * var.shape[3]], name=self.op_name(f"{name}/joined"))
+
+    def _palettized(self, name: str, palette: Palette) -> Var:
+        """`constexpr_lut_to_dense`; a ragged last group is padded to a whole one, as the op knows no partial groups.
+
+        The dense weight then has surplus rows: lookups never reach them, `linear` cuts them off its result.
+        """
+        groups = palette.lut.shape[0]
+        surplus = groups * palette.group_size - palette.shape[0]
+        indices = np.pad(palette.indices, ((0, surplus), (0, 0)))
+        return mb.constexpr_lut_to_dense(
+            indices=indices.astype(_INDEX_TYPES[palette.bits]),
+            lut=palette.lut.reshape(groups, 1, 2**palette.bits, 1),  # groups along output rows only: see docs/coreml.md
+            name=self.op_name(name),
+        )
+
+
+def as_float16(array: NDArray[np.generic], name: str) -> NDArray[np.float16]:
+    """Rounds to float16; refuses what would become infinite."""
+    with np.errstate(over="ignore"):
+        half = np.asarray(array).astype(np.float32).astype(np.float16)
+    if not np.isfinite(half).all():
+        raise UnsupportedError.of(
+            "coreml.weight-overflow",
+            f"the tensor holds values beyond ±65504, which float16 can't: largest {np.abs(array).max()}",
+            where=name,
+            hint="export with --to onnx, or rescale this tensor in the checkpoint",
+        )
+    return half
+
+
+def _name(value: ir.Value) -> str:
+    if value.name is None:
+        raise ValueError(f"a hub value has no name: {value}")
+    return value.name
+
+
+def _stored(value: ir.Value) -> ir.TensorProtocol | None:
+    """The tensor behind a value: an initializer, a Constant node, or one of these through Cast."""
+    if value.const_value is not None:
+        return value.const_value
+    node = value.producer()
+    if node is None:
+        return None
+    if node.op_type == "Constant" and "value" in node.attributes:
+        return node.attributes["value"].as_tensor()
+    if node.op_type == "Constant":
+        attribute = next(iter(node.attributes.values()))
+        return ir.tensor(np.asarray(attribute.value))
+    if node.op_type == "Cast" and node.inputs[0] is not None:
+        return _stored(node.inputs[0])
+    return None

@@ -1,0 +1,74 @@
+"""Hub graph + palettes → ONNX files as small as the bits say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir.passes.common import (
+    ClearMetadataAndDocStringPass,
+    RemoveUnusedFunctionsPass,
+    RemoveUnusedNodesPass,
+    RemoveUnusedOpsetsPass,
+)
+
+from exporter import __version__
+from exporter.graph.hub import Hub
+from exporter.lower.onnx.artifact import OnnxArtifact, OnnxBytes, OnnxOptions
+from exporter.lower.onnx.store import StoredNames, pack_palettes, store_dense
+from exporter.lower.onnx.write import MODEL_FILE, stored_sizes, write_model
+
+# Hub output → the name that optimum and sentence-transformers ask an encoder for (transformers.js takes both).
+CLIENT_NAMES = {"token_embeddings": "last_hidden_state"}
+
+
+def lower_onnx(hub: Hub, folder: Path, options: OnnxOptions) -> OnnxArtifact:
+    """Writes `folder/model.onnx` (and `model.onnx.data` for a large model); `hub` stays as it is.
+
+    Inputs and outputs are the hub's, but for `token_embeddings`, which ONNX clients know as `last_hidden_state`.
+    The same hub and options give the same bytes. Files of an earlier run are replaced, others in `folder` are left
+    alone. Raises UnsupportedError when `options.weights` can't hold the weights, InputError when files can't be
+    written.
+    """
+    model = hub.model.clone()
+    names = StoredNames()
+    if options.weights == "palette":
+        names = pack_palettes(model, hub.palettes)
+    else:
+        dtype = ir.DataType.FLOAT16 if options.weights == "fp16" else ir.DataType.FLOAT
+        store_dense(model, tuple(weight.name for weight in hub.weights), hub.palettes, dtype)
+    _tidy(model, options)
+    sizes = _sizes(model, names)
+    files = write_model(model, folder, options.external_data_above)
+    total = stored_sizes(folder, files)
+    accounting = OnnxBytes(
+        indices=sizes["indices"], luts=sizes["luts"], kept=sizes["kept"], overhead=total - sum(sizes.values())
+    )
+    return OnnxArtifact(folder / MODEL_FILE, files, total, accounting)
+
+
+def _tidy(model: ir.Model, options: OnnxOptions) -> None:
+    """Removes what nothing uses and what would tell of the machine; sets what tells others of the model."""
+    for tidy in (
+        RemoveUnusedNodesPass(),
+        RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
+        RemoveUnusedOpsetsPass(),
+        ClearMetadataAndDocStringPass(),
+    ):
+        tidy(model)
+    model.doc_string = None  # the pass above clears those inside
+    model.producer_name, model.producer_version = "kogata", __version__
+    for value in model.graph.outputs:
+        value.name = CLIENT_NAMES.get(value.name or "", value.name)
+    model.metadata_props.clear()
+    model.metadata_props.update(sorted(options.metadata.items()))
+
+
+def _sizes(model: ir.Model, names: StoredNames) -> dict[str, int]:
+    sizes = {"indices": 0, "luts": 0, "kept": 0}
+    for name, value in model.graph.initializers.items():
+        if value.const_value is None or name in names.constants:
+            continue
+        kind = "indices" if name in names.indices else "luts" if name in names.luts else "kept"
+        sizes[kind] += value.const_value.nbytes
+    return sizes

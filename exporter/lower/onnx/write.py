@@ -1,0 +1,101 @@
+"""Writes a model to `model.onnx`, with large tensors in `model.onnx.data`, tensor by tensor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import onnx_ir as ir
+
+from exporter.errors import InputError, UnsupportedError
+
+MODEL_FILE = "model.onnx"
+DATA_FILE = "model.onnx.data"
+
+INLINE_BELOW = 1024  # bytes; shapes and axes must be readable without the data file (shape inference needs them)
+PAGE = 4096  # ONNX recommends page-aligned offsets, so that a runtime can map a tensor without copying it
+PAGE_ALIGNED_FROM = 1 << 20  # bytes; below that the padding would weigh more than the copy
+LINE = 64  # bytes; enough for any element type and vector load
+PROTOBUF_LIMIT = 2**31 - 1  # bytes in one message
+
+
+def write_model(model: ir.Model, folder: Path, external_data_above: int) -> tuple[str, ...]:
+    """Writes the files and returns their names; replaces old ones only once the new ones are whole.
+
+    Raises InputError when the folder can't be written or a tensor's file can't be read.
+    """
+    partial = {name: folder / f".{name}.partial" for name in (MODEL_FILE, DATA_FILE)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as cleanup:
+            for path in partial.values():
+                cleanup.callback(path.unlink, missing_ok=True)
+            names: tuple[str, ...] = (MODEL_FILE,)
+            if sum(tensor.nbytes for tensor in _tensors(model)) > external_data_above:
+                with partial[DATA_FILE].open("wb") as file:
+                    _write_tensors(model, file)
+                names = (MODEL_FILE, DATA_FILE)
+            with partial[MODEL_FILE].open("wb") as file:
+                file.write(_message(model))
+            for name in reversed(names):
+                partial[name].replace(folder / name)
+            if DATA_FILE not in names:  # an old one would be shipped beside the new model
+                (folder / DATA_FILE).unlink(missing_ok=True)
+            return names
+    except OSError as error:
+        raise InputError.of(
+            "lower.write",
+            f"the ONNX model can't be written: {error.strerror or error}",
+            where=str(folder),
+            hint="check that the folder is writable and the disk has room",
+        ) from error
+
+
+def _tensors(model: ir.Model) -> list[ir.TensorProtocol]:
+    return [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
+
+
+def _write_tensors(model: ir.Model, file: IO[bytes]) -> None:
+    """Moves the initializers' bytes to `file`, in graph order, one at a time."""
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes < INLINE_BELOW:
+            continue
+        alignment = PAGE if tensor.nbytes >= PAGE_ALIGNED_FROM else LINE
+        file.write(bytes(-file.tell() % alignment))
+        offset = file.tell()
+        _copy(tensor, file)
+        value.const_value = ir.ExternalTensor(
+            DATA_FILE, offset, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=value.name or ""
+        )
+
+
+def _copy(tensor: ir.TensorProtocol, file: IO[bytes]) -> None:
+    start = file.tell()
+    to_file: Callable[[IO[bytes]], None] | None = getattr(tensor, "tofile", None)
+    if to_file is None:
+        file.write(tensor.tobytes())
+    else:
+        to_file(file)
+    if file.tell() - start != tensor.nbytes:
+        raise OSError(f"tensor {tensor.name} has {file.tell() - start} bytes, expected {tensor.nbytes}")
+
+
+def _message(model: ir.Model) -> bytes:
+    proto = ir.to_proto(model)
+    if proto.ByteSize() > PROTOBUF_LIMIT:
+        raise UnsupportedError.of(
+            "lower.protobuf-limit",
+            f"the graph without its tensors takes {proto.ByteSize()} bytes, more than one ONNX file can hold",
+            where=MODEL_FILE,
+        )
+    message: bytes = proto.SerializeToString(deterministic=True)
+    return message
+
+
+def stored_sizes(folder: Path, names: tuple[str, ...]) -> int:
+    """Bytes of the files `names` in `folder`."""
+    return sum(os.stat(folder / name).st_size for name in names)

@@ -1,0 +1,69 @@
+"""What parity compares, and how thoroughly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from exporter.checkpoint.tokenizer import Tokenizer
+    from exporter.graph.hub import Hub, Task
+
+Depth = Literal["full", "quick"]
+OnnxWeights = Literal["palette", "int4", "int8", "fp16", "fp32"]
+CoreMLRunner = Literal["auto", "reference", "system"]
+MaskConvention = Literal["swift-transformers", "exact"]
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """The things to compare; each of them may be absent, and rows that need it are then absent too.
+
+    context: tokens that the artifacts were made for; longer prompts are cut to it.
+    checkpoint: folder that transformers loads as the reference.
+    hub, compressed: the graph before and after compression; the same object (or None) where nothing was compressed.
+    onnx: shipped `model.onnx`; coreml: shipped `.mlpackage`.
+    reference_points: hub value name → module path in transformers' model whose output is the same tensor.
+    coreml_callers: the causalMask conventions that the decoder program promises to serve.
+    """
+
+    task: Task
+    context: int
+    tokenizer: Tokenizer
+    checkpoint: Path | None = None
+    hub: Hub | None = None
+    compressed: Hub | None = None
+    onnx: Path | None = None
+    coreml: Path | None = None
+    reference_points: Mapping[str, str] = field(default_factory=dict)
+    coreml_callers: tuple[MaskConvention, ...] = ("swift-transformers", "exact")
+
+
+@dataclass(frozen=True)
+class ParityOptions:
+    """How to compare.
+
+    depth: "full": all prompts and a greedy continuation of each; "quick": a quarter of them, no continuation.
+    bits: bits per palettized weight, the mean where they are mixed; 16 where nothing is compressed.
+    onnx_weights: how the ONNX file stores its weights; only "palette" holds the very numbers of the Core ML file.
+    prompts: the user's file; None: the built-in set. max_prompts: more are thinned out evenly.
+    tasks: task file, see `exporter.parity.task`; max_task_drop: points of accuracy that an artifact may lose,
+        None: by bits (`exporter.parity.thresholds.TASK_DROP`).
+    limits: metric name → limit on the end-to-end rows instead of the one by bits: a budget or a target's tolerance.
+    coreml_runner: "system" is Core ML itself (macOS), "reference" Kogata's executor, "auto" the first where it exists.
+    threads: for torch and onnxruntime; fixed, so that two runs on a machine give the same last digit.
+    """
+
+    depth: Depth = "full"
+    bits: float = 16
+    onnx_weights: OnnxWeights = "palette"
+    prompts: Path | None = None
+    max_prompts: int = 200
+    tasks: Path | None = None
+    max_task_drop: float | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    coreml_runner: CoreMLRunner = "auto"
+    threads: int = min(4, os.cpu_count() or 1)

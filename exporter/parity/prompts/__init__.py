@@ -1,0 +1,129 @@
+"""The texts that parity is measured on: a built-in multilingual set, or a user's file.
+
+The built-in sets lie beside this file: `encoder.jsonl` (100 sentences: short and long, questions, numbers, code,
+emoji, 24 languages) and `decoder.jsonl` (24 prompts, 11 of them chats).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.errors import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from exporter.checkpoint.tokenizer import Tokenizer
+    from exporter.graph.hub import Task
+
+Message = Mapping[str, str]
+
+_FILE_BYTES = 64 * 2**20  # a prompt file is read whole; real ones hold kilobytes
+_PROBLEMS = 20  # as many lines of a bad file are named
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text, or a chat when `messages` is not empty."""
+
+    text: str
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """One line of at most 80 characters for reports."""
+        line = " ".join((self.messages[-1]["content"] if self.messages else self.text).split())
+        return line if len(line) <= 80 else line[:79] + "…"
+
+    def tokens(self, tokenizer: Tokenizer, *, chat: bool) -> NDArray[np.int64]:
+        """int64 `[n]`. With `chat`, a plain text is what the user says, if the checkpoint has a chat template."""
+        if chat and tokenizer.chat_template is not None:
+            ids = tokenizer.encode_chat(self.messages or [{"role": "user", "content": self.text}])
+        else:
+            ids = tokenizer.encode("\n".join(m["content"] for m in self.messages) or self.text)
+        return np.asarray(ids, np.int64)
+
+
+def builtin_prompts(task: Task) -> tuple[Prompt, ...]:
+    """The set that comes with the package."""
+    name = "decoder.jsonl" if task == "text-generation" else "encoder.jsonl"
+    return read_prompts(Path(__file__).parent / name)
+
+
+def read_prompts(path: Path) -> tuple[Prompt, ...]:
+    """A `.txt` file with a prompt per line, or a `.jsonl` file with "text", "prompt" or "messages" in each line.
+
+    Raises InputError naming every bad line (the first 20).
+    """
+    if path.suffix == ".jsonl":
+        prompts, problems = [], []
+        for where, value in read_json_lines(path):
+            prompt = value if isinstance(value, Diagnostic) else prompt_of(value, where)
+            if isinstance(prompt, Diagnostic):
+                problems.append(prompt)
+            else:
+                prompts.append(prompt)
+        InputError.raise_all(problems[:_PROBLEMS])
+    else:
+        prompts = [Prompt(line.strip()) for line in _read_text(path).splitlines() if line.strip()]
+    if not prompts:
+        raise InputError.of("prompts.empty", "the file holds no prompts", where=path.name)
+    return tuple(prompts)
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Diagnostic]]:
+    """`file:line` and the object of each line that isn't blank; a Diagnostic where the line is no JSON object."""
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        where = f"{path.name}:{number}"
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield where, Diagnostic("prompts.json", f"not JSON: {error}", where)
+            continue
+        if isinstance(value, dict):
+            yield where, value
+        else:
+            yield where, Diagnostic("prompts.json", f"a {type(value).__name__}, not an object", where)
+
+
+def prompt_of(value: Mapping[str, Any], where: str) -> Prompt | Diagnostic:
+    """The prompt in one JSON object, or what is wrong with it."""
+    if "messages" in value:
+        messages = value["messages"]
+        if not isinstance(messages, list) or not messages or not all(_is_message(m) for m in messages):
+            hint = '{"messages": [{"role": "user", "content": "…"}]}'
+            return Diagnostic("prompts.messages", '"messages" is no list of role and content', where, hint)
+        return Prompt("", tuple({"role": m["role"], "content": m["content"]} for m in messages))
+    text = value.get("text", value.get("prompt"))
+    if not isinstance(text, str) or not text:
+        return Diagnostic("prompts.text", 'no "text", "prompt" or "messages"', where, '{"text": "…"}')
+    return Prompt(text)
+
+
+def choose(prompts: Sequence[Prompt], count: int) -> tuple[Prompt, ...]:
+    """At most `count` of them, evenly spread and in order."""
+    if len(prompts) <= count:
+        return tuple(prompts)
+    return tuple(prompts[i * len(prompts) // count] for i in range(count))
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _FILE_BYTES:
+            raise InputError.of("prompts.size", f"larger than {_FILE_BYTES // 2**20} MiB", where=path.name)
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError.of("prompts.encoding", f"not UTF-8: byte {error.start}", where=path.name) from error
+    except OSError as error:
+        raise InputError.of("prompts.read", f"can't be read: {error.strerror}", where=path.name) from error

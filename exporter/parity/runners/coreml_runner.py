@@ -1,0 +1,84 @@
+"""Core ML itself, on macOS."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.errors import InputError, RuntimeMissingError
+from exporter.parity.options import MaskConvention
+from exporter.parity.runners.base import Embeddings
+from exporter.parity.runners.mil_runner import causal_mask, embeddings, encoder_feeds
+
+
+def available() -> bool:
+    """Whether this machine has Core ML."""
+    return sys.platform == "darwin"
+
+
+class CoreMLDecoder:
+    """A stateful decoder program, compiled and run by the system."""
+
+    def __init__(self, path: Path, mask: MaskConvention = "swift-transformers") -> None:
+        self._model, self.name = _load(path)
+        self._mask = mask
+
+    def session(self) -> CoreMLDecoderSession:
+        """A session with zeroed states."""
+        return CoreMLDecoderSession(self._model, self._mask)
+
+
+class CoreMLDecoderSession:
+    """One text; the cache lives in the program's states."""
+
+    def __init__(self, model: Any, mask: MaskConvention) -> None:
+        self._model, self._mask = model, mask
+        self._state = model.make_state()
+        self._past = 0
+
+    def feed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """`[q]` token ids → logits `[q, vocab]`."""
+        feeds = {"inputIds": ids[None].astype(np.int32), "causalMask": causal_mask(self._past, len(ids), self._mask)}
+        results = _predict(self._model, feeds, self._state)
+        self._past += len(ids)
+        return np.asarray(results["logits"][0], np.float32)
+
+
+class CoreMLEncoder:
+    """An encoder program, compiled and run by the system. lengths: the sequence lengths that it takes."""
+
+    def __init__(self, path: Path, lengths: tuple[int, ...], pad_id: int = 0) -> None:
+        self._model, self.name = _load(path)
+        self._lengths, self._pad_id = lengths, pad_id
+
+    def encode(self, ids: NDArray[np.int64]) -> Embeddings:
+        """`[n]` token ids, special tokens included."""
+        return embeddings(_predict(self._model, encoder_feeds(ids, self._lengths, self._pad_id), None), len(ids))
+
+
+def _load(path: Path) -> tuple[Any, str]:
+    if not available():
+        raise RuntimeMissingError.of(
+            "parity.coreml-runtime",
+            f"Core ML runs on macOS, this is {platform.system()}",
+            hint="leave the runner on auto: the reference executor takes its place",
+        )
+    import coremltools
+
+    try:
+        model = coremltools.models.MLModel(str(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError.of("parity.coreml-load", f"Core ML refuses the program: {error}", where=path.name) from error
+    return model, f"Core ML, macOS {platform.mac_ver()[0]} {platform.machine()}, all compute units"
+
+
+def _predict(model: Any, feeds: dict[str, NDArray[Any]], state: Any) -> dict[str, NDArray[Any]]:
+    try:
+        return dict(model.predict(feeds) if state is None else model.predict(feeds, state))
+    except (RuntimeError, ValueError) as error:
+        raise InputError.of("parity.coreml-run", f"Core ML failed to run the program: {error}") from error

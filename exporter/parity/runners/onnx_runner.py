@@ -1,0 +1,209 @@
+"""Hub graphs and shipped ONNX files in onnxruntime, on the CPU provider."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from exporter.errors import InputError
+from exporter.parity.runners.base import Embeddings
+
+Array = NDArray[Any]
+
+_BYTES_LIMIT = 1_500_000_000  # protobuf ends at 2 GiB; names, nodes and small tensors want some room
+_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float16)": np.float16}
+
+
+@dataclass(frozen=True)
+class OnnxSource:
+    """A graph to run: `model` in memory, or the file at `path`. Exactly one of the two is given."""
+
+    model: ir.Model | None = None
+    path: Path | None = None
+
+
+class OnnxSession:
+    """An onnxruntime session that computes the same numbers each time: fixed threads, no spinning.
+
+    Raises InputError where onnxruntime refuses the graph.
+    """
+
+    def __init__(self, source: OnnxSource, threads: int, *, optimize: bool = True) -> None:
+        import onnxruntime
+
+        self.name = f"onnxruntime {onnxruntime.__version__}, CPU"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only: warnings about unused initializers are not for users
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            self._session = _open(source, options)
+        except _onnxruntime_errors() as error:
+            where = source.path.name if source.path else "hub graph"
+            raise InputError.of("parity.onnx-load", f"onnxruntime refuses the graph: {error}", where=where) from error
+        self.inputs = {i.name: i for i in self._session.get_inputs()}
+        self.outputs = [o.name for o in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Feeds by input name → results by output name."""
+        names = list(outputs) if outputs is not None else self.outputs
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except _onnxruntime_errors() as error:
+            raise InputError.of("parity.onnx-run", f"onnxruntime failed to run the graph: {error}") from error
+
+
+class OnnxDecoder:
+    """A decoder with `past_key_values.*` inputs and `present.*` outputs."""
+
+    def __init__(self, source: OnnxSource, threads: int) -> None:
+        self.onnx = OnnxSession(source, threads)
+        self.name = self.onnx.name
+        self.cache_inputs = empty_cache(self.onnx)
+
+    def session(self) -> OnnxDecoderSession:
+        """A session with an empty cache."""
+        return OnnxDecoderSession(self.onnx, dict(self.cache_inputs))
+
+
+class OnnxDecoderSession:
+    """One text; the cache travels from `present.*` to `past_key_values.*`."""
+
+    def __init__(self, onnx: OnnxSession, cache: dict[str, Array]) -> None:
+        self._onnx = onnx
+        self._cache = cache
+        self._past = 0
+
+    def feed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """`[q]` token ids → logits `[q, vocab]`."""
+        results = self._onnx.run({**decoder_feeds(self._onnx, ids, self._past), **self._cache})
+        self._past += len(ids)
+        self._cache = {name: results[name.replace("past_key_values", "present", 1)] for name in self._cache}
+        return np.asarray(results["logits"][0], np.float32)
+
+
+class OnnxEncoder:
+    """An encoder with `token_embeddings` (or `last_hidden_state`) and perhaps `sentence_embedding`."""
+
+    def __init__(self, source: OnnxSource, threads: int) -> None:
+        self.onnx = OnnxSession(source, threads)
+        self.name = self.onnx.name
+
+    def encode(self, ids: NDArray[np.int64]) -> Embeddings:
+        """`[n]` token ids, special tokens included."""
+        return self.encode_batch([ids])[0]
+
+    def encode_batch(self, texts: Sequence[NDArray[np.int64]]) -> list[Embeddings]:
+        """All texts in one batch, padded at the end to the longest; results without the padding."""
+        results = self.onnx.run(encoder_feeds(self.onnx, texts))
+        names = [name for name in ("token_embeddings", "last_hidden_state") if name in results] or self.onnx.outputs[:1]
+        tokens, sentence = results[names[0]], results.get("sentence_embedding")
+        return [
+            Embeddings(
+                np.asarray(tokens[i, : len(ids)], np.float32),
+                None if sentence is None else np.asarray(sentence[i], np.float32),
+            )
+            for i, ids in enumerate(texts)
+        ]
+
+
+def decoder_feeds(onnx: OnnxSession, ids: NDArray[np.int64], past: int) -> dict[str, Array]:
+    """The inputs of one step but the cache: only those that the graph declares, in its integer types."""
+    total = past + len(ids)
+    feeds: dict[str, Array] = {
+        "input_ids": ids[None],
+        "attention_mask": np.ones((1, total), np.int64),
+        "position_ids": np.arange(past, total)[None],
+    }
+    return _declared(onnx, feeds)
+
+
+def empty_cache(onnx: OnnxSession) -> dict[str, Array]:
+    """`past_key_values.*` `[1, kv_heads, 0, head_dim]`, by input name."""
+    cache: dict[str, Array] = {}
+    for name, value in onnx.inputs.items():
+        if name.startswith("past_key_values."):
+            _, heads, _, width = value.shape
+            cache[name] = np.zeros((1, heads, 0, width), _DTYPES.get(value.type, np.float32))
+    if not cache or any(name.replace("past_key_values", "present", 1) not in onnx.outputs for name in cache):
+        raise InputError.of("parity.onnx-cache", "the decoder has no complete past_key_values/present cache")
+    return cache
+
+
+def encoder_feeds(onnx: OnnxSession, texts: Sequence[NDArray[np.int64]]) -> dict[str, Array]:
+    """A padded batch. Padding is token 0 behind mask 0: what stands there must not matter."""
+    length = max(len(ids) for ids in texts)
+    ids = np.stack([np.pad(text, (0, length - len(text))) for text in texts])
+    mask = np.stack([np.arange(length) < len(text) for text in texts]).astype(np.int64)
+    return _declared(onnx, {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
+
+
+def _declared(onnx: OnnxSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    return {
+        name: array.astype(_DTYPES.get(onnx.inputs[name].type, np.float32))
+        for name, array in feeds.items()
+        if name in onnx.inputs
+    }
+
+
+def _open(source: OnnxSource, options: Any) -> Any:
+    import onnxruntime
+
+    providers = ["CPUExecutionProvider"]
+    if source.path is not None:
+        check_external_data(source.path)
+        return onnxruntime.InferenceSession(str(source.path), options, providers=providers)
+    if source.model is None:
+        raise ValueError("an OnnxSource needs a model or a path")
+    size = sum(v.const_value.nbytes for v in source.model.graph.initializers.values() if v.const_value is not None)
+    if size <= _BYTES_LIMIT:
+        return onnxruntime.InferenceSession(ir.to_proto(source.model).SerializeToString(), options, providers=providers)
+    with tempfile.TemporaryDirectory(prefix="kogata-parity-") as folder:
+        path = Path(folder) / "hub.onnx"
+        ir.save(source.model, path, external_data="hub.onnx.data")
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
+def check_external_data(path: Path) -> None:
+    """Raises InputError where the file at `path` can't be read as ONNX or names data outside of its own folder."""
+    import google.protobuf.message
+    import onnx
+
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except (OSError, google.protobuf.message.DecodeError, ValueError) as error:
+        raise InputError.of("parity.onnx-load", f"can't be read as ONNX: {error}", where=path.name) from error
+    folder = path.parent.resolve()
+    graphs = [proto.graph, *proto.functions]
+    while graphs:
+        graph = graphs.pop()
+        tensors = list(getattr(graph, "initializer", ()))
+        for attribute in (a for node in graph.node for a in node.attribute):
+            tensors += [attribute.t, *attribute.tensors]
+            graphs += [attribute.g, *attribute.graphs]
+        for tensor in tensors:
+            for entry in tensor.external_data:
+                if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
+                    raise InputError.of(
+                        "onnx.external-data",
+                        f"the tensor {tensor.name!r} reads {entry.value!r}, outside of the model's folder",
+                        where=path.name,
+                    )
+
+
+def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: its own classes share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*found, ValueError, RuntimeError)

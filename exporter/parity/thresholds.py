@@ -1,0 +1,176 @@
+"""Every limit of the gate, each with its reason. The reasons are printed in the report.
+
+Rows that compare numbers which should be the same (import, lowering, fp16, cache, padding) are gated on PSNR and
+relative error: these keep their meaning whatever the model was trained for, even for random weights. Rows that carry
+the loss of compression are gated on what an app notices: KL and top-1 for decoders, cosines for encoders.
+Output metrics can't see every broken tensor (a query projection with its LUT reversed costs 0.02 nats), so compression
+is also gated tensor by tensor, on the weights' own error.
+
+"Measured": plain optimal k-means in groups of 16 rows on all-MiniLM-L6-v2 (100 sentences) and on the home_intents Llama.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a metric must keep; the direction is the metric's own (`METRICS[metric].higher_is_better`)."""
+
+    metric: str
+    value: float
+    reason: str
+
+
+_FINITE = Limit("non_finite", 0, "NaN and infinity are never an answer")
+
+IMPORT = (
+    _FINITE,
+    Limit("relative_error", 1e-4, "float32 on both sides: only the order of additions differs (measured 1e-6)"),
+    Limit("psnr_db", 100, "float32 on both sides (measured 125 dB and more); a wrong epsilon already shows below this"),
+)
+LOWERING_ONNX = (
+    _FINITE,
+    Limit("psnr_db", 80, "the same float32 numbers, fused in another order"),
+)
+ONNX_ROUNDED = (
+    _FINITE,
+    Limit("psnr_db", 55, "float16 weights round by 2**-11 at most; 8-bit palettes are already allowed more than this"),
+)
+LOWERING_COREML = (
+    _FINITE,
+    Limit("psnr_db", 60, "the same graph without rounding; only constants that the file stores as float16 differ"),
+)
+FP16 = (
+    _FINITE,
+    Limit("overflow", 0, "values beyond ±65504 are infinite in float16"),
+    Limit("psnr_db", 45, "float16 in every op; published converters ask for 40 dB after compiling"),
+)
+ARTIFACTS = (
+    _FINITE,
+    Limit("psnr_db", 45, "the same palettes in both files: what remains is the float16 arithmetic of Core ML"),
+)
+CACHED_FP32 = (
+    _FINITE,
+    Limit("psnr_db", 80, "the same model in float32, fed in pieces or in one go"),
+)
+CACHED_FP16 = (
+    _FINITE,
+    Limit("psnr_db", 45, "the same model in float16, fed in pieces or in one go: as near as float16 to float32"),
+)
+PADDING = (
+    _FINITE,
+    Limit("psnr_db", 80, "padding behind the mask must not matter; float32, another batch shape"),
+)
+MASKS = (
+    _FINITE,
+    Limit("psnr_db", 80, "both callers' masks say the same, so the program must compute the same"),
+)
+
+_GIBBERISH = "gibberish has more than 5 nats and agrees in under 5 % of positions"
+
+# bits → limits on decoder logits after compression
+DECODER: Mapping[int, tuple[Limit, ...]] = {
+    16: (
+        Limit("kl", 1e-3, "nothing is compressed: float16 arithmetic costs under 1e-4 nats"),
+        Limit("top1", 0.98, "nothing is compressed: only near-ties may flip"),
+    ),
+    8: (
+        Limit("kl", 0.01, "256 values per group of rows; measured 0.001 nats"),
+        Limit("top1", 0.96, "measured 0.98 on texts that the model was never trained on"),
+    ),
+    6: (
+        Limit("kl", 0.05, "64 values per group of rows; measured 0.005 nats"),
+        Limit("top1", 0.90, "measured 0.95 on texts that the model was never trained on"),
+    ),
+    4: (
+        Limit("kl", 0.25, f"measured 0.02 to 0.04 nats, published 4-bit recipes up to 0.2; {_GIBBERISH}"),
+        Limit("top1", 0.75, "measured 0.89 on texts that the model was never trained on"),
+    ),
+    3: (
+        Limit("kl", 0.40, f"plain k-means costs 0.07 to 0.12 nats on small models, much more on some; {_GIBBERISH}"),
+        Limit("top1", 0.65, "measured 0.80 on texts that the model was never trained on"),
+    ),
+    2: (
+        Limit("kl", 0.80, f"plain k-means costs 0.3 to 0.5 nats; {_GIBBERISH}"),
+        Limit("top1", 0.45, "measured 0.51 on texts that the model was never trained on"),
+    ),
+    1: (
+        Limit("kl", 1.20, f"a model that lost more says other things; plain k-means costs 1.4 nats and fails; {_GIBBERISH}"),
+        Limit("top1", 0.35, "less than one position in three is not the same model; plain k-means has 0.21 and fails"),
+    ),
+}  # fmt: skip
+
+# bits → limits on embeddings after compression
+ENCODER: Mapping[int, tuple[Limit, ...]] = {
+    16: (
+        Limit("cosine_mean", 0.9999, "nothing is compressed: float16 arithmetic keeps 5 nines"),
+        Limit("cosine_min", 0.9995, "nothing is compressed"),
+        Limit("self_retrieval", 1.0, "nothing is compressed"),
+    ),
+    8: (
+        Limit("cosine_mean", 0.9995, "256 values per group of rows: rankings by similarity stay as they are"),
+        Limit("cosine_min", 0.998, "no text may stand out"),
+        Limit("self_retrieval", 1.0, "each embedding is nearest to its own reference"),
+    ),
+    6: (
+        Limit("cosine_mean", 0.99, "64 values per group of rows"),
+        Limit("cosine_min", 0.96, "no text may stand out"),
+        Limit("self_retrieval", 1.0, "each embedding is nearest to its own reference"),
+    ),
+    4: (
+        Limit("cosine_mean", 0.90, "measured 0.94; unrelated texts have 0.05"),
+        Limit("cosine_min", 0.65, "measured 0.82"),
+        Limit("self_retrieval", 0.95, "measured 1.0; gibberish has 0.01, in every model"),
+    ),
+    3: (
+        Limit("cosine_mean", 0.80, "plain k-means is at 0.80; unrelated texts have 0.05"),
+        Limit("self_retrieval", 0.90, "gibberish has 0.01, in every model"),
+    ),
+    2: (
+        Limit("cosine_mean", 0.65, "plain k-means is at 0.42 and fails; unrelated texts have 0.05"),
+        Limit("self_retrieval", 0.80, "gibberish has 0.01, in every model"),
+    ),
+    1: (
+        Limit("cosine_mean", 0.50, "plain k-means is at 0.12 and fails; unrelated texts have 0.05"),
+        Limit("self_retrieval", 0.70, "gibberish has 0.01, in every model"),
+    ),
+}
+
+# palette bits → squared error over variance that a single weight may have
+WEIGHT_ERROR: Mapping[int, float] = {1: 0.8, 2: 0.45, 3: 0.17, 4: 0.06, 6: 0.02, 8: 0.01}
+WEIGHT_ERROR_REASON = (
+    "squared error over variance, limit by the palette's bits: three to four times what the optimal quantizer of a "
+    "Laplace distribution leaves (0.5, 0.18, 0.055, 0.015 at 1 to 4 bits); other rows' or other groups' values leave 1 to 4"
+)
+
+# bits → points of task accuracy that may be lost; None: reported, not gated
+TASK_DROP: Mapping[int, float | None] = {16: 0.5, 8: 0.5, 6: 1.0, 4: None, 3: None, 2: None, 1: None}
+TASK_DROP_REASONS: Mapping[int, str] = {
+    16: "nothing is compressed: only near-ties may flip",
+    8: "8 bits must not be noticed: at most 5 of 1000 answers",
+    6: "6 bits: at most 10 of 1000 answers",
+}
+
+
+def bits_class(bits: float) -> int:
+    """The row of the tables for `bits` per weight, which may be a mean: the highest that is not above it."""
+    return max((known for known in DECODER if known <= bits), default=1)
+
+
+def compression_limits(bits: float, *, decoder: bool) -> tuple[Limit, ...]:
+    """Limits on outputs after compression to `bits` per weight."""
+    return (_FINITE, *(DECODER if decoder else ENCODER)[bits_class(bits)])
+
+
+def end_to_end_limits(bits: float, overrides: Mapping[str, float], *, decoder: bool) -> tuple[Limit, ...]:
+    """Those of compression, where a budget or target doesn't ask for others; `overrides`: metric → limit."""
+    asked = tuple(Limit(metric, value, "asked for by the budget or target") for metric, value in overrides.items())
+    return (*(limit for limit in compression_limits(bits, decoder=decoder) if limit.metric not in overrides), *asked)
+
+
+def weight_limit(bits: int) -> float:
+    """The squared error over variance that a weight palettized to `bits` may have."""
+    return WEIGHT_ERROR[bits]
