@@ -53,11 +53,15 @@ def capabilities(folder: Path) -> list[Capability]:
         why = f"needs {', '.join(missing)}" if missing else ", ".join(f"{p} {version(p)}" for p in needs)
         found.append(Capability(name, not missing, why))
     mac = sys.platform == "darwin"
-    why = f"macOS {platform.mac_ver()[0]}" if mac else "Core ML exists on macOS only; programs are executed op by op here"
+    why = (
+        f"macOS {platform.mac_ver()[0]}" if mac else "Core ML exists on macOS only; programs are executed op by op here"
+    )
     found.append(Capability("run Core ML itself", mac, why))
     free = shutil.disk_usage(folder).free
     writable = os.access(folder, os.W_OK)
-    found.append(Capability(f"write to {folder}", writable, f"{free / 1e9:.1f} GB free" if writable else "not writable"))
+    found.append(
+        Capability(f"write to {folder}", writable, f"{free / 1e9:.1f} GB free" if writable else "not writable")
+    )
     return found
 
 

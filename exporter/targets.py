@@ -158,7 +158,7 @@ def _folder() -> Traversable:
 def _load(folder: Traversable) -> Mapping[str, Target]:
     problems: list[Diagnostic] = []
     tables: dict[str, dict[str, Any]] = {}
-    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
+    for entry in sorted(folder.iterdir(), key=lambda e: e.name.removesuffix(".toml")):
         if not entry.name.endswith(".toml"):
             continue
         try:

@@ -1,1 +1,44 @@
-"""Manifest, canonical bytes, layouts, checksums."""
+"""The bundle: what an app developer gets. Written whole or not at all, and checked down to the byte."""
+
+from exporter.bundle.facts import (
+    UNCHECKED,
+    Artifact,
+    Bound,
+    CompressionFacts,
+    Interface,
+    ParityFacts,
+    Port,
+    SourceFacts,
+    ports,
+)
+from exporter.bundle.manifest import Manifest, read_manifest
+from exporter.bundle.onnx_files import genai_config, onnx_interface
+from exporter.bundle.plan import ArtifactPlan, BundlePlan, bundle_name
+from exporter.bundle.staging import Staging, is_bundle
+from exporter.bundle.verify import VerifyResult, verify_bundle
+from exporter.bundle.writer import finish_bundle, write_bundle
+
+__all__ = [
+    "UNCHECKED",
+    "Artifact",
+    "ArtifactPlan",
+    "Bound",
+    "BundlePlan",
+    "CompressionFacts",
+    "Interface",
+    "Manifest",
+    "ParityFacts",
+    "Port",
+    "SourceFacts",
+    "Staging",
+    "VerifyResult",
+    "bundle_name",
+    "finish_bundle",
+    "genai_config",
+    "is_bundle",
+    "onnx_interface",
+    "ports",
+    "read_manifest",
+    "verify_bundle",
+    "write_bundle",
+]

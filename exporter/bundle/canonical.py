@@ -54,10 +54,7 @@ def parse_sums(raw: bytes) -> Sums:
     """What `raw` lists. It must be, byte for byte, what `render_sums` writes: else every edit could not be seen."""
     hashes: dict[str, str] = {}
     problems: list[str] = []
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return Sums({}, (f"not UTF-8 at byte {error.start}",))
+    text = raw.decode("utf-8", "surrogateescape")  # a bad byte is then one bad path, on one line
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
         match = _LINE.fullmatch(line)
         if match is None:

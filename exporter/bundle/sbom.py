@@ -85,7 +85,8 @@ def _source(manifest: Manifest) -> dict[str, Any]:
         "type": "machine-learning-model",
         "bom-ref": "source",
         "name": source.repo or f"checkpoint of {manifest.name}",
-        "hashes": [{"alg": "SHA-256", "content": source.digest.removeprefix("sha256:")}],
+        # Of a listing of several files' hashes, hence no "hash" of this component.
+        "properties": [{"name": "kogata:digest", "value": source.digest}],
     }
     if source.revision:
         found["version"] = source.revision

@@ -30,7 +30,7 @@ class Staging:
     """A context manager around `path`, an empty folder to write a bundle's files into.
 
     Leave the `with` block without `commit` or `reject`, by an exception or not, and everything written is gone.
-    A disk that runs full inside the block ends as an InputError.
+    A disk that runs full inside the block, or any other OSError about a file in `path`, ends as an InputError.
 
     destination: the bundle's folder. It may exist only when it is empty or, with `force`, a bundle.
     sources: the checkpoint, which must neither hold the destination nor lie in it.
@@ -68,7 +68,7 @@ class Staging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._clean()
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        if isinstance(error, OSError) and (error.errno in _NO_SPACE or self._holds(error.filename)):
             raise _unwritable(self.destination, error) from error
 
     def commit(self) -> Path:
@@ -92,6 +92,10 @@ class Staging:
         if not (self.path / "manifest.json").exists():
             raise RuntimeError("a staged bundle must be finished before it is moved: manifest.json is missing")
         return read_manifest(self.path / "manifest.json")
+
+    def _holds(self, name: object) -> bool:
+        """Whether an OSError's file name lies in the work area."""
+        return isinstance(name, str) and Path(name).is_relative_to(self.path)
 
     def _move_to(self, place: Path, *, replace: bool) -> Path:
         try:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TEMPLATE_FILE = "chat_template.jinja"
 _TEMPLATE_JSON = "chat_template.json"  # written by older transformers for processors
 _MAX_TEMPLATE_BYTES = 1 << 20  # the longest in use (Cohere's) has some 20 kB
+_MAX_BITS = 4096  # of an integer that a template computes
 _MAX_REPEATED = 1 << 20  # characters or items that `text * n` in a template may make
 
 Message = Mapping[str, Any]
@@ -74,7 +75,9 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any]
 
 @lru_cache(maxsize=8)
 def _compile(template: str) -> jinja2.Template:
-    """Compiled with the settings of transformers' `_compile_jinja_template`, in a sandbox of bounded size."""
+    """Compiled with the settings of transformers' `_compile_jinja_template`, in Jinja's sandbox: a template reaches
+    neither files nor Python. One expression can't take all memory; that loops end quickly is not guaranteed.
+    """
     from jinja2 import TemplateError, nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.parser import Parser
@@ -113,8 +116,10 @@ def _check_size(operator: str, left: Any, right: Any) -> None:
             and len(repeated) * count > _MAX_REPEATED
         ):
             raise OverflowError("a template may not repeat text that often")
-    if operator == "**" and isinstance(right, (int, float)) and abs(right) > 64:
-        raise OverflowError("a template may not use powers that large")
+    if isinstance(left, int) and isinstance(right, int):
+        bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+        if bits > _MAX_BITS:
+            raise OverflowError("a template may not make numbers that large")
 
 
 def _tojson(

@@ -54,7 +54,12 @@ def download(repo: str, revision: str | None) -> Folder:
     Raises `InputError`: not found, gated, no such revision, offline and not cached, disk full.
     """
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise InputError.of("checkpoint.revision", f"{revision!r} can't be a branch, tag or commit", where="--revision")
+        raise InputError.of(
+            "checkpoint.revision",
+            f"{revision!r} can't be a branch, tag or commit",
+            where="--revision",
+            hint="name one as the repository lists it: main, v1.0, a 40-digit commit",
+        )
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 

@@ -114,8 +114,10 @@ def _blocks(lines: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _strings(value: Any) -> tuple[str, ...]:
+    """The texts in `value`; what is no short single line is none that a report could show."""
     values = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(text.strip() for text in values if isinstance(text, str) and text.strip()))
+    texts = [text.strip() for text in values if isinstance(text, str)]
+    return tuple(dict.fromkeys(text for text in texts if text and text.isprintable() and len(text) <= 500))
 
 
 def _first(value: Any) -> str | None:

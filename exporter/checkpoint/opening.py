@@ -92,7 +92,7 @@ def open_checkpoint(reference: str | Path, *, revision: str | None = None) -> Ch
 def _locate(reference: str, revision: str | None) -> _Place:
     try:
         path = Path(reference).expanduser()
-        found, is_folder = path.exists(), path.is_dir()
+        found, is_folder = bool(reference) and path.exists(), bool(reference) and path.is_dir()
     except (OSError, RuntimeError, ValueError):  # too long, no home folder, a null byte
         path, found, is_folder = Path(), False, False
     if is_folder:

@@ -128,7 +128,9 @@ def _parse(raw: bytes, name: str) -> dict[str, Any]:
     reason = ""
     try:
         if raw[:1] == b"{":
-            entries: Any = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+            entries: Any = json.loads(
+                raw.decode("utf-8"), object_pairs_hook=_unique, parse_int=_natural, parse_constant=_natural
+            )
             if isinstance(entries, dict):
                 return entries
         reason = "not a JSON object"
@@ -154,8 +156,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def _no_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
+def _natural(text: str) -> int:
+    """Lengths and offsets are never negative (not even -0), nor NaN or Infinity, which Python's JSON would take."""
+    if not text.isdecimal():
+        raise ValueError(f"{text} is not a length")
+    return int(text)
 
 
 def _metadata(value: Any, name: str, problems: list[Diagnostic]) -> Mapping[str, str]:
@@ -172,7 +177,7 @@ class _EntryError(ValueError):
 def _tensor(key: str, entry: Any, data_start: int) -> StoredTensor:
     try:
         key.encode("utf-8")
-    except UnicodeEncodeError:  # "\\ud800": half of a surrogate pair, which no file name or protobuf can hold
+    except UnicodeEncodeError:  # "\ud800": half of a surrogate pair, which no file name or protobuf can hold
         raise _EntryError("has a name that is not valid Unicode") from None
     if not isinstance(entry, dict):
         raise _EntryError("has an entry that is not an object")

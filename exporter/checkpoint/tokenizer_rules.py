@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 ADDITIONAL = "additional_special_tokens"
+_EXTRA = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,10 @@ def special_tokens(settings: Mapping[str, Any], default: Mapping[str, str]) -> d
         text = content(settings[key], key) if key in settings else default.get(key)
         if text is not None:
             tokens[key] = text
+    extra = settings.get(_EXTRA)
+    for key, token in sorted(extra.items()) if isinstance(extra, dict) else ():
+        if (text := content(token, key)) is not None:
+            tokens.setdefault(key, text)
     additional = settings.get(ADDITIONAL)
     if isinstance(additional, list) and additional:
         tokens[ADDITIONAL] = [text for entry in additional if (text := content(entry, ADDITIONAL)) is not None]
@@ -143,9 +148,9 @@ def _add_tokens(tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any], to
         text = content(entry, "added_tokens_decoder")
         if text is not None and isinstance(entry, dict):
             flags[text] = entry
-    for key in SPECIAL:
-        if isinstance(settings.get(key), dict) and key in special:
-            flags.setdefault(special[key], settings[key])
+    for key, text in special.items():
+        if isinstance(settings.get(key), dict):
+            flags.setdefault(text, settings[key])
     new = []
     for text in dict.fromkeys([*flags, *every_special]):
         if text in known or not text:

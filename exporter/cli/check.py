@@ -12,7 +12,7 @@ from exporter.progress import Progress
 from exporter.report import Report
 
 
-def check(  # noqa: PLR0913 - one parameter an option is how Typer works
+def check(
     bundle: Annotated[Path, typer.Argument(help="A folder that `kogata export` made.")],
     against: Annotated[
         str | None, typer.Option(metavar="CHECKPOINT", help="The checkpoint that it was made from: folder or hub id.")
@@ -30,7 +30,7 @@ def check(  # noqa: PLR0913 - one parameter an option is how Typer works
     format: FormatOption = Format.text,
     quiet: QuietOption = False,
 ) -> int:
-    """Compare a bundle's files with each other and, with --against, with the checkpoint. Exits 1 when a limit is broken.
+    """Compare a bundle's files with each other and, with --against, with the checkpoint. Exits 1 when a limit breaks.
 
     The bundle is verified first: files that were changed are not run.
     """

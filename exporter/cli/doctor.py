@@ -21,7 +21,9 @@ def doctor(format: FormatOption = Format.text, quiet: QuietOption = False) -> in
 def _examine(_: Progress) -> Report:
     found = capabilities(Path.cwd())
     problems = tuple(
-        Diagnostic("doctor.unable", f"kogata can't {c.name} here", where=c.why, hint="install kogata's dependencies again")
+        Diagnostic(
+            "doctor.unable", f"kogata can't {c.name} here", where=c.why, hint="install kogata's dependencies again"
+        )
         for c in found
         if not c.able and c.name not in OPTIONAL
     )

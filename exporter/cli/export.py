@@ -36,17 +36,20 @@ class Parity(StrEnum):
     none = "none"
 
 
-def export(  # noqa: PLR0913 - one parameter an option is how Typer works
+def export(
     checkpoint: Annotated[str, typer.Argument(help="A Hugging Face folder, or a hub id such as org/name.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")],
     to: Annotated[list[ArtifactKind] | None, typer.Option(help="Repeatable. [default: both]")] = None,
     for_: Annotated[
         list[str] | None,
-        typer.Option("--for", metavar="TARGET", help="Repeatable: a name from `kogata targets`. Brings formats and limits."),
+        typer.Option(
+            "--for", metavar="TARGET", help="Repeatable: a name from `kogata targets`. Brings formats and limits."
+        ),
     ] = None,
     bits: Annotated[int, typer.Option(help="Palette bits: 1, 2, 3, 4, 6 or 8; 16 compresses nothing.")] = 4,
     group_size: Annotated[
-        int | None, typer.Option(help="Output rows that share one lookup table. [default: the target's, else 16]", min=1)
+        int | None,
+        typer.Option(help="Output rows that share one lookup table. [default: the target's, else 16]", min=1),
     ] = None,
     onnx_weights: Annotated[
         OnnxWeights, typer.Option(help="How the ONNX file stores its matrices.")
@@ -67,7 +70,9 @@ def export(  # noqa: PLR0913 - one parameter an option is how Typer works
         float | None, typer.Option(help="Points of task accuracy that may be lost. [default: by bits]", min=0)
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name in the bundle. [default: the checkpoint's]")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name in the bundle. [default: the checkpoint's]")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the bundle that is there.")] = False,
     format: FormatOption = Format.text,
     quiet: QuietOption = False,

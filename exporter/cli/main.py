@@ -17,6 +17,7 @@ app = typer.Typer(
     help="From a language-model checkpoint to checked ONNX and Core ML bundles for phones.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -52,7 +53,8 @@ def main() -> None:
     except Exception as error:
         # Typer's own errors (a wrong option, say) know how to say so; they come from a class that Typer keeps private.
         message = getattr(error, "format_message", None)
-        command = next((word for word in arguments if not word.startswith("-")), "kogata")
+        known = [command.name for command in app.registered_commands]
+        command = next((word for word in arguments if word in known), "kogata")
         if message is not None:
             hint = f"kogata {command} --help" if command != "kogata" else "kogata --help"
             found = (Diagnostic("cli.usage", message() or "a command is missing", hint=f"see `{hint}`"),)

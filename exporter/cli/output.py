@@ -77,7 +77,9 @@ def run_command(command: str, output: Output, body: Callable[[Progress], Report]
         report = failure(command, 130, (stopped,))  # 128 + SIGINT, as shells expect
     except MemoryError:
         lack = Diagnostic(
-            "machine.memory", "the machine ran out of memory", hint="close other programs, or export on a larger machine"
+            "machine.memory",
+            "the machine ran out of memory",
+            hint="close other programs, or export on a larger machine",
         )
         report = failure(command, ExitCode.INPUT, (lack,))
     except Exception as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +11,7 @@ from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_c
 from exporter.errors import ExitCode
 from exporter.progress import Progress
 from exporter.report import Report, Table
-from exporter.targets import STANDINGS, Fact, Target, load_target, load_targets
+from exporter.targets import STANDINGS, Fact, Hardware, Limits, Target, load_target, load_targets
 
 
 def targets(
@@ -41,7 +42,7 @@ def _all() -> Report:
         for t in found
     ]
     table = Table("", ("name", "device", "formats", "from", "chip", "memory", "bandwidth"), rows)
-    return Report("targets", ExitCode.OK, {"targets": [t.as_json() for t in found]}, (), (table,))
+    return Report("targets", ExitCode.OK, {"targets": [_json(t) for t in found]}, (), (table,))
 
 
 def _one(target: Target) -> Report:
@@ -56,10 +57,28 @@ def _one(target: Target) -> Report:
         if fact is None:
             rows.append((label.replace("_", " "), "unknown", ""))
         else:
-            rows.append((label.replace("_", " "), _short(fact), f"{STANDINGS[fact.standing]}: {fact.source}"))
+            rows.append((label.replace("_", " "), _short(fact), f"{fact.standing}: {fact.source}"))
     rows += [("note", "", note) for note in target.notes]
+    used = {fact.standing for fact in facts.values() if fact is not None}
+    words = [f"{standing}: {meaning}" for standing, meaning in STANDINGS.items() if standing in used]
     table = Table(f"{target.title} ({target.name})", ("", "value", "why"), rows)
-    return Report("targets", ExitCode.OK, {"target": target.as_json()}, (), (table,))
+    return Report("targets", ExitCode.OK, {"target": _json(target)}, (), (table, "\n".join(words)))
+
+
+def _json(target: Target) -> dict[str, Any]:
+    def known(facts: Hardware | Limits) -> dict[str, Any]:
+        return {name: None if fact is None else asdict(fact) for name, fact in vars(facts).items()}
+
+    plain = {name: getattr(target, name) for name in ("name", "title", "platform", "formats", "min_os", "bits")}
+    return {
+        **plain,
+        "group_size": target.group_size,
+        "reasons": dict(target.reasons),
+        "models": target.models,
+        "hardware": known(target.hardware),
+        "limits": known(target.limits),
+        "notes": target.notes,
+    }
 
 
 def _short(fact: Fact | None) -> str:

@@ -127,7 +127,9 @@ class _Decoder(Painter):
             first = b.op("Unsqueeze", b.op("Sub", total, sequence, name="past"), self.integers(0), name="first")
             end = b.op("Unsqueeze", total, self.integers(0), name="end")
             queries = b.op("Slice", keys, first, end, name="queries")
-            causal = b.op("LessOrEqual", keys, b.op("Unsqueeze", queries, self.integers(1), name="column"), name="causal")
+            causal = b.op(
+                "LessOrEqual", keys, b.op("Unsqueeze", queries, self.integers(1), name="column"), name="causal"
+            )
             real = b.op("Cast", attention_mask, to=int(ir.DataType.BOOL), name="real")
             seen = b.op("And", b.op("Unsqueeze", real, self.integers(1, 2), name="keys_real"), causal, name="seen")
             zero, masked = self.scalar(0.0, "mask/zero"), self.scalar(MASKED, "mask/masked")

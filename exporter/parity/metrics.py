@@ -41,6 +41,7 @@ METRICS: dict[str, Metric] = {
     "greedy_equal": Metric("prompts whose greedy continuation is the same", higher_is_better=True),
     "greedy_first_difference": Metric("first step at which a greedy continuation differs", "step"),
     "non_finite": Metric("values that are NaN or infinite", "values"),
+    "shapes": Metric("prompts whose outputs have another shape", "prompts"),
     "overflow": Metric("tensors with values beyond ±65504", "tensors"),
     "weight_error": Metric("worst weight: squared error over variance"),
     "positions": Metric("positions compared", "positions"),
@@ -157,8 +158,9 @@ class LogitsComparison:
             step = int(steps[0]) - start + 1
             self.greedy_first = min(self.greedy_first or step, step)
 
-    def metrics(self, tie: float) -> dict[str, float]:
-        """`tie`: a top-1 disagreement counts as a tie where the reference's own gap is below this."""
+    def metrics(self, tie_db: float = 40.0) -> dict[str, float]:
+        """`tie_db`: a top-1 disagreement counts as a tie where the reference's own gap is below the error of that PSNR."""
+        tie = self.error.peak * 10 ** (-tie_db / 20)
         result = {
             "kl": self.kl_sum / self.positions,
             "kl_max": self.kl_max,
@@ -191,9 +193,7 @@ class EmbeddingComparison:
     sentences: tuple[list[Floats], list[Floats]] = field(default_factory=lambda: ([], []))
     psnr_by_prompt: list[float] = field(default_factory=list)
 
-    def add(
-        self, reference: tuple[Floats, Floats | None], artifact: tuple[Floats, Floats | None]
-    ) -> None:
+    def add(self, reference: tuple[Floats, Floats | None], artifact: tuple[Floats, Floats | None]) -> None:
         """Adds a prompt; each side is `(tokens, sentence or None)`."""
         self.tokens.add(reference[0], artifact[0])
         self.psnr_by_prompt.append(difference(reference[0], artifact[0]).psnr_db)

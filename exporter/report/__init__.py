@@ -1,1 +1,25 @@
-"""Diagnostics and results as text, JSON, JUnit, GitHub annotations and HTML."""
+"""Results as text, JSON, JUnit XML, GitHub annotations; parity as a page of HTML."""
+
+from typing import Literal
+
+from exporter.report.machine import render_github, render_json, render_junit
+from exporter.report.model import Case, Cell, Report, Table
+from exporter.report.text import render_text
+
+ReportFormat = Literal["text", "json", "junit", "github"]
+
+__all__ = ["Case", "Cell", "Report", "ReportFormat", "Table", "render"]
+
+
+def render(report: Report, format: ReportFormat, *, colour: bool = False) -> str:
+    """The report in one format, ending in a newline (text without anything to say is empty).
+
+    colour: ANSI colours, in text only.
+    """
+    if format == "json":
+        return render_json(report)
+    if format == "junit":
+        return render_junit(report)
+    if format == "github":
+        return render_github(report)
+    return render_text(report, colour=colour)

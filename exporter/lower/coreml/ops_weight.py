@@ -60,7 +60,7 @@ def linear(lowering: Lowering, x: Var, layer: Linear) -> Var:
 
 def _with_bias(lowering: Lowering, product: ir.Value) -> tuple[ir.Value, ir.Value | None]:
     """The sum of `product` and a constant vector, where that is all that `product` is used for; else itself."""
-    uses = product.uses()
+    uses = tuple(product.uses())
     if len(uses) == 1 and not product.is_graph_output():
         add = uses[0].node
         other = add.inputs[1 - uses[0].idx] if add.op_type == "Add" else None

@@ -43,7 +43,9 @@ class Divergence:
         return text + ")"
 
 
-def first_divergence(reference: Mapping[str, Array], artifact: Mapping[str, Array], limit_db: float) -> Divergence | None:
+def first_divergence(
+    reference: Mapping[str, Array], artifact: Mapping[str, Array], limit_db: float
+) -> Divergence | None:
     """The first tensor, in the order of `reference`, whose signal-to-noise ratio is below `limit_db`.
 
     Tensors are compared where both captures have them in the same shape, up to axes of size 1. None where no tensor is

@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
+    from exporter.parity.mil import MilModel
+
 Array = NDArray[Any]
 Observe = Callable[[str, "torch.Tensor"], None]
+
+FP16_MAX = 65504.0
 
 
 def mil_name(hub_name: str) -> str:
@@ -45,15 +49,25 @@ class MilCapture:
 
 
 class OverflowScan:
-    """An `observe` callback that notes tensors with infinite or NaN elements, in program order.
+    """An `observe` callback that notes float16 tensors with elements beyond ±65504 (or NaN), in program order.
 
-    In a run with float16 rounding, infinity is what a float16 tensor becomes beyond ±65504.
+    Values are observed before they are rounded, so that the scan sees what float16 can't hold. Tensors that the program
+    computes in float32 are none of its business.
     """
 
-    def __init__(self) -> None:
-        self.tensors: dict[str, None] = {}
+    def __init__(self, model: MilModel) -> None:
+        self._half = {
+            output.name
+            for operation in model.function.operations
+            for output in operation.outputs
+            if output.type.dtype.name == "fp16"
+        }
+        self.largest: dict[str, float] = {}
 
     def __call__(self, name: str, tensor: torch.Tensor) -> None:
-        """Looks at one tensor."""
-        if tensor.is_floating_point() and name not in self.tensors and not bool(tensor.isfinite().all()):
-            self.tensors[name] = None
+        """Looks at one tensor; keeps the largest absolute value of those that overflow."""
+        if name not in self._half or not tensor.numel() or not tensor.is_floating_point():
+            return
+        largest = float(tensor.abs().max())
+        if not largest <= FP16_MAX:  # NaN overflows too
+            self.largest[name] = max(largest, self.largest.get(name, largest))

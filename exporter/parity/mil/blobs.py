@@ -64,7 +64,7 @@ class BlobFile:
         return int(start)
 
     def read(self, offset: int, dtype: DataType, count: int) -> NDArray[np.generic]:
-        """The `count` values of the blob whose metadata lies at `offset`, unpacked, `[count]`. Raises as `check` does."""
+        """The `count` values of the blob whose metadata lie at `offset`, unpacked, `[count]`. Raises as `check`."""
         start = self.check(offset, dtype, count)
         return unpack(self._bytes(start, packed_bytes(count, dtype.bits)), dtype, count)
 

@@ -51,16 +51,15 @@ def read_constant(value: Any, dtype: DataType, shape: tuple[int, ...], package: 
 
 
 def _immediate(tensor: Any, dtype: DataType, count: int, where: str) -> Array:
-    """Values written in place. fp16 and the narrow integers lie as bytes, int16 and uint16 among the ints."""
+    """Values written in place. fp16 and the narrow integers lie as packed bytes, int16 and uint16 among the ints."""
     kind = tensor.WhichOneof("value")
     if kind is None:  # an empty field is not written at all
         values: Array = np.zeros(0, dtype.unpacked)
     elif kind == "bytes":
         data = np.frombuffer(tensor.bytes.values, np.uint8)
-        if dtype.kind in "Sb" or data.size not in (packed_bytes(count, dtype.bits), _unpacked_bytes(dtype, count)):
+        if dtype.kind in "Sb" or data.size != packed_bytes(count, dtype.bits):
             raise InputError.of("mil.constant", f"{data.size} bytes for {count} values of {dtype.name}", where=where)
-        packed = data.size == packed_bytes(count, dtype.bits)
-        values = unpack(data, dtype, count) if packed else data.view(dtype.unpacked)
+        values = unpack(data, dtype, count)
     else:
         fields = {"floats": "f", "doubles": "f", "ints": "iu", "longInts": "iu", "bools": "b", "strings": "S"}
         if dtype.kind not in fields[kind]:
@@ -73,10 +72,6 @@ def _immediate(tensor: Any, dtype: DataType, count: int, where: str) -> Array:
     if values.size != count:
         raise InputError.of("mil.constant", f"{values.size} values, the type says {count}", where=where)
     return values
-
-
-def _unpacked_bytes(dtype: DataType, count: int) -> int:
-    return count * dtype.unpacked.itemsize
 
 
 def lut_to_dense(indices: Array, lut: Array, vector_axis: Array | None = None) -> Array:
@@ -121,7 +116,8 @@ def packed_lut_to_dense(indices: Array, lut: Array, shape: Array) -> Array:
     if indices.size != packed_bytes(count, bits):
         raise ValueError(f"{indices.size} bytes of indices for shape {sizes}")
     packed = DataType(f"uint{bits}", bits, "u", np.dtype(np.uint8))
-    return lut[unpack(indices.reshape(-1), packed, count)].reshape(sizes)
+    dense: Array = lut[unpack(indices.reshape(-1), packed, count)].reshape(sizes)
+    return dense
 
 
 def blockwise_shift_scale(data: Array, scale: Array, offset: Array | None = None) -> Array:
@@ -168,15 +164,25 @@ def constexpr_cast(source_val: Array, output_dtype: Array) -> Array:
     return source_val.astype(np.float32)
 
 
-def evaluate_constexpr(kind: str, operands: Mapping[str, Array], where: str) -> Array:
+def evaluate_constexpr(kind: str, stored: Mapping[str, tuple[Array, DataType]], where: str) -> Array:
     """The dense value of a constexpr op. Raises InputError when its operands don't fit each other."""
+    operands = {name: array for name, (array, _) in stored.items()}
     evaluate: Callable[..., Array] = CONSTEXPR[kind]
     if kind == "constexpr_lut_to_dense" and "shape" in operands:
         evaluate = packed_lut_to_dense
     try:
-        return evaluate(**operands)
-    except (ValueError, TypeError, IndexError) as error:
+        if evaluate is lut_to_dense:
+            _check_lut_width(*stored["indices"], operands["lut"])
+        dense: Array = evaluate(**operands)
+    except (ValueError, TypeError, IndexError, KeyError) as error:
         raise InputError.of("mil.constexpr", str(error), where=where) from error
+    return dense
+
+
+def _check_lut_width(indices: Array, dtype: DataType, lut: Array) -> None:
+    entries, _ = _lut_geometry(indices, lut)
+    if dtype.kind != "u" or dtype.bits > 8 or entries != 1 << dtype.bits:
+        raise ValueError(f"a LUT of {entries} entries for indices of type {dtype.name}")
 
 
 CONSTEXPR: dict[str, Callable[..., Array]] = {

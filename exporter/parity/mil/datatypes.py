@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +141,7 @@ def unpack(data: NDArray[np.uint8], dtype: DataType, count: int) -> NDArray[np.g
     words = padded.reshape(-1, group)
     if group == 3:
         wide = words.astype(np.uint32)
-        joined = wide[:, :1] | wide[:, 1:2] << 8 | wide[:, 2:] << 16
+        joined: NDArray[np.unsignedinteger[Any]] = wide[:, :1] | wide[:, 1:2] << 8 | wide[:, 2:] << 16
     else:
         joined = words
     shifts = np.arange(0, 8 * group, dtype.bits, dtype=joined.dtype)

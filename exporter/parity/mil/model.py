@@ -15,8 +15,8 @@ from exporter.errors import InputError, UnsupportedError
 from exporter.parity.mil.compile import Executable, Slots, Step, compile_function, knows
 from exporter.parity.mil.description import Feature, Interface, check_interface, default_function, read_interface
 from exporter.parity.mil.package import read_package
-from exporter.parity.mil.program import Function, read_function
 from exporter.parity.mil.pool import hold
+from exporter.parity.mil.program import Function, read_function
 from exporter.parity.mil.proto import parse_model
 
 Observe = Callable[[str, Tensor], None]

@@ -79,7 +79,7 @@ class ConstantPool:
             constant = operation.constants["val"]
             array, dtype = constant.load(), constant.dtype
         else:
-            operands = {key: self._array(value, operation.label)[0] for key, value in _only(operation).items()}
+            operands = {key: self._array(value, operation.label) for key, value in _only(operation).items()}
             array, dtype = evaluate_constexpr(operation.kind, operands, operation.label), declared.dtype
             if array.dtype != dtype.unpacked:
                 raise InputError.of("mil.constant", f"gives {array.dtype}, declared {declared}", where=operation.label)

@@ -21,7 +21,7 @@ _ALIAS = "_kogata_coreml_proto"
 
 def parse_model(data: bytes, where: str) -> Any:
     """`data` as a `CoreML.Specification.Model` message. Raises InputError when it is none."""
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         return _model_module().Model.FromString(data)

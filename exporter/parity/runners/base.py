@@ -49,3 +49,16 @@ class BatchEncoderRunner(EncoderRunner, Protocol):
 
     def encode_batch(self, texts: Sequence[NDArray[np.int64]]) -> list[Embeddings]:
         """All texts in one batch, padded at the end to the longest; results without the padding."""
+
+
+@runtime_checkable
+class BatchDecoderRunner(DecoderRunner, Protocol):
+    """A decoder that may also take padded batches, so that its attention mask can be put to the test."""
+
+    takes_batches: bool
+
+    def feed_batch(self, texts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """All texts in one batch, padded at the start to the longest; logits without the padding."""
+
+
+Runner = DecoderRunner | EncoderRunner

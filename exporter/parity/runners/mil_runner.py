@@ -65,7 +65,9 @@ class MilDecoderSession:
 class MilEncoder:
     """An encoder program with enumerated lengths: a text takes the smallest that it fits in."""
 
-    def __init__(self, model: MilModel, *, rounding: bool = True, pad_id: int = 0, observe: Observe | None = None) -> None:
+    def __init__(
+        self, model: MilModel, *, rounding: bool = True, pad_id: int = 0, observe: Observe | None = None
+    ) -> None:
         self.model, self.rounding, self.observe = model, rounding, observe
         self._pad_id = pad_id
         self.name = executor_name(rounding)

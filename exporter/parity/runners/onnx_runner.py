@@ -71,9 +71,28 @@ class OnnxDecoder:
         self.name = self.onnx.name
         self.cache_inputs = empty_cache(self.onnx)
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the graph has what a batch with padding at the start needs."""
+        return {"attention_mask", "position_ids"} <= self.onnx.inputs.keys()
+
     def session(self) -> OnnxDecoderSession:
         """A session with an empty cache."""
         return OnnxDecoderSession(self.onnx, dict(self.cache_inputs))
+
+    def feed_batch(self, texts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """All texts in one batch, padded at the start to the longest, as transformers' `generate` sends them."""
+        length = max(len(ids) for ids in texts)
+        starts = np.array([[length - len(ids)] for ids in texts])
+        columns = np.arange(length)[None]
+        feeds: dict[str, Array] = {
+            "input_ids": np.stack([np.pad(ids, (length - len(ids), 0)) for ids in texts]),
+            "attention_mask": (columns >= starts).astype(np.int64),
+            "position_ids": np.where(columns >= starts, columns - starts, 1),
+        }
+        cache = {name: np.repeat(array, len(texts), axis=0) for name, array in self.cache_inputs.items()}
+        logits = self.onnx.run({**declared(self.onnx, feeds), **cache}, ["logits"])["logits"]
+        return [np.asarray(row[length - len(ids) :], np.float32) for row, ids in zip(logits, texts, strict=True)]
 
 
 class OnnxDecoderSession:
@@ -125,7 +144,7 @@ def decoder_feeds(onnx: OnnxSession, ids: NDArray[np.int64], past: int) -> dict[
         "attention_mask": np.ones((1, total), np.int64),
         "position_ids": np.arange(past, total)[None],
     }
-    return _declared(onnx, feeds)
+    return declared(onnx, feeds)
 
 
 def empty_cache(onnx: OnnxSession) -> dict[str, Array]:
@@ -145,10 +164,11 @@ def encoder_feeds(onnx: OnnxSession, texts: Sequence[NDArray[np.int64]]) -> dict
     length = max(len(ids) for ids in texts)
     ids = np.stack([np.pad(text, (0, length - len(text))) for text in texts])
     mask = np.stack([np.arange(length) < len(text) for text in texts]).astype(np.int64)
-    return _declared(onnx, {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
+    return declared(onnx, {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
 
 
-def _declared(onnx: OnnxSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def declared(onnx: OnnxSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Those feeds that the graph has inputs for, in the inputs' types."""
     return {
         name: array.astype(_DTYPES.get(onnx.inputs[name].type, np.float32))
         for name, array in feeds.items()

@@ -69,10 +69,10 @@ def split(
 ) -> tuple[Tensor, ...]:
     """Cuts x along `axis` into even parts, or into parts of `split_sizes`."""
     if split_sizes is not None:
-        return tuple(x.split(split_sizes, axis))
+        return torch.split_with_sizes(x, split_sizes, axis)
     if num_splits is None or num_splits < 1 or x.shape[axis] % num_splits:
         raise ValueError(f"{x.shape[axis]} in {num_splits} even parts")
-    return tuple(x.split(x.shape[axis] // num_splits, axis))
+    return torch.tensor_split(x, num_splits, axis)
 
 
 @OPS(exact=True)

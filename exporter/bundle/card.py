@@ -1,0 +1,86 @@
+"""`README.md`: the model card, written from nothing but the manifest."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exporter.bundle.facts import Artifact
+    from exporter.bundle.manifest import Manifest
+
+CARD = "README.md"
+_TITLES = {"coreml": "Core ML, for iPhone", "onnx": "ONNX, for Android and everything else"}
+_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!"} | {"\n": " ", "\r": " "})
+
+
+def model_card(manifest: Manifest, *, genai: bool) -> bytes:
+    """The card. genai: whether `onnx/` holds a `genai_config.json`."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("exporter.bundle", ""),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, not HTML; what comes from a checkpoint goes through `md` or `json`
+    )
+    environment.filters |= {"md": _md, "json": _json, "mb": _mb, "number": _number}
+    by_kind = {artifact.kind: artifact for artifact in manifest.artifacts}
+    text = environment.get_template("card.md.jinja").render(
+        m=manifest,
+        genai=genai,
+        titles=_TITLES,
+        front=_front_matter(manifest),
+        coreml=by_kind.get("coreml"),
+        onnx=by_kind.get("onnx"),
+        lengths=_lengths(manifest, by_kind.get("coreml")),
+        kept=_count(manifest, kept=True),
+        palettized=_count(manifest, kept=False),
+        checked=any(parity.verdict != "unchecked" for parity in manifest.parity.values()),
+    )
+    return text.encode("utf-8", "replace")
+
+
+def _front_matter(manifest: Manifest) -> dict[str, Any]:
+    """The hub's metadata; only what is known."""
+    tags = ["kogata", *sorted({artifact.kind for artifact in manifest.artifacts})]
+    if _count(manifest, kept=False):
+        tags.append("palettized")
+    front: dict[str, Any] = {"license": manifest.source.license, "language": list(manifest.languages)}
+    if manifest.source.repo:
+        front |= {"base_model": manifest.source.repo, "base_model_relation": "quantized"}
+    front |= {"pipeline_tag": manifest.task, "tags": tags}
+    return {key: value for key, value in front.items() if value}
+
+
+def _count(manifest: Manifest, *, kept: bool) -> int:
+    return sum((tensor["bits"] is None) == kept for tensor in manifest.compression.tensors)
+
+
+def _lengths(manifest: Manifest, coreml: Artifact | None) -> list[int]:
+    """The sequence lengths that the Core ML encoder takes; empty for a range or no such artifact."""
+    if coreml is None:
+        return []
+    return sorted({shape[-1] for port in manifest.io[coreml.path].inputs for shape in port.enumerated})
+
+
+def _md(text: object) -> str:
+    """`text` as one line of plain Markdown, whatever it holds."""
+    return str(text).translate(_MARKDOWN)
+
+
+def _json(value: object) -> str:
+    """A JSON scalar or list is YAML, too."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _mb(size: int) -> str:
+    """Bytes in units of 10^6, as app stores count."""
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None or not math.isfinite(value) else f"{value:.6g}"

@@ -1,0 +1,188 @@
+"""Makes a folder of artifacts into a bundle: everything that goes beside them, then the hashes of all of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from exporter.bundle import onnx_files
+from exporter.bundle.canonical import canonical_json, render_sums
+from exporter.bundle.card import CARD, model_card
+from exporter.bundle.facts import Artifact
+from exporter.bundle.manifest import MANIFEST, Manifest
+from exporter.bundle.plan import ArtifactPlan, BundlePlan, bundle_name
+from exporter.bundle.sbom import BOM, sbom
+from exporter.bundle.staging import Staging
+from exporter.bundle.tree import path_problem, printable, scan, sha256
+from exporter.errors import InputError
+
+if TYPE_CHECKING:
+    from exporter.graph.hub import DecoderSpec, EncoderSpec
+
+SUMS = "SHA256SUMS"
+CHAT_TEMPLATE = "chat_template.jinja"
+
+
+def write_bundle(plan: BundlePlan, destination: Path, *, force: bool = False, sources: Sequence[Path] = ()) -> Path:
+    """Write `plan` to `destination`, whole or not at all; returns the real path of the folder.
+
+    A plan with a failed parity verdict goes to `DESTINATION.rejected` instead.
+    sources: the checkpoint, which the destination must not lie in or hold. force: replace an older bundle.
+    Raises InputError when the destination can't be used or written.
+    """
+    with Staging(destination, force=force, sources=sources) as staging:
+        finish_bundle(plan, staging.path)
+        failed = any(artifact.parity.verdict == "failed" for artifact in plan.artifacts)
+        return staging.reject() if failed else staging.commit()
+
+
+def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
+    """Make `folder`, which may hold the plan's artifacts already, a complete bundle.
+
+    Equal plans and artifacts give equal bytes. Raises InputError when a file can't be read or has no place here.
+    """
+    name = bundle_name(plan.name)
+    places = {plan_.kind: _place(plan_, name) for plan_ in plan.artifacts}
+    if not places or len(places) != len(plan.artifacts):
+        raise ValueError("a bundle needs at least one artifact, and at most one of each kind")
+    for artifact in plan.artifacts:
+        _copy_tree(artifact.path, folder / places[artifact.kind])
+    genai = _write_texts(plan, folder, onnx="onnx" in places)
+    _settle(folder)
+    manifest = _manifest(plan, name, folder)
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    (folder / CARD).write_bytes(model_card(manifest, genai=genai))
+    hashes = {path: sha256(folder / path) for path in scan(folder).files}
+    bom = folder / BOM
+    bom.write_bytes(sbom(manifest, hashes))
+    (folder / SUMS).write_bytes(render_sums({**hashes, BOM: sha256(bom)}))
+    for file in (MANIFEST, CARD, BOM, SUMS):
+        (folder / file).chmod(0o644)
+    return manifest
+
+
+def _place(artifact: ArtifactPlan, name: str) -> str:
+    """The artifact's folder in the bundle."""
+    return "onnx" if artifact.kind == "onnx" else f"coreml/{name}.mlpackage"
+
+
+def _write_texts(plan: BundlePlan, folder: Path, *, onnx: bool) -> bool:
+    """Tokenizer, configurations, reports, licences. Returns whether there is a genai_config.json."""
+    for file, path in plan.tokenizer_files.items():
+        _copy_file(path, folder / "tokenizer", file)
+    if plan.chat_template is not None and CHAT_TEMPLATE not in plan.tokenizer_files:
+        _write(folder / "tokenizer" / CHAT_TEMPLATE, plan.chat_template.encode("utf-8"))
+    for file, path in plan.license_files.items():
+        _copy_file(path, folder / "licenses", file)
+    if plan.parity_report is not None:
+        _write(folder / "parity" / "report.json", canonical_json(plan.parity_report))
+    if plan.parity_html is not None:
+        _write(folder / "parity" / "report.html", plan.parity_html)
+    if not onnx:
+        return False
+    if (folder / "tokenizer").is_dir():
+        shutil.copytree(folder / "tokenizer", folder / "onnx", copy_function=shutil.copyfile, dirs_exist_ok=True)
+    configs = {"config.json": onnx_files.model_config(plan.config)}
+    if plan.task == "text-generation":
+        configs["generation_config.json"] = onnx_files.generation_config(plan.config, plan.generation_config)
+        if onnx_files.end_tokens(plan.config, plan.generation_config):
+            configs["genai_config.json"] = _genai_config(plan)
+    for file, config in configs.items():
+        _write(folder / "onnx" / file, canonical_json(config))
+    return "genai_config.json" in configs
+
+
+def _genai_config(plan: BundlePlan) -> dict[str, Any]:
+    from exporter.graph.hub import DecoderSpec
+
+    if not isinstance(plan.spec, DecoderSpec):
+        raise ValueError("a text-generation bundle needs a DecoderSpec")
+    return onnx_files.genai_config(plan.spec, plan.family, plan.context, plan.config, plan.generation_config)
+
+
+def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
+    files = scan(folder).files
+    artifacts, io, parity = [], {}, {}
+    for planned in sorted(plan.artifacts, key=lambda a: a.kind):
+        place = _place(planned, name)
+        path = "onnx/model.onnx" if planned.kind == "onnx" else place
+        held = {file: size for file, size in files.items() if file.startswith(f"{place}/")}
+        if not held or (planned.kind == "onnx" and path not in held):
+            raise ValueError(f"there is no {path} in what the plan calls an artifact")
+        artifacts.append(Artifact(planned.kind, path, held, planned.target, planned.min_os))
+        io[path] = planned.interface
+        parity[path] = planned.parity
+    stray = {file for file in files if file.startswith(("onnx/", "coreml/"))}.difference(*(a.files for a in artifacts))
+    if stray:
+        raise ValueError(f"{min(stray)} belongs to no artifact of the plan")
+    return Manifest(
+        name=name,
+        task=plan.task,
+        model={"family": plan.family, **_model_facts(plan.spec)},
+        source=plan.source,
+        languages=plan.languages,
+        context=plan.context,
+        io=io,
+        compression=plan.compression,
+        artifacts=tuple(artifacts),
+        parity=parity,
+        tools=plan.tools,
+    )
+
+
+def _model_facts(spec: DecoderSpec | EncoderSpec) -> Mapping[str, Any]:
+    from exporter.graph.hub import DecoderSpec
+
+    sizes = {"vocab_size": spec.vocab_size, "hidden_size": spec.hidden_size}
+    if isinstance(spec, DecoderSpec):
+        cache = spec.cache
+        return sizes | {
+            "heads": spec.heads,
+            "layers": cache.layers,
+            "kv_heads": cache.kv_heads,
+            "head_dim": cache.head_dim,
+        }
+    return {**sizes, "pooling": spec.pooling, "normalize": spec.normalize}
+
+
+def _settle(folder: Path) -> None:
+    """Refuse what a bundle can't hold; give the rest the same modes whatever the umask was."""
+    InputError.raise_all(scan(folder).problems)
+    for root, folders, files in os.walk(folder):
+        for entry in folders:
+            os.chmod(os.path.join(root, entry), 0o755)
+        for entry in files:
+            os.chmod(os.path.join(root, entry), 0o644)
+    folder.chmod(0o755)
+
+
+def _copy_tree(source: Path, place: Path) -> None:
+    """Copy a folder to its place, unless it lies there already."""
+    if place.exists() and place.samefile(source):
+        return
+    tree = scan(source)
+    InputError.raise_all(tree.problems)
+    for path in tree.files:
+        target = place / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, target)
+
+
+def _copy_file(source: Path, folder: Path, name: str) -> None:
+    if path_problem(name) or len(PurePosixPath(name).parts) != 1:
+        raise InputError.of("bundle.path", "not a plain file name", where=printable(name))
+    folder.mkdir(exist_ok=True)
+    try:
+        opened = source.open("rb")
+    except OSError as error:
+        raise InputError.of("bundle.source", f"can't be read: {error.strerror or error}", where=name) from None
+    with opened, (folder / name).open("wb") as copy:
+        shutil.copyfileobj(opened, copy)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

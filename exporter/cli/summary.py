@@ -1,0 +1,133 @@
+"""Export and check results as reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.errors import ExitCode, InputError
+from exporter.report import Case, Report, Table
+
+if TYPE_CHECKING:
+    from exporter.bundle import CompressionFacts, Manifest
+    from exporter.checking import CheckResult
+    from exporter.parity import ParityReport
+    from exporter.pipeline import ExportResult
+
+SHOWN = {
+    "kl": "KL",
+    "top1": "top-1",
+    "cosine_mean": "cosine",
+    "cosine_min": "lowest",
+    "psnr_db": "dB",
+    "greedy_equal": "greedy",
+}
+
+
+def export_report(done: ExportResult) -> Report:
+    """Sizes, parity, and where the bundle lies."""
+    manifest, parity = done.manifest, done.parity
+    sections: list[Table | str] = [_artifacts(manifest), _compression(manifest.compression)]
+    if parity is None:
+        sections.append("parity: unchecked, as asked")
+    else:
+        sections += _parity(parity)
+    fate = "bundle" if done.passed else "rejected: a gate failed, the files are in"
+    sections.append(f"{fate} {done.path}")
+    result = {
+        "path": str(done.path),
+        "passed": done.passed,
+        "manifest": json.loads(manifest.to_bytes()),
+        "parity": None if parity is None else parity.as_json(),
+    }
+    code = ExitCode.OK if done.passed else ExitCode.GATE
+    return Report("export", code, result, done.findings, sections, _cases(parity))
+
+
+def check_report(done: CheckResult, html: Path | None) -> Report:
+    """Parity alone; with `html`, the page for people is written there too."""
+    parity = done.parity
+    if html is not None:
+        from exporter.packing import parity_page
+
+        try:
+            html.write_bytes(parity_page(done.name, parity.as_json(), done.compression))
+        except OSError as error:
+            raise InputError.of("check.html", f"can't be written: {error.strerror}", where=str(html)) from None
+    code = ExitCode.GATE if parity.verdict == "failed" else ExitCode.OK
+    return Report("check", code, parity.as_json(), (*done.notes, *parity.findings), _parity(parity), _cases(parity))
+
+
+def _artifacts(manifest: Manifest) -> Table:
+    rows = [(a.path, _size(a.bytes), a.min_os or "any", manifest.parity[a.path].verdict) for a in manifest.artifacts]
+    return Table(f"{manifest.name}: {manifest.task}", ("artifact", "size", "from", "parity"), rows)
+
+
+def _compression(facts: CompressionFacts) -> Table:
+    kinds: dict[str, list[Any]] = {}
+    for tensor in facts.tensors:
+        kinds.setdefault(_fate(tensor), []).append(tensor)
+    rows = [(fate, len(group), _size(sum(t["stored_bytes"] for t in group))) for fate, group in kinds.items()]
+    title = f"{facts.parameters:,} parameters in {facts.stored_bytes:,} bytes: {facts.bpw:.3f} bits per weight"
+    return Table(title, ("tensors", "count", "stored"), rows)
+
+
+def _fate(tensor: Any) -> str:
+    if tensor["bits"] is None:
+        return f"kept, {tensor['reason']}"
+    return f"{tensor['bits']} bits, groups of {tensor['group_size']} rows"
+
+
+def _parity(report: ParityReport) -> list[Table | str]:
+    rows = []
+    for row in report.rows:
+        numbers = [
+            f"{label} {_number(row.metrics[metric])}" for metric, label in SHOWN.items() if metric in row.metrics
+        ]
+        rows.append((row.name, row.compares, ", ".join(numbers), row.verdict))
+    sections: list[Table | str] = [
+        Table(f"parity on {report.prompts} prompts ({report.prompt_source})", ("row", "compares", "", "verdict"), rows)
+    ]
+    tasks = [
+        (
+            t.subject,
+            f"{t.correct} of {t.total}",
+            f"{100 * t.correct / t.total:.2f} %",
+            "" if t.drop is None else f"{t.drop:+.2f} points lost",
+            t.verdict,
+        )
+        for t in report.tasks
+    ]
+    if tasks:
+        sections.append(Table("task accuracy, exact match", ("", "correct", "accuracy", "", "verdict"), tasks))
+    runners = sorted({runner for row in report.rows if row.artifacts for runner in row.runners})
+    sections.append("run by: " + "; ".join(runners))
+    return sections
+
+
+def _cases(report: ParityReport | None) -> list[Case]:
+    if report is None:
+        return [Case("parity", None, "unchecked, as asked")]
+    cases = []
+    for row in report.rows:
+        for check in row.checks:
+            message = (
+                f"{check.limit.metric} {_number(check.value)}, limit {_number(check.limit.value)}: {check.limit.reason}"
+            )
+            cases.append(Case(f"{row.name}: {check.limit.metric}", check.passed, message))
+    for task in report.tasks:
+        passed = None if task.verdict == "unchecked" else task.verdict == "passed"
+        cases.append(Case(f"task: {task.subject}", passed, f"{task.correct} of {task.total}; {task.reason}"))
+    return cases
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _size(count: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.2f} {unit}"
+    return f"{count} bytes"

@@ -1,0 +1,128 @@
+"""Palettizes one weight: k-means with a float16 LUT per group of output rows."""
+
+from __future__ import annotations
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.errors import InputError, KogataError, UnsupportedError
+from exporter.graph.palette import PALETTE_BITS, Palette
+
+FP16_OVERFLOW = 65520.0  # float16 rounds this and everything above to infinity (its largest value is 65504)
+
+
+def palettize(
+    weight: NDArray[np.float32], bits: int, group_size: int, importance: NDArray[np.float32] | None = None
+) -> Palette:
+    """The palette with the least squared error, Σ importance · (weight - decoded)², within 0.1 %.
+
+    weight: float32 `[out, in]`, not empty.
+    bits: 1, 2, 3, 4, 6 or 8.
+    group_size: rows that share a LUT, ≥ 1; more than there are rows means all of them.
+    importance: float32 `[out, in]` ≥ 0, one factor per weight. None: all alike, and so in a group where all are zero.
+
+    The bound holds before the entries are rounded to float16, which no palette avoids. With fewer distinct values than
+    entries the decoded weight is the float16 weight, and the LUT repeats its last value. The result is deterministic.
+    Raises InputError for NaN or infinity, UnsupportedError where float16 overflows, ValueError for wrong arguments.
+    """
+    problem = weight_problem("weight", weight)
+    if problem is not None:
+        raise problem
+    return cluster(weight, bits, group_size, importance)[0]
+
+
+def weight_problem(name: str, weight: NDArray[np.float32]) -> KogataError | None:
+    """Why this weight can't be stored as float16 values, if so: the error to raise, with the first culprit's index."""
+    lowest, highest = float(weight.min(initial=0)), float(weight.max(initial=0))  # NaN wins both
+    if lowest > -FP16_OVERFLOW and highest < FP16_OVERFLOW:
+        return None
+    finite = np.isfinite(weight)
+    if finite.all():
+        bad = np.abs(weight) >= FP16_OVERFLOW
+        place = _first(bad)
+        return UnsupportedError.of(
+            "compress.fp16_overflow",
+            f"{weight[place]:g} at {_text(place)} is beyond float16 (±65504); {np.count_nonzero(bad)} such values",
+            where=name,
+            hint="phones compute in float16: rescale this weight in the checkpoint",
+        )
+    place = _first(~finite)
+    return InputError.of(
+        "compress.not_finite",
+        f"{weight[place]} at {_text(place)}; {np.count_nonzero(~finite)} such values",
+        where=name,
+        hint="the checkpoint is damaged, or its training diverged",
+    )
+
+
+def cluster(
+    weight: NDArray[np.float32], bits: int, group_size: int, importance: NDArray[np.float32] | None
+) -> tuple[Palette, float]:
+    """The palette of a weight without problems, and its squared error Σ (weight - decoded)², not weighted."""
+    _check(weight, bits, group_size, importance)
+    from exporter.compress import compiled  # imports numba and compiles
+
+    rows, columns = weight.shape
+    group_size = min(group_size, rows)
+    groups = -(-rows // group_size)
+    flat = np.require(weight, np.float32, ["C", "A"]).reshape(-1)
+    masses = (
+        np.empty(0, np.float32) if importance is None else np.require(importance, np.float32, ["C", "A"]).reshape(-1)
+    )
+    weights = (flat, flat.view(np.uint32), masses, _half_values())
+    out = np.empty((groups, 2**bits), np.float32), np.empty(flat.size, np.uint8), np.empty(groups)
+
+    def run(span: tuple[int, int]) -> None:
+        work = compiled.buffers(group_size * columns, 2**bits, importance is not None)
+        compiled.run_groups(weights, (*span, group_size * columns), out, work)
+
+    threads = _threads()
+    step = -(-groups // (4 * threads))  # a few spans per thread: even out cores that are busy with something else
+    spans = [(first, min(first + step, groups)) for first in range(0, groups, step)]
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(run, spans):
+            pass
+    lut, indices, errors = out
+    palette = Palette(indices.reshape(weight.shape), lut.astype(np.float16), bits, group_size)
+    return palette, float(errors.sum())
+
+
+def _check(weight: NDArray[np.float32], bits: int, group_size: int, importance: NDArray[np.float32] | None) -> None:
+    if weight.ndim != 2 or weight.size == 0 or weight.dtype != np.float32:
+        raise ValueError(f"palettize takes a float32 matrix, not {weight.dtype} {weight.shape}")
+    if bits not in PALETTE_BITS or group_size < 1:
+        raise ValueError(
+            f"palettize takes {PALETTE_BITS} bits and groups of 1 or more rows, not {bits} and {group_size}"
+        )
+    if importance is None:
+        return
+    if importance.shape != weight.shape or importance.dtype != np.float32:
+        raise ValueError(f"importance is {importance.dtype} {importance.shape}, weight {weight.shape}")
+    if not (importance.min() >= 0 and importance.max() < np.inf):
+        raise ValueError("importances must be finite and not negative")
+
+
+@functools.cache
+def _half_values() -> NDArray[np.float64]:
+    """All finite float16 values, ascending, with one zero."""
+    magnitudes = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)  # 0x7C00 is infinity
+    values = np.concatenate([-magnitudes[:0:-1], magnitudes])
+    values.setflags(write=False)
+    return values
+
+
+def _threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape))
+
+
+def _text(place: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, place))}]"

@@ -1,0 +1,186 @@
+"""What is inside a checkpoint, an .onnx file, an .mlpackage or a bundle. Nothing is run."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import Diagnostic, InputError, UnsupportedError
+
+Fact = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """kind: what it is; facts: in reading order; tables: (title, columns, rows); diagnostics: what prevents export."""
+
+    kind: str
+    facts: Mapping[str, Fact]
+    tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Fact]]]] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Facts and tables, rows as objects."""
+        tables = {title: [dict(zip(columns, row, strict=True)) for row in rows] for title, columns, rows in self.tables}
+        return {"kind": self.kind, "facts": dict(self.facts), **tables}
+
+
+def inspect_path(reference: str, revision: str | None) -> Found:
+    """Decides by what lies there. Raises InputError when it is nothing that kogata knows or can't be read."""
+    path = Path(reference)
+    if (path / "manifest.json").is_file() and (path / "SHA256SUMS").is_file():
+        return _bundle(path)
+    if path.suffix == ".mlpackage":
+        return _mlpackage(path)
+    if path.suffix == ".onnx":
+        return _onnx(path)
+    return _checkpoint(reference, revision)
+
+
+def _checkpoint(reference: str, revision: str | None) -> Found:
+    from exporter.checkpoint import open_checkpoint
+    from exporter.graph.hub import DecoderSpec
+    from exporter.importers import import_checkpoint
+
+    checkpoint = open_checkpoint(reference, revision=revision)
+    tensors, source = checkpoint.tensors, checkpoint.source
+    facts: dict[str, Fact] = {
+        "family": str(checkpoint.config.get("model_type", "unknown")),
+        "parameters": tensors.parameters,
+        "bytes": tensors.total_bytes,
+        "dtype": ", ".join(sorted(str(dtype) for dtype in tensors.dtypes)),
+        "license": source.license or "not stated",
+        "languages": ", ".join(source.languages) or "not stated",
+        "repository": source.repo or "local folder",
+        "revision": source.revision or "none",
+        "chat template": "yes" if checkpoint.chat_template else "no",
+    }
+    try:
+        hub = import_checkpoint(checkpoint)
+    except UnsupportedError as error:
+        return Found("checkpoint", facts | {"export": "not supported"}, (), error.diagnostics)
+    spec = hub.spec
+    facts |= {"task": hub.task, "context": spec.context, "hidden size": spec.hidden_size, "vocabulary": spec.vocab_size}
+    if isinstance(spec, DecoderSpec):
+        kind = "full" if spec.heads == spec.cache.kv_heads else "multi-query" if spec.cache.kv_heads == 1 else "grouped"
+        facts["attention"] = f"{kind}: {spec.heads} query heads on {spec.cache.kv_heads}, of {spec.cache.head_dim}"
+        facts["layers"] = spec.cache.layers
+    else:
+        facts["pooling"] = f"{spec.pooling or 'none'}{', normalized' if spec.normalize else ''}"
+    facts["export"] = "native"
+    return Found("checkpoint", facts)
+
+
+def _onnx(path: Path) -> Found:
+    import onnx_ir as ir
+
+    try:
+        model = ir.load(path)
+    except (OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        raise InputError.of("onnx.unreadable", f"not a readable ONNX file: {error}", where=str(path)) from None
+    graph = model.graph
+    ports = [
+        (role, value.name, value.dtype.name if value.dtype else "unknown", _shape(value.shape))
+        for role, values in (("input", graph.inputs), ("output", graph.outputs))
+        for value in values
+    ]
+    stored = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
+    return Found(
+        "ONNX model",
+        {
+            "producer": f"{model.producer_name or 'unknown'} {model.producer_version or ''}".strip(),
+            "opset": ", ".join(
+                f"{domain or 'ai.onnx'} {version}" for domain, version in sorted(graph.opset_imports.items())
+            ),
+            "functions": ", ".join(sorted(str(f.name) for f in model.functions.values())) or "none",
+            "nodes": len(graph),
+            "tensor bytes": sum(t.nbytes for t in stored),
+            **dict(sorted(model.metadata_props.items())),
+        },
+        (
+            ("inputs and outputs", ("role", "name", "type", "shape"), ports),
+            ("ops", ("op", "count"), _counts(f"{n.domain}::{n.op_type}".removeprefix("::") for n in graph)),
+            ("tensors by type", ("type", "bytes"), _bytes_by_type(stored)),
+        ),
+    )
+
+
+def _bytes_by_type(tensors: Iterable[Any]) -> list[tuple[str, int]]:
+    total: Counter[str] = Counter()
+    for tensor in tensors:
+        total[tensor.dtype.name] += tensor.nbytes
+    return sorted(total.items(), key=lambda item: -item[1])
+
+
+def _mlpackage(path: Path) -> Found:
+    from exporter.parity.mil import load_mlpackage
+
+    model = load_mlpackage(path)
+    ports = [
+        (role, f.name, f.dtype, f.constraint() if f.shape or f.ranges else "by input")
+        for role, features in (("input", model.inputs), ("output", model.outputs), ("state", model.states))
+        for f in features
+    ]
+    operations = model.function.operations
+    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    return Found(
+        "Core ML package",
+        {"function": model.function.name, "opset": model.function.opset, "operations": len(operations), "bytes": size},
+        (
+            ("inputs, outputs and states", ("role", "name", "type", "shape"), ports),
+            ("ops", ("op", "count"), _counts(op.kind for op in operations if op.kind != "const")),
+        ),
+    )
+
+
+def _bundle(path: Path) -> Found:
+    from exporter.bundle import read_manifest
+
+    manifest = read_manifest(path / "manifest.json")
+    compression = manifest.compression
+    by_bits = Counter((t["bits"], t["group_size"]) for t in compression.tensors)
+    artifacts = [
+        (
+            a.kind,
+            a.path,
+            a.bytes,
+            a.min_os,
+            ", ".join(a.target) or "any",
+            manifest.parity[a.path].verdict,
+            manifest.parity[a.path].runner,
+        )
+        for a in manifest.artifacts
+    ]
+    bits = [(b if b is not None else "kept", g, n) for (b, g), n in sorted(by_bits.items(), key=lambda i: str(i[0]))]
+    return Found(
+        "bundle",
+        {
+            "name": manifest.name,
+            "task": manifest.task,
+            "family": str(manifest.model.get("family")),
+            "license": manifest.source.license or "not stated",
+            "repository": manifest.source.repo or "local folder",
+            "revision": manifest.source.revision or "none",
+            "digest": manifest.source.digest,
+            "context": manifest.context,
+            "parameters": compression.parameters,
+            "bits per weight": compression.bpw,
+            "kogata": manifest.tools.get("kogata"),
+        },
+        (
+            ("artifacts", ("kind", "path", "bytes", "from", "targets", "parity", "run by"), artifacts),
+            ("tensors", ("bits", "group size", "count"), bits),
+        ),
+    )
+
+
+def _counts(names: Iterable[str]) -> list[tuple[str, int]]:
+    return sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
+
+
+def _shape(shape: Any) -> str:
+    return "unknown" if shape is None else f"[{', '.join(re.sub(r'^None$', '?', str(d)) for d in shape)}]"

@@ -1,0 +1,95 @@
+"""Where a failed row went wrong: captures both sides on the row's worst text and compares them tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.parity.locate.divergence import Divergence, first_divergence
+from exporter.parity.locate.mil_values import MilCapture
+from exporter.parity.locate.onnx_values import capture_onnx
+from exporter.parity.locate.torch_values import capture_torch
+from exporter.parity.runners.mil_runner import MilDecoder, MilEncoder, encoder_feeds
+from exporter.parity.runners.onnx_runner import OnnxSession, decoder_feeds, declared, empty_cache
+from exporter.parity.runners.torch_runner import TorchDecoder, TorchEncoder
+
+if TYPE_CHECKING:
+    from exporter.parity.rows import Comparison
+    from exporter.parity.subjects import Key, Opener
+
+Array = NDArray[Any]
+GraphKey = Literal["hub", "compressed", "onnx"]
+
+_MARGIN_DB = 20.0  # a tensor's signal-to-noise ratio is below its PSNR by its crest factor, some 10 to 20 dB
+_LOSSY_DB = 20.0  # rows without a PSNR limit: an error of a tenth of the signal, where meaning begins to go
+_TOKENS = 64  # of the text: every intermediate value of both sides is held at once
+
+
+@dataclass(frozen=True)
+class Search:
+    """Finds the first tensor that diverges between the two subjects of a comparison."""
+
+    opener: Opener
+
+    def find(self, comparison: Comparison, ids: NDArray[np.int64]) -> Divergence | None:
+        """None where no shared tensor diverges: then the error comes from how a runtime fuses the whole graph."""
+        ids = ids[:_TOKENS]
+        limit = comparison.psnr_limit
+        reference, artifact = self._captures(comparison.reference, comparison.artifact, ids)
+        return first_divergence(reference, artifact, _LOSSY_DB if limit is None else limit - _MARGIN_DB)
+
+    def _captures(
+        self, reference: Key, artifact: Key, ids: NDArray[np.int64]
+    ) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+        if reference == "checkpoint":
+            points = self._torch(ids)
+            if artifact == "coreml":
+                return points, self._mil(ids, rounding=True).by_hub_name(points)
+            return points, self._graph(_graph_key(artifact), ids, pad=False)
+        if artifact in ("coreml", "coreml unrounded"):
+            program = self._mil(ids, rounding=artifact == "coreml")
+            if reference == "coreml unrounded":
+                return self._mil(ids, rounding=False).values, program.values
+            graph = self._graph(_graph_key(reference), ids, pad=True)
+            return graph, program.by_hub_name(graph)
+        return self._graph(_graph_key(reference), ids, pad=False), self._graph(_graph_key(artifact), ids, pad=False)
+
+    def _torch(self, ids: NDArray[np.int64]) -> dict[str, Array]:
+        runner = self.opener.open("checkpoint")
+        assert isinstance(runner, (TorchDecoder, TorchEncoder))
+        return capture_torch(runner.model, ids, self.opener.subjects.reference_points)
+
+    def _graph(self, key: GraphKey, ids: NDArray[np.int64], *, pad: bool) -> dict[str, Array]:
+        def feeds(onnx: OnnxSession) -> Mapping[str, Array]:
+            if self.opener.decoder:
+                return {**decoder_feeds(onnx, ids, 0), **empty_cache(onnx)}
+            rows = self._padded(ids) if pad else {"input_ids": ids[None], "attention_mask": np.ones_like(ids)[None]}
+            return declared(onnx, {**rows, "token_type_ids": np.zeros_like(rows["input_ids"])})
+
+        return capture_onnx(self.opener.onnx_source(key), feeds, self.opener.options.threads)
+
+    def _padded(self, ids: NDArray[np.int64]) -> Mapping[str, Array]:
+        """The very input that the encoder program gets, so that tensors have the same shapes."""
+        runner = self.opener.mil(rounding=False, mask="exact")
+        assert isinstance(runner, MilEncoder)
+        return encoder_feeds(ids, runner.lengths, self.opener.subjects.tokenizer.pad_id or 0)
+
+    def _mil(self, ids: NDArray[np.int64], *, rounding: bool) -> MilCapture:
+        capture = MilCapture()
+        runner = self.opener.mil(rounding=rounding, mask=self.opener.subjects.coreml_callers[0], observe=capture)
+        if isinstance(runner, MilDecoder):
+            runner.session().feed(ids)
+        else:
+            assert isinstance(runner, MilEncoder)
+            runner.encode(ids)
+        return capture
+
+
+def _graph_key(key: Key) -> GraphKey:
+    if key not in ("hub", "compressed", "onnx"):
+        raise ValueError(f"{key} is no ONNX graph")
+    return key

@@ -1,0 +1,105 @@
+"""Rows that hold one subject against itself: fed in pieces or in one go, padded or alone, with either caller's mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.parity.metrics import EmbeddingComparison, LogitsComparison
+from exporter.parity.outputs import Outputs
+from exporter.parity.results import Artifact, Check, Row
+from exporter.parity.runners.base import BatchDecoderRunner, BatchEncoderRunner, DecoderRunner, Runner
+from exporter.parity.subjects import Key
+from exporter.parity.texts import Texts
+from exporter.parity.thresholds import CACHED_FP16, CACHED_FP32, MASKS, PADDING, Limit
+
+_TEXTS = 6  # prompts that are fed in pieces: each piece is a run of its own, and the first texts differ enough
+_SINGLES = 4  # tokens fed one at a time, as a generation does
+
+
+def pieces(length: int) -> list[slice]:
+    """How a text is fed in pieces: about half of it as a prompt, some single tokens, the rest as a second prompt."""
+    middle = -(-length // 2)
+    ends = [middle, *range(middle + 1, min(middle + _SINGLES, length) + 1)]
+    if ends[-1] < length:
+        ends.append(length)
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def cached_decode_row(runner: DecoderRunner, artifact: Artifact, texts: Texts, outputs: Outputs) -> Row:
+    """Pieces through the cache against the same text in one go, which `outputs` holds."""
+    compared = _in_pieces(runner, artifact, texts, outputs)
+    limits = CACHED_FP32 if artifact == "onnx" else CACHED_FP16
+    compares = "fed in pieces through the cache against in one go"
+    return _row(f"{artifact} cached decode", compares, (artifact,), runner.name, compared, limits)
+
+
+def padding_row(
+    runner: Runner, key: Key, artifacts: tuple[Artifact, ...], texts: Texts, outputs: Outputs
+) -> Row | None:
+    """Texts of several lengths in one padded batch against each of them alone. None where there are no batches."""
+    indices = by_length(texts)
+    batch = [texts.ids[index] for index in indices]
+    compared: LogitsComparison | EmbeddingComparison
+    if isinstance(runner, BatchEncoderRunner):
+        compared = EmbeddingComparison()
+        for index, padded in zip(indices, runner.encode_batch(batch), strict=True):
+            tokens, sentence = outputs.get(key, index)
+            assert tokens is not None
+            compared.add((tokens, sentence), (padded.tokens, padded.sentence))
+    elif isinstance(runner, BatchDecoderRunner) and runner.takes_batches:
+        compared = LogitsComparison()
+        for index, logits in zip(indices, runner.feed_batch(batch), strict=True):
+            alone, _ = outputs.get(key, index)
+            assert alone is not None
+            compared.add(alone, logits)
+    else:
+        return None
+    return _row(f"{key} padding", "in a padded batch against alone", artifacts, runner.name, compared, PADDING)
+
+
+def masks_row(runner: DecoderRunner, key: Key, texts: Texts, outputs: Outputs) -> Row:
+    """`runner` sends the other caller's mask, in pieces; `outputs` holds what the first caller got in one go."""
+    compared = _in_pieces(runner, key, texts, outputs)
+    compares = "swift-transformers' mask of zeros against Apple's exact causal mask"
+    return _row("coreml masks", compares, ("coreml",), runner.name, compared, MASKS)
+
+
+def _in_pieces(runner: DecoderRunner, key: Key, texts: Texts, outputs: Outputs) -> LogitsComparison:
+    compared = LogitsComparison()
+    for index in sample(texts):
+        session = runner.session()
+        ids = texts.ids[index]
+        parts = [session.feed(ids[piece]) for piece in pieces(len(ids))]
+        whole, _ = outputs.get(key, index)
+        assert whole is not None
+        compared.add(whole, np.concatenate(parts))
+    return compared
+
+
+def sample(texts: Texts) -> list[int]:
+    """Indices of a few texts, evenly spread."""
+    count = min(_TEXTS, len(texts.ids))
+    return [i * len(texts.ids) // count for i in range(count)]
+
+
+def by_length(texts: Texts) -> list[int]:
+    """Indices of a few texts from the shortest to the longest: a batch where padding matters."""
+    order: Sequence[int] | NDArray[np.intp] = np.argsort([len(ids) for ids in texts.ids], kind="stable")
+    count = min(_TEXTS, len(order))
+    return [int(order[i * (len(order) - 1) // max(count - 1, 1)]) for i in range(count)]
+
+
+def _row(
+    name: str,
+    compares: str,
+    artifacts: tuple[Artifact, ...],
+    runner: str,
+    compared: LogitsComparison | EmbeddingComparison,
+    limits: tuple[Limit, ...],
+) -> Row:
+    metrics = compared.metrics()
+    checks = tuple(Check(limit, metrics[limit.metric]) for limit in limits)
+    return Row(name, compares, artifacts, (runner, runner), metrics, checks)

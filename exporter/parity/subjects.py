@@ -1,0 +1,131 @@
+"""The things that rows compare, each with a name and a way to open it as a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from exporter.parity.options import MaskConvention, ParityOptions, Subjects
+from exporter.parity.runners import coreml_runner
+from exporter.parity.runners.base import Runner
+from exporter.parity.runners.mil_runner import MilDecoder, MilEncoder, Observe, encoder_lengths
+from exporter.parity.runners.onnx_runner import OnnxDecoder, OnnxEncoder, OnnxSource
+from exporter.parity.runners.torch_runner import TorchDecoder, TorchEncoder
+
+if TYPE_CHECKING:
+    from exporter.parity.mil import MilModel
+
+Key = Literal["checkpoint", "hub", "compressed", "onnx", "coreml unrounded", "coreml"]
+
+TITLES: dict[Key, str] = {
+    "checkpoint": "checkpoint in torch",
+    "hub": "imported graph",
+    "compressed": "compressed graph",
+    "onnx": "shipped ONNX file",
+    "coreml unrounded": "shipped Core ML program without rounding",
+    "coreml": "shipped Core ML program",
+}
+
+
+@dataclass
+class Opener:
+    """Opens subjects one after the other; only the Core ML program is kept between two of them."""
+
+    subjects: Subjects
+    options: ParityOptions
+    _mil: MilModel | None = None
+
+    @property
+    def decoder(self) -> bool:
+        """Whether the subjects are decoders."""
+        return self.subjects.task == "text-generation"
+
+    def keys(self) -> tuple[Key, ...]:
+        """What there is to compare, from the checkpoint outwards."""
+        s = self.subjects
+        there: dict[Key, bool] = {
+            "checkpoint": s.checkpoint is not None,
+            "hub": s.hub is not None,
+            "compressed": s.compressed is not None and s.compressed is not s.hub and bool(s.compressed.palettes),
+            "onnx": s.onnx is not None,
+            "coreml unrounded": s.coreml is not None,
+            "coreml": s.coreml is not None,
+        }
+        return tuple(key for key, present in there.items() if present)
+
+    def open(self, key: Key, observe: Observe | None = None) -> Runner:
+        """Loads the subject. Heavy: let go of it before the next. `observe` sees every tensor of "coreml unrounded"."""
+        match key:
+            case "checkpoint":
+                return self._torch()
+            case "hub" | "compressed" | "onnx":
+                return self._onnx(key)
+            case "coreml unrounded":
+                return self.mil(rounding=False, mask=self.subjects.coreml_callers[0], observe=observe)
+            case "coreml":
+                return self._coreml()
+
+    def mil_model(self) -> MilModel:
+        """The shipped program, read back from disk."""
+        from exporter.parity.mil import load_mlpackage
+
+        if self._mil is None:
+            if self.subjects.coreml is None:
+                raise ValueError("there is no Core ML program")
+            self._mil = load_mlpackage(self.subjects.coreml)
+        return self._mil
+
+    def mil(self, *, rounding: bool, mask: MaskConvention, observe: Observe | None = None) -> Runner:
+        """The shipped program in the reference executor."""
+        model = self.mil_model()
+        if self.decoder:
+            return MilDecoder(model, rounding=rounding, mask=mask, observe=observe)
+        return MilEncoder(model, rounding=rounding, pad_id=self.subjects.tokenizer.pad_id or 0, observe=observe)
+
+    def onnx_source(self, key: Literal["hub", "compressed", "onnx"]) -> OnnxSource:
+        """The graph behind one of these subjects."""
+        s = self.subjects
+        if key == "onnx":
+            return OnnxSource(path=s.onnx)
+        hub = s.hub if key == "hub" else s.compressed
+        return OnnxSource(model=hub.model if hub else None)
+
+    @property
+    def on_system(self) -> bool:
+        """Whether the row "coreml" is run by Core ML itself."""
+        asked = self.options.coreml_runner
+        return asked == "system" or (asked == "auto" and coreml_runner.available())
+
+    def _torch(self) -> Runner:
+        if self.subjects.checkpoint is None:
+            raise ValueError("there is no checkpoint")
+        return (TorchDecoder if self.decoder else TorchEncoder)(self.subjects.checkpoint)
+
+    def _onnx(self, key: Literal["hub", "compressed", "onnx"]) -> Runner:
+        return (OnnxDecoder if self.decoder else OnnxEncoder)(self.onnx_source(key), self.options.threads)
+
+    def _coreml(self) -> Runner:
+        if not self.on_system:
+            return self.mil(rounding=True, mask=self.subjects.coreml_callers[0])
+        s = self.subjects
+        if s.coreml is None:
+            raise ValueError("there is no Core ML program")
+        if self.decoder:
+            return coreml_runner.CoreMLDecoder(s.coreml, s.coreml_callers[0])
+        lengths = encoder_lengths(self.mil_model())
+        return coreml_runner.CoreMLEncoder(s.coreml, lengths, s.tokenizer.pad_id or 0)
+
+
+@contextmanager
+def fixed_threads(threads: int) -> Iterator[None]:
+    """torch computes with this many threads meanwhile, so that sums are split the same way each time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

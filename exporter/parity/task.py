@@ -1,0 +1,176 @@
+"""The task gate: does a decoder still give the expected answers?
+
+A task file is JSON lines of `{"prompt": …, "expected": …}`, or `"messages"` instead of the prompt; `"group"` or
+`"language"` yields numbers per group. The score is exact match of the whole answer under greedy decoding.
+
+It is fast and exact: prompt, expected answer and end token are fed in one go. Where the argmax agrees at every position
+of the answer, greedy decoding yields exactly that answer, by induction over its tokens (cached decoding equals one go:
+another row checks that). Where it doesn't, the answer is generated from the first differing token on, and its text is
+compared, for the same text can be spelled with other tokens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.errors import Diagnostic, InputError
+from exporter.parity.prompts import Prompt, prompt_of, read_json_lines
+from exporter.progress import NoProgress, Progress
+
+if TYPE_CHECKING:
+    from exporter.checkpoint.tokenizer import Tokenizer
+    from exporter.parity.runners.base import DecoderRunner
+
+_SLACK = 16  # tokens beyond twice the expected answer after which a generation is wrong in any case
+_EXAMPLES = 5  # wrong answers kept for the report
+_PROBLEMS = 20  # as many lines of a bad file are named
+
+
+@dataclass(frozen=True)
+class TaskItem:
+    """A question and the only right answer to it. group: "" where the file names none."""
+
+    prompt: Prompt
+    expected: str
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class EncodedItem:
+    """A task item as token ids: `prompt` int64 `[n]`; `answer` int64 `[m]`, without the end token."""
+
+    item: TaskItem
+    prompt: NDArray[np.int64]
+    answer: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a runner answered. `generated` equals the expected text where `correct`."""
+
+    item: TaskItem
+    correct: bool
+    generated: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One runner's answers to a task file."""
+
+    answers: tuple[Answer, ...]
+
+    @property
+    def correct(self) -> int:
+        """Number of exact matches."""
+        return sum(answer.correct for answer in self.answers)
+
+    @property
+    def groups(self) -> dict[str, tuple[int, int]]:
+        """group → (correct, total), of the items that name a group."""
+        total = Counter(a.item.group for a in self.answers if a.item.group)
+        correct = Counter(a.item.group for a in self.answers if a.item.group and a.correct)
+        return {group: (correct[group], total[group]) for group in sorted(total)}
+
+    @property
+    def wrong(self) -> tuple[tuple[str, str, str], ...]:
+        """The first few `(prompt, expected, generated)` that don't match."""
+        wrong = [a for a in self.answers if not a.correct][:_EXAMPLES]
+        return tuple((a.item.prompt.shown, a.item.expected, a.generated) for a in wrong)
+
+
+def read_tasks(path: Path) -> tuple[TaskItem, ...]:
+    """Raises InputError naming every bad line (the first 20)."""
+    items: list[TaskItem] = []
+    problems: list[Diagnostic] = []
+    for where, value in read_json_lines(path):
+        item = value if isinstance(value, Diagnostic) else _item(value, where)
+        if isinstance(item, Diagnostic):
+            problems.append(item)
+        else:
+            items.append(item)
+    InputError.raise_all(problems[:_PROBLEMS])
+    if not items:
+        raise InputError.of("task.empty", "the file holds no tasks", where=path.name)
+    return tuple(items)
+
+
+def encode_tasks(items: Sequence[TaskItem], tokenizer: Tokenizer, context: int) -> tuple[EncodedItem, ...]:
+    """Token ids of all items. Raises InputError for items that don't fit in `context`, or a tokenizer without end token."""
+    if not tokenizer.eos_ids:
+        raise InputError.of("task.eos", "the checkpoint names no end token, so no answer ever ends")
+    encoded, problems = [], []
+    for number, item in enumerate(items, start=1):
+        prompt = item.prompt.tokens(tokenizer, chat=True)
+        answer = np.asarray(tokenizer.encode(item.expected, special_tokens=False), np.int64)
+        if len(prompt) + len(answer) + 1 > context or not len(prompt):
+            message = f"{len(prompt)} tokens and {len(answer)} of the answer, the context holds {context}"
+            problems.append(Diagnostic("task.length", message, where=f"item {number}: {item.prompt.shown}"))
+        encoded.append(EncodedItem(item, prompt, answer))
+    InputError.raise_all(problems[:_PROBLEMS])
+    return tuple(encoded)
+
+
+def answer_tasks(
+    runner: DecoderRunner,
+    items: Sequence[EncodedItem],
+    tokenizer: Tokenizer,
+    context: int,
+    progress: Progress | None = None,
+) -> Answers:
+    """Every item under greedy decoding."""
+    progress = progress or NoProgress()
+    answers = []
+    for item in items:
+        answers.append(_answer(runner, item, tokenizer, context))
+        progress.advance(item.item.prompt.shown)
+    return Answers(tuple(answers))
+
+
+def _answer(runner: DecoderRunner, item: EncodedItem, tokenizer: Tokenizer, context: int) -> Answer:
+    logits = runner.session().feed(np.concatenate([item.prompt, item.answer]))
+    chosen = logits[len(item.prompt) - 1 :].argmax(-1)  # [m + 1]: the choice for each answer token, then for the end
+    differs = np.flatnonzero(chosen[:-1] != item.answer)
+    if not differs.size and int(chosen[-1]) in tokenizer.eos_ids:
+        return Answer(item.item, True, item.item.expected)
+    agreed = int(differs[0]) if differs.size else len(item.answer)
+    prefix = [*map(int, item.answer[:agreed]), int(chosen[agreed])]
+    generated = _generate(runner, item, prefix, tokenizer.eos_ids, context)
+    text = tokenizer.decode(generated)
+    return Answer(item.item, text == item.item.expected and len(generated) < _bound(item), text)
+
+
+def _generate(
+    runner: DecoderRunner, item: EncodedItem, prefix: list[int], eos_ids: Sequence[int], context: int
+) -> list[int]:
+    """Greedy decoding that begins with `prefix`, which greedy decoding is known to yield; without the end token."""
+    tokens = list(prefix)
+    session = runner.session()
+    ids = np.concatenate([item.prompt, np.asarray(tokens, np.int64)])
+    while tokens[-1] not in eos_ids:
+        if len(tokens) >= _bound(item) or len(item.prompt) + len(tokens) >= context:
+            return tokens
+        tokens.append(int(session.feed(ids)[-1].argmax()))
+        ids = np.asarray(tokens[-1:], np.int64)
+    return tokens[:-1]
+
+
+def _bound(item: EncodedItem) -> int:
+    return 2 * len(item.answer) + _SLACK
+
+
+def _item(value: dict[str, Any], where: str) -> TaskItem | Diagnostic:
+    prompt = prompt_of(value, where)
+    if isinstance(prompt, Diagnostic):
+        return prompt
+    expected = value.get("expected")
+    if not isinstance(expected, str):
+        return Diagnostic("task.expected", 'no "expected" text', where, '{"prompt": "…", "expected": "…"}')
+    group = value.get("group", value.get("language", ""))
+    return TaskItem(prompt, expected, group if isinstance(group, str) else str(group))

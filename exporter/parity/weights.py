@@ -1,0 +1,44 @@
+"""How far each palettized weight is from the weight that it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from exporter.graph.hub import Hub
+from exporter.parity.thresholds import WEIGHT_ERROR_REASON, Limit, weight_limit
+
+
+@dataclass(frozen=True)
+class WeightError:
+    """error: squared error over variance of one weight; 0 equal, 1 as good as its mean, 2 unrelated rows."""
+
+    name: str
+    bits: int
+    error: float
+
+    @property
+    def limit(self) -> Limit:
+        """By the palette's own bits."""
+        reason = f"worst of all palettized weights: {self.name}, {self.bits} bits; {WEIGHT_ERROR_REASON}"
+        return Limit("weight_error", weight_limit(self.bits), reason)
+
+    @property
+    def excess(self) -> float:
+        """Above 1: worse than the limit. NaN counts as infinitely bad."""
+        return np.inf if np.isnan(self.error) else self.error / self.limit.value
+
+
+def weight_errors(hub: Hub, compressed: Hub) -> tuple[WeightError, ...]:
+    """One per palette of `compressed`, worst first; `hub` has the weights from before."""
+    errors = []
+    for name, palette in compressed.palettes.items():
+        stored = hub.model.graph.initializers[name].const_value
+        if stored is None:
+            raise ValueError(f"{name} has no value")
+        weight = stored.numpy().astype(np.float32)
+        lost = np.square(weight - palette.dense()).sum(dtype=np.float64)
+        spread = np.square(weight - weight.mean(dtype=np.float64)).sum(dtype=np.float64)
+        errors.append(WeightError(name, palette.bits, float(lost / spread) if spread else float(lost > 0)))
+    return tuple(sorted(errors, key=lambda e: (-e.excess, e.name)))

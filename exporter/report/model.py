@@ -1,0 +1,64 @@
+"""A command's result, before it is text, JSON, JUnit XML or GitHub annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from exporter.errors import Diagnostic
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table. An empty title is left out, and so is the header when all `columns` are empty.
+
+    Text stays as it is; None is shown as a dash, floats with four significant digits.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"a row of {len(row)} cells in a table of {len(self.columns)} columns: {row}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check, as JUnit shows it. passed: None where it was left out; message: the numbers, or why not."""
+
+    name: str
+    passed: bool | None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a command found.
+
+    exit_code: what the process will return; 0 means success.
+    result: JSON-able, None where the command ended without one.
+    sections: the result for people, in order: tables, and text that is printed as it is.
+    cases: single checks for JUnit; without any, the command itself is the one case.
+    """
+
+    command: str
+    exit_code: int
+    result: Mapping[str, Any] | None
+    diagnostics: Sequence[Diagnostic] = ()
+    sections: Sequence[Table | str] = ()
+    cases: Sequence[Case] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command succeeded."""
+        return self.exit_code == 0
+
+    def only_diagnostics(self) -> Report:
+        """The same without its sections: what is left to say when a user wants quiet."""
+        return replace(self, sections=())

@@ -1,0 +1,129 @@
+"""The model card says what is known, what is not, and is not led astray by what a checkpoint calls itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exporter.bundle import UNCHECKED, BundlePlan, ParityFacts, write_bundle
+
+
+def card(plan: BundlePlan, tmp_path: Path) -> str:
+    return (write_bundle(plan, tmp_path / "out") / "README.md").read_text("utf-8")
+
+
+def front_matter(text: str) -> dict[str, object]:
+    _, front, _ = text.split("---\n", 2)
+    return dict(yaml.safe_load(front))
+
+
+def plain(text: str) -> str:
+    """Without Markdown's escapes and line breaks."""
+    return re.sub(r"\s+", " ", text.replace("\\", ""))
+
+
+def test_front_matter_is_yaml_that_the_hub_understands(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    assert front_matter(card(decoder_plan, tmp_path)) == {
+        "license": "Apache-2.0",
+        "language": ["en", "ja"],
+        "base_model": "org/tiny",
+        "base_model_relation": "quantized",
+        "pipeline_tag": "text-generation",
+        "tags": ["kogata", "coreml", "onnx", "palettized"],
+    }
+
+
+def test_numbers(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    text = plain(card(decoder_plan, tmp_path))
+    assert "4.496 bits per weight" in text
+    assert "| kl | 0.0123 | ≤ 0.02 (4 bits) |" in text
+    assert "| top1 | 0.98 | ≥ 0.9 |" in text
+    assert "| psnr_db | not finite | none |" in text
+    assert "revision `0123456789abcdef`" in text
+    assert "| Core ML, for iPhone | coreml/tiny.mlpackage | 0.1 kB | any | iOS 18 |" in text
+
+
+def test_what_was_not_measured_is_always_said(
+    decoder_plan: BundlePlan, encoder_plan: BundlePlan, tmp_path: Path
+) -> None:
+    for index, plan in enumerate((decoder_plan, encoder_plan)):
+        text = card(plan, tmp_path / str(index))
+        assert "**Not run on a device**" in text
+        assert "Speed, memory, energy" in text
+
+
+def test_each_verdict_is_said_as_it_is(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    text = card(decoder_plan, tmp_path)
+    assert "**onnx/model.onnx: unchecked.**" in text
+    assert "**coreml/tiny.mlpackage: passed.** Executed by a test." in text
+    artifacts = tuple(replace(a, parity=ParityFacts("failed", "a test")) for a in decoder_plan.artifacts)
+    rejected = write_bundle(replace(decoder_plan, artifacts=artifacts), tmp_path / "bad")
+    assert "**onnx/model.onnx: failed.**" in (rejected / "README.md").read_text("utf-8")
+
+
+def test_unchecked_throughout_claims_nothing(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    artifacts = tuple(replace(a, parity=UNCHECKED) for a in decoder_plan.artifacts)
+    text = card(replace(decoder_plan, artifacts=artifacts, parity_report=None, parity_html=None), tmp_path)
+    assert "passed" not in text
+    assert "parity/report" not in text
+    assert "and nothing else has" in text
+
+
+def test_snippets_follow_the_task_and_the_files(
+    decoder_plan: BundlePlan, encoder_plan: BundlePlan, tmp_path: Path
+) -> None:
+    decoder, encoder = card(decoder_plan, tmp_path / "d"), card(encoder_plan, tmp_path / "e")
+    assert "model.makeState()" in decoder
+    assert "GeneratorParams(model)" in decoder
+    assert "ORTModelForCausalLM" in decoder
+    assert "makeState" not in encoder
+    assert "let length = [32, 64, 128].first" in encoder
+    assert '"token_type_ids" to OnnxTensor' in encoder
+    assert '"token_type_ids": np.zeros_like(ids)' in encoder
+    for text in (decoder, encoder):
+        assert text.count("```") % 2 == 0
+
+
+def test_the_python_snippet_of_an_encoder_compiles(encoder_plan: BundlePlan, tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", card(encoder_plan, tmp_path), re.DOTALL)
+    compile(code, "README.md", "exec")
+
+
+def test_only_what_is_there_is_described(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    onnx, coreml = decoder_plan.artifacts
+    assert "## iPhone" not in card(replace(decoder_plan, artifacts=(onnx,)), tmp_path / "onnx")
+    assert "## Android" not in card(replace(decoder_plan, artifacts=(coreml,)), tmp_path / "coreml")
+
+
+def test_without_an_end_token_the_card_says_why_genai_is_missing(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    text = card(replace(decoder_plan, config={}), tmp_path)
+    assert "There is no `genai_config.json`" in text
+    assert "GeneratorParams" not in text
+    assert not (tmp_path / "out" / "onnx" / "genai_config.json").exists()
+
+
+def test_an_unknown_source_stays_unknown(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    source = replace(decoder_plan.source, repo=None, revision=None, license=None)
+    text = card(replace(decoder_plan, source=source, languages=()), tmp_path)
+    assert set(front_matter(text)) == {"pipeline_tag", "tags"}
+    assert "**The checkpoint states no licence.**" in text
+    assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    "evil", ['mit"\nextra: "1', "a\n---\n# b", "<script>x</script>", "| x | [y](z) `", "{{ 7*7 }}"]
+)
+def test_hostile_names_stay_text(decoder_plan: BundlePlan, tmp_path: Path, evil: str) -> None:
+    source = replace(decoder_plan.source, license=evil, repo=evil)
+    text = card(replace(decoder_plan, source=source), tmp_path)
+    front = front_matter(text)
+    assert (front["license"], front["base_model"]) == (evil, evil)
+    assert "extra" not in front
+    body = text.split("---\n", 2)[2]
+    assert "\n# b" not in body
+    assert "<script>" not in body
+    assert "49" not in body
