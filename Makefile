@@ -7,8 +7,8 @@ OUT ?= out
 .PHONY: demo test test-slow lint format docs clean
 
 demo: $(VENV)/.installed
-	$(BIN)/kogata export samples/home_intents/checkpoint -o $(OUT)/home-intents --bits 4 \
-		--task samples/home_intents/test.jsonl --force
+	$(BIN)/kogata export samples/home_intents/checkpoint -o $(OUT)/home-intents --name home-intents \
+		--bits 4 --task samples/home_intents/test.jsonl --force
 	@echo
 	$(BIN)/kogata run $(OUT)/home-intents "dim the bedroom lamp to thirty percent at nine"
 	$(BIN)/kogata run $(OUT)/home-intents "明日の朝7時に起こして"
@@ -26,6 +26,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m exporter.cli.reference > docs/commands.md
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -96,8 +96,9 @@ class Folder:
             return None
         try:
             with path.open("rb") as file:
-                data = file.read(limit + 1)
-            if len(data) > limit:
+                size = os.fstat(file.fileno()).st_size
+                data = file.read(limit + 1) if size <= limit else b""
+            if max(size, len(data)) > limit:
                 raise InputError.of("checkpoint.too_large", f"{name} has more than {limit} bytes", where=name)
             return data.decode("utf-8")
         except OSError as error:

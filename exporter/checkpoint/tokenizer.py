@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,8 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of `ids`; ids that the tokenizer doesn't know are left out."""
-        text = str(self._backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens))
+        with _rust_errors("the tokenizer can't decode these ids"):
+            text = str(self._backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens))
         if self._clean_up:
             for spaced, joined in _CLEAN_UP:
                 text = text.replace(spaced, joined)
@@ -89,12 +91,15 @@ class Tokenizer:
 
     def _ids(self, text: str, special_tokens: bool) -> list[int]:
         try:
-            return list(self._backend.encode(text, add_special_tokens=special_tokens).ids)
+            text.encode()
         except UnicodeEncodeError:
             raise InputError.of("tokenizer.text", "the text holds half a surrogate pair: not valid Unicode") from None
+        with _rust_errors("the tokenizer can't encode this text"):
+            return list(self._backend.encode(text, add_special_tokens=special_tokens).ids)
 
     def _cut(self, text: str, max_length: int, special_tokens: bool) -> list[int]:
-        self._backend.enable_truncation(max_length, direction="left" if self._truncate_left else "right")
+        with _rust_errors("the tokenizer can't cut this text"):
+            self._backend.enable_truncation(max_length, direction="left" if self._truncate_left else "right")
         try:
             return self._ids(text, special_tokens)
         finally:
@@ -118,13 +123,12 @@ def load_tokenizer(source: Checkpoint | Path | str) -> Tokenizer:
         raise InputError.of("checkpoint.tokenizer", f"there is no {TOKENIZER}", where=TOKENIZER)
     settings = _settings(folder)
     template = find_template(folder, settings)
-    kind = rules.tokenizer_class(settings, config)
-    tokens = rules.special_tokens(settings, kind.tokens)
     backend = _backend(text)
     direction = (backend.truncation or {}).get("direction", "right")
+    with _rust_errors(f"{TOKENIZER} and {TOKENIZER_CONFIG} don't go together"):
+        tokens = rules.apply(backend, rules.tokenizer_class(settings, config), settings)
     backend.no_truncation()
     backend.no_padding()
-    rules.apply(backend, kind, settings, tokens)
     ids = {key: _own_id(backend, tokens, f"{key}_token") for key in ("eos", "bos", "pad", "unk")}
     stated = {key: _stated_ids(key, generation_config, config) for key in ("eos", "bos", "pad")}
     return Tokenizer(
@@ -152,15 +156,22 @@ def _backend(text: str) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer as Backend
 
     parse_json(text, TOKENIZER)
-    try:
+    with _rust_errors(f"{TOKENIZER} is not a tokenizer"):
         return Backend.from_str(text)
+
+
+@contextmanager
+def _rust_errors(what: str) -> Iterator[None]:
+    """The tokenizers library raises bare `Exception`, `ValueError` and `TypeError` for what it can't use, and
+    PanicException, a `BaseException`, for what it doesn't expect: all of them become `InputError`.
+    """
+    try:
+        yield
     except BaseException as error:
-        # The Rust library raises bare `Exception` for what it can't read, and PanicException, a BaseException, for
-        # what it doesn't expect.
-        if type(error) is not Exception and type(error).__name__ != "PanicException":
+        if type(error) not in (Exception, ValueError, TypeError) and type(error).__name__ != "PanicException":
             raise
         reason = str(error).partition("\n")[0][:200]
-    raise InputError.of("checkpoint.tokenizer", f"{TOKENIZER} is not a tokenizer: {reason}", where=TOKENIZER)
+        raise InputError.of("checkpoint.tokenizer", f"{what}: {reason}", where=TOKENIZER) from None
 
 
 def _own_id(backend: tokenizers.Tokenizer, tokens: Mapping[str, Any], key: str) -> int | None:

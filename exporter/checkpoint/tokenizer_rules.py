@@ -9,29 +9,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from exporter.checkpoint.special_tokens import Flags, add_tokens
 from exporter.errors import InputError
 
 if TYPE_CHECKING:
     import tokenizers
-
-SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-ADDITIONAL = "additional_special_tokens"
-_EXTRA = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
 
 
 @dataclass(frozen=True)
 class TokenizerClass:
     """A transformers tokenizer class, as far as it changes token ids.
 
-    tokens: its default special tokens. normalizer: the settings that it forces upon a BertNormalizer, with their
-    defaults (None: it leaves the normalizer alone). template: default (add_bos_token, add_eos_token) of a class that
-    builds its own post-processor. prefix_space: its default add_prefix_space, None where it doesn't force one.
+    tokens: its default special tokens. flags: those that it gives to special tokens stated as text alone.
+    normalizer: the settings that it forces upon a BertNormalizer, with their defaults (None: it leaves the normalizer
+    alone). template: default (add_bos_token, add_eos_token) of a class that builds its own post-processor.
+    prefix_space: its default add_prefix_space, None where it doesn't force one.
     """
 
     tokens: Mapping[str, str]
+    flags: Mapping[str, Flags] = field(default_factory=dict)
     normalizer: Mapping[str, Any] | None = None
     template: tuple[bool, bool] | None = None
     prefix_space: bool | None = False
@@ -60,6 +59,8 @@ _NORMALIZER_FIELDS = {
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
 
+_NO_FLAGS: Flags = {}
+_EXACT: Flags = {"special": True, "normalized": False}
 _PLAIN = TokenizerClass({})
 _BERT = TokenizerClass(_BERT_TOKENS, normalizer=_BERT_NORMALIZER)
 _CLASSES: Mapping[str, TokenizerClass] = {
@@ -69,15 +70,19 @@ _CLASSES: Mapping[str, TokenizerClass] = {
     "ElectraTokenizer": _BERT,
     "MobileBertTokenizer": _BERT,
     "SqueezeBertTokenizer": _BERT,
-    "MPNetTokenizer": TokenizerClass({**_ROBERTA_TOKENS, "unk_token": "[UNK]"}, normalizer=_MPNET_NORMALIZER),
-    "RobertaTokenizer": TokenizerClass(_ROBERTA_TOKENS),
-    "XLMRobertaTokenizer": TokenizerClass(_ROBERTA_TOKENS),
+    "MPNetTokenizer": TokenizerClass(
+        {**_ROBERTA_TOKENS, "unk_token": "[UNK]"},
+        flags=dict.fromkeys(_ROBERTA_TOKENS, _NO_FLAGS) | {"mask_token": {"lstrip": True}},
+        normalizer=_MPNET_NORMALIZER,
+    ),
+    "RobertaTokenizer": TokenizerClass(_ROBERTA_TOKENS, {"mask_token": {"lstrip": True, "normalized": False}}),
+    "XLMRobertaTokenizer": TokenizerClass(_ROBERTA_TOKENS, {"mask_token": {"lstrip": True}}),
     "LlamaTokenizer": TokenizerClass(_LLAMA_TOKENS, template=(True, False), prefix_space=None),
     "GemmaTokenizer": TokenizerClass(_GEMMA_TOKENS, template=(True, False)),
     "GPTNeoXTokenizer": TokenizerClass(_GPT2_TOKENS, template=(False, False)),
     "GPT2Tokenizer": TokenizerClass(_GPT2_TOKENS),
     "CodeGenTokenizer": TokenizerClass(_GPT2_TOKENS),
-    "Qwen2Tokenizer": TokenizerClass(_QWEN_TOKENS),
+    "Qwen2Tokenizer": TokenizerClass(_QWEN_TOKENS, dict.fromkeys(("bos_token", *_QWEN_TOKENS), _EXACT)),
 }
 # The class where tokenizer_config.json names none: transformers goes by the model type.
 _BY_MODEL_TYPE = {
@@ -98,86 +103,17 @@ def tokenizer_class(settings: Mapping[str, Any], config: Mapping[str, Any]) -> T
     return _CLASSES.get(name.removesuffix("Fast"), _PLAIN)
 
 
-def special_tokens(settings: Mapping[str, Any], default: Mapping[str, str]) -> dict[str, Any]:
-    """`bos_token` … `mask_token` → text, and `additional_special_tokens` → list of texts, as templates see them."""
-    tokens: dict[str, Any] = {}
-    for key in SPECIAL:
-        text = content(settings[key], key) if key in settings else default.get(key)
-        if text is not None:
-            tokens[key] = text
-    extra = settings.get(_EXTRA)
-    for key, token in sorted(extra.items()) if isinstance(extra, dict) else ():
-        if (text := content(token, key)) is not None:
-            tokens.setdefault(key, text)
-    additional = settings.get(ADDITIONAL)
-    if isinstance(additional, list) and additional:
-        tokens[ADDITIONAL] = [text for entry in additional if (text := content(entry, ADDITIONAL)) is not None]
-    return tokens
-
-
-def content(token: Any, where: str) -> str | None:
-    """The text of a token, which the files write as a string or as an object with `content`."""
-    text = token.get("content") if isinstance(token, dict) else token
-    if text is None or isinstance(text, str):
-        return text
-    raise InputError.of("checkpoint.tokenizer", f"{where} is {str(token)[:80]!r}, not a token", where=where)
-
-
-def apply(
-    tokenizer: tokenizers.Tokenizer, kind: TokenizerClass, settings: Mapping[str, Any], tokens: Mapping[str, Any]
-) -> None:
-    """Changes `tokenizer` in place the way transformers does."""
-    _add_tokens(tokenizer, settings, tokens)
-    _prefix_space(tokenizer, settings.get("add_prefix_space", kind.prefix_space))
+def apply(backend: tokenizers.Tokenizer, kind: TokenizerClass, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes `backend` in place the way transformers does. Returns the special tokens, as chat templates see them."""
+    # The padding that tokenizer.json describes names the padding token where nothing else does.
+    padding = {} if backend.padding is None else {"pad_token": backend.padding["pad_token"]}
+    tokens = add_tokens(backend, settings, {**padding, **kind.tokens}, kind.flags)
+    _prefix_space(backend, settings.get("add_prefix_space", kind.prefix_space))
     if kind.normalizer is not None:
-        _normalize(tokenizer, {key: settings.get(key, value) for key, value in kind.normalizer.items()})
+        _normalize(backend, {key: settings.get(key, value) for key, value in kind.normalizer.items()})
     if kind.template is not None:
-        _template(tokenizer, settings, tokens, kind.template)
-
-
-def _add_tokens(tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any], tokens: Mapping[str, Any]) -> None:
-    """Tokens that only the settings know become added tokens: text is split at them."""
-    from tokenizers import AddedToken
-
-    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    special = {key: value for key, value in tokens.items() if key != ADDITIONAL}
-    every_special = dict.fromkeys([*special.values(), *tokens.get(ADDITIONAL, [])])
-    flags: dict[str, Mapping[str, Any]] = {}
-    decoder = settings.get("added_tokens_decoder")
-    for _, entry in sorted((decoder if isinstance(decoder, dict) else {}).items(), key=_by_id):
-        text = content(entry, "added_tokens_decoder")
-        if text is not None and isinstance(entry, dict):
-            flags[text] = entry
-    for key, text in special.items():
-        if isinstance(settings.get(key), dict):
-            flags.setdefault(text, settings[key])
-    new = []
-    for text in dict.fromkeys([*flags, *every_special]):
-        if text in known or not text:
-            continue
-        entry = flags.get(text, {})
-        is_special = text in every_special or bool(entry.get("special"))
-        new.append(
-            AddedToken(
-                text,
-                single_word=bool(entry.get("single_word")),
-                lstrip=bool(entry.get("lstrip")),
-                rstrip=bool(entry.get("rstrip")),
-                normalized=bool(entry.get("normalized", not is_special)),
-                special=is_special,
-            )
-        )
-    if new:
-        tokenizer.add_tokens(new)
-
-
-def _by_id(item: tuple[str, Any]) -> int:
-    try:
-        return int(item[0])
-    except ValueError:
-        raise InputError.of(
-            "checkpoint.tokenizer", f"added_tokens_decoder has the id {item[0][:40]!r}", where="tokenizer_config.json"
-        ) from None
+        _template(backend, settings, tokens, kind.template)
+    return tokens
 
 
 def _prefix_space(tokenizer: tokenizers.Tokenizer, wanted: Any) -> None:

@@ -251,14 +251,16 @@ def _cluster_bins(bins: Floats, n: int, squares: float, clusters: int, steps: In
 
 
 @_inlined
-def _lloyd(points: Floats, mean: float, cuts: Ints, centres: Floats, values: Floats) -> None:
+def _lloyd(points: Floats, moments: tuple[float, float], cuts: Ints, centres: Floats, values: Floats) -> None:
     """Lloyd's steps over the points until the error stops falling; `cuts` and `centres` (float64) are both updated.
 
-    With `values` (the float16 values by code; else of size 0) centres stay float16 values.
+    moments: mean and squared error of all points. With `values` (the float16 values by code; else of size 0) centres
+    stay float16 values.
     """
-    clusters, before = centres.size, -1.0
+    mean, squares = moments
+    clusters, before = centres.size, np.inf
     for _ in range(100):
-        gain = 0.0
+        error = squares
         for c in range(clusters):
             mass = points[MASS, cuts[c + 1]] - points[MASS, cuts[c]]
             if mass > 0.0:
@@ -268,10 +270,10 @@ def _lloyd(points: Floats, mean: float, cuts: Ints, centres: Floats, values: Flo
                     centre = values[_nearest(values, centre)]
                 centres[c] = centre
                 offset = centre - mean
-                gain += (2 * first - mass * offset) * offset
-        if gain <= before * (1 + 1e-9):
+                error -= (2 * first - mass * offset) * offset
+        if not error < before * (1 - 1e-6):
             return
-        before = gain
+        before = error
         for c in range(1, clusters):
             middle, p = (centres[c - 1] + centres[c]) / 2, cuts[c]
             while p > cuts[c - 1] and points[VALUE, p - 1] > middle:
@@ -363,8 +365,8 @@ def cluster_groups(weights: Weights, groups: tuple[int, int, int], out: Out, wor
         found, mean, squares = _points(codes, samples, masses, n, points)
         if found > entries:
             cuts = steps[_cluster(points, found, squares, bins, steps, entries)]
-            _lloyd(points, mean, cuts, centres, values[:0])
-            _lloyd(points, mean, cuts, centres, values)
+            _lloyd(points, (mean, squares), cuts, centres, values[:0])
+            _lloyd(points, (mean, squares), cuts, centres, values)
         else:
             for e in range(entries):
                 centres[e] = values[_nearest(values, points[VALUE, min(e, found - 1)])]

@@ -6,12 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exporter.compress.decisions import UNCOMPRESSED, Candidate, Compression, CompressOptions, TensorDecision
 from exporter.compress.kmeans import cluster, weight_problem
-from exporter.errors import Diagnostic, InputError, UnsupportedError
+from exporter.errors import InputError, KogataError, UnsupportedError
 from exporter.graph.palette import Palette
 from exporter.progress import Progress
 
@@ -30,24 +27,18 @@ def compress(candidates: Sequence[Candidate], options: CompressOptions, progress
     progress.stage("palettize", sum(c.open for c in candidates))
     palettes: dict[str, Palette] = {}
     decisions: list[TensorDecision] = []
-    damaged: list[Diagnostic] = []
-    too_large: list[Diagnostic] = []
+    problems: list[KogataError] = []
     for candidate in candidates:
         reason = _reason_to_keep(candidate, options)
-        if reason is None:
-            weight = _load(candidate)
-            problem = weight_problem(candidate.name, weight)
-            if problem is not None:  # the rest is still looked at, so that all problems are named at once
-                (damaged if isinstance(problem, InputError) else too_large).extend(problem.diagnostics)
-            elif not damaged and not too_large:
-                palettes[candidate.name], decision = _palettize(candidate, weight, options)
-                decisions.append(decision)
-        else:
+        if reason is not None:
             decisions.append(_keep(candidate, reason))
+        elif (done := _palettize(candidate, options, problems)) is not None:
+            palettes[candidate.name], decision = done
+            decisions.append(decision)
         if candidate.open:
             progress.advance(candidate.name)
-    InputError.raise_all(damaged)
-    UnsupportedError.raise_all(too_large)
+    for kind in (InputError, UnsupportedError):
+        kind.raise_all([d for problem in problems if isinstance(problem, kind) for d in problem.diagnostics])
     return Compression(palettes, tuple(decisions))
 
 
@@ -74,16 +65,18 @@ def _keep(candidate: Candidate, reason: str) -> TensorDecision:
     return TensorDecision(candidate.name, candidate.shape, None, None, candidate.stored_bytes, reason)
 
 
-def _load(candidate: Candidate) -> NDArray[np.float32]:
+def _palettize(
+    candidate: Candidate, options: CompressOptions, problems: list[KogataError]
+) -> tuple[Palette, TensorDecision] | None:
+    """None, with one of `problems` more, where a weight can't be palettized; once there are any, it is only checked."""
     weight = candidate.load()
     if weight.shape != candidate.shape:
         raise ValueError(f"{candidate.name!r} was announced as {candidate.shape} and is {weight.shape}")
-    return weight
-
-
-def _palettize(
-    candidate: Candidate, weight: NDArray[np.float32], options: CompressOptions
-) -> tuple[Palette, TensorDecision]:
+    problem = weight_problem(candidate.name, weight)
+    if problem is not None:
+        problems.append(problem)
+    if problems:
+        return None
     palette, error = cluster(weight, options.bits, options.group_size, None)
     mse = error / weight.size
     peak = float(max(weight.max(), -weight.min()))

@@ -141,11 +141,11 @@ def unpack(data: NDArray[np.uint8], dtype: DataType, count: int) -> NDArray[np.g
     words = padded.reshape(-1, group)
     if group == 3:
         wide = words.astype(np.uint32)
-        joined: NDArray[np.unsignedinteger[Any]] = wide[:, :1] | wide[:, 1:2] << 8 | wide[:, 2:] << 16
+        joined: NDArray[Any] = wide[:, :1] | wide[:, 1:2] << 8 | wide[:, 2:] << 16
     else:
         joined = words
     shifts = np.arange(0, 8 * group, dtype.bits, dtype=joined.dtype)
-    values = ((joined >> shifts) & ((1 << dtype.bits) - 1)).astype(np.uint8).reshape(-1)[:count]
+    values: NDArray[Any] = ((joined >> shifts) & ((1 << dtype.bits) - 1)).astype(np.uint8).reshape(-1)[:count]
     if dtype.kind == "i":
         sign = 1 << (dtype.bits - 1)
         return ((values ^ sign).astype(np.int8) - np.int8(sign)).astype(np.int8)

@@ -122,13 +122,22 @@ def check_interface(interface: Interface, function: Function) -> None:
     if outputs != sorted(function.outputs):
         message = f"the description has outputs {outputs}, the program {sorted(function.outputs)}"
         problems.append(Diagnostic("mil.interface", message, where=function.name))
+    values_by_name = {value.name: value for value in function.values()}
+    for feature in interface.outputs:
+        value = values_by_name.get(feature.name)
+        if value is not None and np.dtype(feature.dtype) != value.type.dtype.unpacked:
+            problems.append(_other_type(feature, value))
     InputError.raise_all(problems)
+
+
+def _other_type(feature: Feature, value: NamedType) -> Diagnostic:
+    message = f"described as {feature.dtype}, the program has {value.type}"
+    return Diagnostic("mil.interface", message, where=feature.name)
 
 
 def _disagreement(feature: Feature, value: NamedType) -> Diagnostic | None:
     if np.dtype(feature.dtype) != value.type.dtype.unpacked:
-        message = f"described as {feature.dtype}, the program takes {value.type}"
-        return Diagnostic("mil.interface", message, where=feature.name)
+        return _other_type(feature, value)
     declared = value.type.shape
     scalar = declared == () and feature.shape == (1,)  # a scalar is described as an array of one element
     for shape in (feature.shape, *feature.enumerated):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,7 +39,7 @@ class Package:
         path = _inside(self.root, self.model.parent, name.removeprefix(MODEL_PATH), where)
         if not any(path == item or item in path.parents for item in self.items):
             raise InputError.of("mlpackage.unlisted", f"the manifest doesn't list {name!r}", where=where)
-        if not path.is_file():
+        if not _is(path, stat.S_ISREG):
             raise InputError.of("mlpackage.missing", f"there is no file {name!r}", where=where)
         return path
 
@@ -52,7 +53,7 @@ def read_package(path: Path) -> Package:
     where = path.name
     try:
         root = path.resolve(strict=True)
-        if not root.is_dir():
+        if not _is(root, stat.S_ISDIR):
             raise InputError.of("mlpackage.missing", "a .mlpackage is a folder", where=where)
         manifest = _manifest(_read(root / "Manifest.json", MAX_MANIFEST_BYTES))
         data = _inside(root, root, "Data", where)
@@ -62,10 +63,10 @@ def read_package(path: Path) -> Package:
     except RuntimeError as error:  # pathlib's answer to a loop of symbolic links
         raise InputError.of("mlpackage.unreadable", "the package holds a loop of links", where=where) from error
     for key, entry in manifest.entries.items():
-        if not entries[key].exists():
+        if not _is(entries[key], lambda mode: stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise InputError.of("mlpackage.missing", f"the manifest lists {entry!r}, which isn't there", where=where)
     model = entries[manifest.root]
-    if not model.is_file():
+    if not _is(model, stat.S_ISREG):
         raise InputError.of("mlpackage.missing", "the model specification is not a file", where=where)
     return Package(root, model, tuple(entries[key] for key in sorted(entries)))
 
@@ -105,11 +106,19 @@ def _inside(root: Path, base: Path, relative: str, where: str) -> Path:
         raise InputError.of("mlpackage.path", f"{relative!r} is not a path inside the package", where=where)
     try:
         path = base.joinpath(*parts).resolve()
-    except (OSError, RuntimeError) as error:  # a name that is too long, a loop of links
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links, half a surrogate pair
         raise InputError.of("mlpackage.path", f"{relative!r} can't be resolved", where=where) from error
     if root not in path.parents:
         raise InputError.of("mlpackage.path", f"{relative!r} leads out of the package", where=where)
     return path
+
+
+def _is(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Whether `path` exists and is of that kind; a name that no file can have doesn't exist."""
+    try:
+        return kind(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -49,6 +49,12 @@ class Function:
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...]
 
+    def values(self) -> Iterator[NamedType]:
+        """Everything that has a name: inputs, states, and what the operations define."""
+        yield from self.inputs
+        for operation in self.operations:
+            yield from operation.outputs
+
 
 def read_function(program: Any, name: str, package: Package, known_ops: Callable[[str], bool]) -> Function:
     """The function `name` of a MILSpec.Program message.

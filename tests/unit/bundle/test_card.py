@@ -115,7 +115,7 @@ def test_an_unknown_source_stays_unknown(decoder_plan: BundlePlan, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "evil", ['mit"\nextra: "1', "a\n---\n# b", "<script>x</script>", "| x | [y](z) `", "{{ 7*7 }}"]
+    "evil", ['mit"\nextra: "1', "a\n---\n# b", "<script>x</script>", "| x | [y](z) `", "{{ 7 * 7000 }}"]
 )
 def test_hostile_names_stay_text(decoder_plan: BundlePlan, tmp_path: Path, evil: str) -> None:
     source = replace(decoder_plan.source, license=evil, repo=evil)
@@ -126,4 +126,4 @@ def test_hostile_names_stay_text(decoder_plan: BundlePlan, tmp_path: Path, evil:
     body = text.split("---\n", 2)[2]
     assert "\n# b" not in body
     assert "<script>" not in body
-    assert "49" not in body
+    assert "49000" not in body

@@ -28,7 +28,7 @@ def where(result: VerifyResult) -> set[str]:
 
 
 def names(result: VerifyResult, file: str) -> bool:
-    """Whether a finding names `file`. A flip in a hash in SHA256SUMS shows at the hashed file: the message says both."""
+    """Whether a finding names `file`. A wrong hash in SHA256SUMS shows at the hashed file; the message names both."""
     return any(d.where == file or (file == "SHA256SUMS" and file in d.message) for d in result.diagnostics)
 
 

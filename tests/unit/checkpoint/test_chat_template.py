@@ -30,7 +30,8 @@ TEMPLATES = {
         "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = "
         "'<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' %}{% else %}{% set loop_messages = messages %}"
         "{% set system_message = '' %}{% endif %}{% for message in loop_messages %}"
-        "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}{% if message['role'] == "
+        "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles') }}{% endif %}"
+        "{% if message['role'] == "
         "'user' %}{{ bos_token + '[INST] ' + (system_message if loop.first else '') + message['content'].strip() + "
         "' [/INST]' }}{% else %}{{ ' ' + message['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
     ),
@@ -86,7 +87,7 @@ def test_a_prompt_never_depends_on_the_day() -> None:
         ("{% include '/etc/passwd' %}", "no loader"),
         ("{{ 'x' * 10 ** 10 }}", "may not repeat"),
         ("{{ ('x' * 1000000) * 1000000 }}", "may not repeat"),
-        ("{{ 9 ** 9 ** 9 ** 9 }}", "numbers that large"),
+        ("{{ 9 ** 9 ** 9 ** 99 }}", "numbers that large"),
         ("{% for i in range(10 ** 9) %}{% endfor %}", "too big"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recurs"),
         ("{{ 1 // 0 }}", "zero"),

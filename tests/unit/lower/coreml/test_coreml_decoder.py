@@ -23,7 +23,7 @@ from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.parity.mil import MilModel, load_mlpackage
 from exporter.parity.mil.constants import evaluate_constexpr
 from exporter.parity.runners.onnx_runner import OnnxDecoder, OnnxSource
-from tests.checkpoints import tiny_llama
+from checkpoints import tiny_llama
 
 PROMPT = [5, 17, 3, 99, 42, 7, 7, 60]
 

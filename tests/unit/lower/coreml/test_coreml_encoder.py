@@ -13,7 +13,7 @@ from exporter.checkpoint import open_checkpoint
 from exporter.importers import import_checkpoint
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.parity.mil import load_mlpackage
-from tests.checkpoints import tiny_bert
+from checkpoints import tiny_bert
 
 IDS = [2, 9, 31, 17, 8, 3]
 

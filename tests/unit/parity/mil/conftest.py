@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -91,3 +92,36 @@ def evaluate(roundtrip: Callable[..., MilModel]) -> Callable[..., dict[str, Any]
         return model.predict(wide, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def original(save: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder-like program: two inputs of enumerated lengths, a palettized table, a state."""
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import get_new_symbol, types
+
+    def body(ids: Any, scale: Any, count: Any) -> Any:
+        indices = np.random.default_rng(1).integers(0, 16, (20, 6)).astype(np.uint8).astype(types.np_uint4_dtype)
+        lut = np.random.default_rng(2).standard_normal((4, 1, 16, 1)).astype(np.float16)
+        table = mb.constexpr_lut_to_dense(indices=indices, lut=lut, name="table")
+        x = mb.gather(x=table, indices=ids, axis=0)
+        mb.coreml_update_state(state=count, value=mb.add(x=mb.read_state(input=count), y=np.ones(1, np.float16)))
+        x = mb.mul(x=mb.layer_norm(x=mb.add(x=x, y=np.linspace(-1, 1, 6, dtype=np.float16)[None]), axes=[-1]), y=scale)
+        return mb.reshape(x=x, shape=[1, -1], name="flat")
+
+    length = get_new_symbol()
+    specs = [
+        mb.TensorSpec((1, length), types.int32),
+        mb.TensorSpec((1, 1, 6), types.fp16),
+        mb.StateTensorSpec((1,), types.fp16),
+    ]
+    shapes = ct.EnumeratedShapes([(1, 4), (1, 8)], default=(1, 4))
+    inputs = [ct.TensorType("ids", shapes, dtype=np.int32), ct.TensorType("scale", (1, 1, 6), dtype=np.float16)]
+    return save(body, specs, tmp_path_factory.mktemp("original") / "m.mlpackage", inputs)
+
+
+@pytest.fixture
+def package(original: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(original, tmp_path / "m.mlpackage"))

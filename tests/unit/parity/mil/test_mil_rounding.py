@@ -19,7 +19,9 @@ def half(*shape: int, scale: float = 1.0) -> np.ndarray:
 
 def ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How many fp16 numbers lie between two arrays of fp16."""
-    ordered = [np.where(bits < 0, -(bits & 0x7FFF), bits) for bits in (x.view(np.int16).astype(np.int64) for x in (a, b))]
+    ordered = [
+        np.where(bits < 0, -(bits & 0x7FFF), bits) for bits in (x.view(np.int16).astype(np.int64) for x in (a, b))
+    ]
     return np.abs(ordered[0] - ordered[1])
 
 
@@ -158,6 +160,4 @@ def test_an_index_outside_is_refused(evaluate: Any) -> None:
     table = half(5, 3)
     for index in (-1, 5):
         with pytest.raises(InputError, match="into an axis of 5"):
-            evaluate(
-                lambda v: {"y": mb.gather(x=table, indices=v["i"], axis=0)}, {"i": np.array([0, index], np.int32)}
-            )
+            evaluate(lambda v: {"y": mb.gather(x=table, indices=v["i"], axis=0)}, {"i": np.array([0, index], np.int32)})

@@ -59,8 +59,9 @@ def test_a_copy_goes_its_own_way(counter: MilModel) -> None:
 
 def test_a_failed_prediction_leaves_the_state_alone(counter: MilModel) -> None:
     state = counter.new_state()
-    with pytest.raises(InputError, match="gather 'looked_up|gather"):
+    with pytest.raises(InputError) as caught:
         counter.predict({"x": np.array([40, 40], np.float16)}, state)
+    assert caught.value.diagnostics[0].where.startswith("gather '")
     assert state.read("total").tolist() == [0, 0]
 
 
@@ -83,7 +84,8 @@ def decoder(roundtrip: Any) -> MilModel:
     def body(ids: Any, mask: Any, keys: Any, values: Any) -> Any:
         x = mb.gather(x=TABLE, indices=ids, axis=0)
         query, key, value = (
-            mb.transpose(x=mb.reshape(x=mb.linear(x=x, weight=w), shape=[1, -1, HEADS, DIM]), perm=[0, 2, 1, 3]) for w in QKV
+            mb.transpose(x=mb.reshape(x=mb.linear(x=x, weight=w), shape=[1, -1, HEADS, DIM]), perm=[0, 2, 1, 3])
+            for w in QKV
         )
         total = mb.gather(x=mb.shape(x=mask), indices=np.int32(3), axis=0)
         past = mb.sub(x=total, y=mb.gather(x=mb.shape(x=ids), indices=np.int32(1), axis=0))
@@ -96,7 +98,12 @@ def decoder(roundtrip: Any) -> MilModel:
         whole = [True, True, False, True]
         for state, new in ((keys, key), (values, value)):
             updated = mb.slice_update(
-                x=mb.read_state(input=state), update=new, begin=bounds(past), end=bounds(total), begin_mask=whole, end_mask=whole
+                x=mb.read_state(input=state),
+                update=new,
+                begin=bounds(past),
+                end=bounds(total),
+                begin_mask=whole,
+                end_mask=whole,
             )
             stored = mb.coreml_update_state(state=state, value=updated)
             cached.append(mb.slice_by_index(x=stored, begin=[0] * 4, end=bounds(total), end_mask=whole))
@@ -104,9 +111,9 @@ def decoder(roundtrip: Any) -> MilModel:
         joined = mb.reshape(x=mb.transpose(x=heads, perm=[0, 2, 1, 3]), shape=[1, -1, HEADS * DIM])
         return mb.linear(x=joined, weight=OUT, name="logits")
 
-    cache = mb.StateTensorSpec((1, HEADS, CONTEXT, DIM), types.fp16)
+    keys, values = (mb.StateTensorSpec((1, HEADS, CONTEXT, DIM), types.fp16) for _ in range(2))
     q, rows, width = get_new_symbol(), get_new_symbol(), get_new_symbol()
-    specs = [mb.TensorSpec((1, q), types.int32), mb.TensorSpec((1, 1, rows, width), types.fp16), cache, cache]
+    specs = [mb.TensorSpec((1, q), types.int32), mb.TensorSpec((1, 1, rows, width), types.fp16), keys, values]
     inputs = [
         ct.TensorType("ids", ct.Shape((1, ct.RangeDim(1, CONTEXT))), dtype=np.int32),
         ct.TensorType("mask", ct.Shape((1, 1, ct.RangeDim(1, CONTEXT), ct.RangeDim(1, CONTEXT))), dtype=np.float16),

@@ -1,0 +1,5 @@
+"""`python -m exporter` is `kogata`."""
+
+from exporter.cli.main import main
+
+main()

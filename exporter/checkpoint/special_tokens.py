@@ -1,0 +1,110 @@
+"""Special and added tokens, as transformers puts them together from a tokenizer's files.
+
+Read off transformers 4.57: `PreTrainedTokenizerBase._from_pretrained` and `PreTrainedTokenizerFast.__init__`. A token
+is text, or text with flags (`tokenizers.AddedToken`: whether it swallows spaces beside it, matches inside of words,
+matches normalized text); the flags change where text is split, and so its ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from exporter.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import AddedToken, Tokenizer
+
+SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+ADDITIONAL = "additional_special_tokens"
+_EXTRA = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
+_LISTED = "added_tokens_decoder"
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+
+Flags = Mapping[str, bool]
+
+
+def add_tokens(
+    backend: Tokenizer, settings: Mapping[str, Any], defaults: Mapping[str, str | None], flags: Mapping[str, Flags]
+) -> dict[str, Any]:
+    """Makes every token of `settings` (tokenizer_config.json) one that `backend` splits text at.
+
+    defaults: special tokens where the settings state none; flags: those that the tokenizer's class gives to a
+    special token that is stated as text alone. Returns `bos_token` … `mask_token` → text and
+    `additional_special_tokens` → list of texts, as chat templates see them. `InputError` where something isn't a token.
+    """
+    listed = _listed(settings)
+    known = {token.content: token for token in (listed or backend.get_added_tokens_decoder().values())}
+    special: dict[str, Any] = {}
+    for key in SPECIAL:
+        token = _token(settings[key], key) if key in settings else defaults.get(key)
+        if isinstance(token, str) and key in settings:
+            token = known.get(token, token)
+        if isinstance(token, str) and key in flags:
+            token = _added(token, flags[key])
+        if token is not None:
+            special[key] = token
+    additional = settings.get(ADDITIONAL)
+    if isinstance(additional, list) and additional:
+        special[ADDITIONAL] = [token for entry in additional if (token := _token(entry, ADDITIONAL)) is not None]
+    extra = settings.get(_EXTRA)
+    for key, entry in extra.items() if isinstance(extra, dict) else ():
+        if (token := _token(entry, key)) is not None:
+            special.setdefault(key, token)
+    _extend(backend, listed, special)
+    return {key: [str_of(t) for t in value] if key == ADDITIONAL else str_of(value) for key, value in special.items()}
+
+
+def str_of(token: str | AddedToken) -> str:
+    """The token's text."""
+    return token if isinstance(token, str) else str(token.content)
+
+
+def _extend(backend: Tokenizer, listed: Sequence[AddedToken], special: Mapping[str, Any]) -> None:
+    every: dict[str, str | AddedToken] = {}
+    for value in special.values():
+        for token in value if isinstance(value, list) else [value]:
+            every.setdefault(str_of(token), token)
+    present = backend.get_added_tokens_decoder().values()
+    same = {repr(token) for token in present}
+    new: list[str | AddedToken] = [token for token in listed if repr(token) not in same]
+    texts = {token.content for token in present} | {str_of(token) for token in new}
+    # A special token with flags is added once more even where its text is known: its flags then win.
+    new += [token for token in every.values() if not (token in texts if isinstance(token, str) else token in new)]
+    added = []
+    for token in new:
+        is_special = str_of(token) in every or (not isinstance(token, str) and bool(token.special))
+        if isinstance(token, str):
+            added.append(_added(token, {"special": is_special}))
+        else:
+            token.special = is_special
+            added.append(token)
+    if added:
+        backend.add_tokens(added)
+
+
+def _listed(settings: Mapping[str, Any]) -> list[AddedToken]:
+    entries = settings.get(_LISTED)
+    if entries is None:
+        return []
+    if not isinstance(entries, dict) or not all(key.isdecimal() and isinstance(e, dict) for key, e in entries.items()):
+        raise InputError.of(
+            "checkpoint.tokenizer", f"{_LISTED} is not a map from ids to tokens", where="tokenizer_config.json"
+        )
+    tokens = [_token(entry, _LISTED) for _, entry in sorted(entries.items(), key=lambda item: int(item[0]))]
+    return [token for token in tokens if token is not None and not isinstance(token, str)]
+
+
+def _token(value: Any, where: str) -> str | AddedToken | None:
+    """A token as the files write it: text, or an object with `content` and flags; None stays None."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, dict) and isinstance(text := value.get("content"), str):
+        return _added(text, {flag: bool(value[flag]) for flag in _FLAGS if flag in value})
+    raise InputError.of("checkpoint.tokenizer", f"{where} is {str(value)[:80]!r}, not a token", where=where)
+
+
+def _added(text: str, flags: Flags) -> AddedToken:
+    from tokenizers import AddedToken
+
+    return AddedToken(text, **flags)

@@ -1,0 +1,181 @@
+"""Every tensor is accounted for: palettized, or kept and why."""
+
+import math
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from exporter.compress import Candidate, Compression, CompressOptions, compress
+from exporter.errors import InputError, UnsupportedError, UsageError
+from exporter.progress import NoProgress
+
+
+class Recorder:
+    """Progress that remembers."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int]] = []
+        self.items: list[str] = []
+
+    def stage(self, name: str, total: int) -> None:
+        self.stages.append((name, total))
+
+    def advance(self, item: str = "") -> None:
+        self.items.append(item)
+
+
+def never() -> np.ndarray:
+    raise AssertionError("a tensor that is kept was loaded")
+
+
+def matrix(rows: int, columns: int) -> np.ndarray:
+    return (np.random.default_rng(rows).standard_t(5, (rows, columns)) * 0.02).astype(np.float32)
+
+
+def open_candidate(name: str, weight: np.ndarray, load: Callable[[], np.ndarray] | None = None) -> Candidate:
+    return Candidate(name, weight.shape, weight.size * 4, True, load or (lambda: weight))
+
+
+def closed_candidate(name: str, *shape: int) -> Candidate:
+    return Candidate(name, shape, math.prod(shape) * 4, False, never)
+
+
+CANDIDATES = (
+    closed_candidate("norm.weight", 64),
+    open_candidate("q.weight", matrix(64, 96)),
+    closed_candidate("causal_mask", 32, 32),
+    closed_candidate("eps"),
+    open_candidate("ragged.weight", matrix(50, 96)),
+    open_candidate("small.weight", matrix(2, 3)),
+    open_candidate("bias", matrix(1, 64)[0]),
+    open_candidate("none.weight", np.zeros((0, 4), np.float32)),
+)
+
+
+def test_one_decision_for_every_candidate() -> None:
+    progress = Recorder()
+    result = compress(CANDIDATES, CompressOptions(4, 16), progress)
+    assert [d.name for d in result.decisions] == [c.name for c in CANDIDATES]
+    assert [d.shape for d in result.decisions] == [c.shape for c in CANDIDATES]
+    assert set(result.palettes) == {d.name for d in result.decisions if not d.kept} == {"q.weight", "ragged.weight"}
+    assert {d.name: d.reason for d in result.decisions} == {
+        "norm.weight": "norm or bias: rank 1",
+        "q.weight": "palettized: 4 LUTs of 16 entries",
+        "causal_mask": "not open to compression: constant of the graph",
+        "eps": "scalar",
+        "ragged.weight": "palettized: 4 LUTs of 16 entries",
+        "small.weight": "a palette would not pay: 35 bytes, 32 of them LUTs, against 12 in float16",
+        "bias": "rank 1: only matrices have output rows that share a LUT",
+        "none.weight": "empty",
+    }
+    opened = [c.name for c in CANDIDATES if c.open]
+    assert progress.stages == [("palettize", len(opened))]
+    assert progress.items == opened
+
+
+def test_numbers_of_a_decision() -> None:
+    weight = matrix(50, 96)
+    result = compress([open_candidate("w", weight)], CompressOptions(3, 16), NoProgress())
+    (decision,) = result.decisions
+    palette = result.palettes["w"]
+    error = palette.dense().astype(np.float64) - weight
+    assert (decision.bits, decision.group_size) == (3, 16)
+    assert decision.stored_bytes == 50 * 96 * 3 // 8 + 4 * 8 * 2  # packed indices, four LUTs (the last for two rows)
+    assert decision.bpw == pytest.approx(decision.stored_bytes * 8 / weight.size)
+    assert decision.mse == pytest.approx((error**2).mean(), rel=1e-9)
+    assert decision.psnr_db == pytest.approx(20 * np.log10(np.abs(weight).max() / np.sqrt((error**2).mean())))
+
+
+def test_totals_count_kept_tensors() -> None:
+    result = compress(CANDIDATES, CompressOptions(4, 16), NoProgress())
+    palettes = sum(p.stored_bytes for p in result.palettes.values())
+    kept = sum(c.stored_bytes for c in CANDIDATES if c.name not in result.palettes)
+    assert result.stored_bytes == palettes + kept
+    assert result.parameters == sum(math.prod(c.shape) for c in CANDIDATES)
+    assert result.bpw == result.stored_bytes * 8 / result.parameters
+    assert Compression({}, ()).bpw == 0
+
+
+def test_lossless_has_no_psnr() -> None:
+    """A ratio to zero is no number: mse 0 says it, and JSON has no infinity."""
+    for weight in (np.zeros((32, 64), np.float32), np.sign(matrix(32, 64))):
+        (decision,) = compress([open_candidate("w", weight)], CompressOptions(1, 16), NoProgress()).decisions
+        assert (decision.mse, decision.psnr_db, decision.bits) == (0.0, None, 1)
+
+
+def test_sixteen_bits_keep_everything() -> None:
+    progress = Recorder()
+    candidates = [Candidate(c.name, c.shape, c.stored_bytes, c.open, never) for c in CANDIDATES]
+    result = compress(candidates, CompressOptions(16, 16), progress)
+    assert not result.palettes
+    assert not progress.stages
+    assert {d.reason for d in result.decisions} == {"not asked for: 16 bits keep every tensor"}
+    assert [d.stored_bytes for d in result.decisions] == [c.stored_bytes for c in CANDIDATES]
+
+
+@pytest.mark.parametrize(("columns", "kept"), [(340, True), (341, True), (342, False)])
+def test_bytes_decide_whether_a_palette_pays(columns: int, kept: bool) -> None:
+    """6 bits and single rows: 8 · (¾ · columns + 128) bytes of palette, against 8 · 9/8 · columns in the kept form."""
+    weight = matrix(8, columns)
+    candidate = Candidate("w", weight.shape, weight.size * 9 // 8, True, lambda: weight)
+    (decision,) = compress([candidate], CompressOptions(6, 1), NoProgress()).decisions
+    assert decision.kept == kept
+    assert decision.stored_bytes <= candidate.stored_bytes
+    assert ("would not pay" in decision.reason) == kept
+
+
+@pytest.mark.parametrize(("columns", "kept"), [(102, True), (103, False)])
+def test_a_palette_must_pay_against_float16(columns: int, kept: bool) -> None:
+    """6 bits and single rows, stored as float32: 8 · (¾ · columns + 128) bytes of palette against 8 · 2 · columns."""
+    candidate = open_candidate("w", matrix(8, columns))
+    (decision,) = compress([candidate], CompressOptions(6, 1), NoProgress()).decisions
+    assert decision.kept == kept
+
+
+def test_group_size_beyond_the_rows_is_clamped() -> None:
+    (decision,) = compress([open_candidate("w", matrix(8, 64))], CompressOptions(4, 512), NoProgress()).decisions
+    assert decision.group_size == 8
+
+
+def test_one_tensor_at_a_time() -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def load(rows: int) -> np.ndarray:
+        assert not any(reference() is not None for reference in alive)
+        weight = matrix(rows, 64)
+        alive.append(weakref.ref(weight))
+        return weight
+
+    candidates = [open_candidate(f"w{rows}", matrix(rows, 64), lambda rows=rows: load(rows)) for rows in (16, 32, 48)]
+    compress(candidates, CompressOptions(4, 16), NoProgress())
+    assert len(alive) == 3
+
+
+def test_all_bad_tensors_are_named_at_once() -> None:
+    good, nan, large = matrix(16, 64), matrix(16, 65), matrix(16, 66)
+    nan[3, 4] = np.nan
+    large[5, 6] = 1e6
+    mixed = [open_candidate(name, w) for name, w in (("a", nan), ("b", good), ("c", large), ("d", nan))]
+    with pytest.raises(InputError) as damaged:
+        compress(mixed, CompressOptions(4, 16), NoProgress())
+    assert [d.where for d in damaged.value.diagnostics] == ["a", "d"]
+    assert "[3, 4]" in damaged.value.diagnostics[0].message
+    with pytest.raises(UnsupportedError) as beyond:
+        compress(mixed[1:3], CompressOptions(4, 16), NoProgress())
+    assert [d.where for d in beyond.value.diagnostics] == ["c"]
+
+
+def test_programming_errors_are_not_swallowed() -> None:
+    weight = matrix(16, 64)
+    with pytest.raises(ValueError, match="share a name"):
+        compress([open_candidate("w", weight)] * 2, CompressOptions(4, 16), NoProgress())
+    with pytest.raises(ValueError, match="announced"):
+        compress([open_candidate("w", weight, lambda: weight.T)], CompressOptions(4, 16), NoProgress())
+
+
+@pytest.mark.parametrize(("bits", "group_size"), [(5, 16), (0, 16), (7, 16), (32, 16), (4, 0), (4, -1)])
+def test_options_that_make_no_sense(bits: int, group_size: int) -> None:
+    with pytest.raises(UsageError):
+        CompressOptions(bits, group_size)
