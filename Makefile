@@ -28,7 +28,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-dev
-	$(BIN)/python -m exporter.cli.reference > docs/commands.md
+	$(BIN)/python -m exporter.cli.reference docs
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

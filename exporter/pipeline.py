@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -65,6 +64,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     settings = settle(request.formats, request.targets, request.bits, request.group_size)
     progress.stage("import", 1)
     checkpoint = open_checkpoint(request.checkpoint, revision=request.revision)
+    tokenizer = load_tokenizer(checkpoint)  # early: a broken one should not be found after an hour's work
     name = bundle_name(request.name or checkpoint.name)
     with Staging(request.destination, force=request.force, sources=(checkpoint.root,)) as staging:
         hub = import_checkpoint(checkpoint, context=request.context)
@@ -78,7 +78,23 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
             lower = _lower_onnx if kind == "onnx" else _lower_coreml
             artifacts[kind] = lower(compressed, staging.path / kind, name, checkpoint, request)
         parity = (
-            None if request.parity == "none" else _check(request, checkpoint, (hub, compressed), artifacts, progress)
+            None
+            if request.parity == "none"
+            else _check(
+                request,
+                Subjects(
+                    task=hub.task,
+                    context=hub.spec.context,
+                    tokenizer=tokenizer,
+                    checkpoint=checkpoint.root,
+                    hub=hub,
+                    compressed=compressed,
+                    onnx=artifacts.get("onnx"),
+                    coreml=artifacts.get("coreml"),
+                    reference_points=reference_points(hub),
+                ),
+                progress,
+            )
         )
         progress.stage("pack", 1)
         packing = PackingList(name, checkpoint, compressed, compression, settings, artifacts, parity)
@@ -98,29 +114,11 @@ def _lower_coreml(hub: Hub, folder: Path, name: str, checkpoint: Checkpoint, req
     return lower_coreml(hub, folder / f"{name}.mlpackage", options).path
 
 
-def _check(
-    request: ExportRequest,
-    checkpoint: Checkpoint,
-    graphs: tuple[Hub, Hub],
-    artifacts: Mapping[Format, Path],
-    progress: Progress,
-) -> ParityReport:
+def _check(request: ExportRequest, subjects: Subjects, progress: Progress) -> ParityReport:
     """The shipped files, the graphs before and after compression, and the checkpoint, side by side."""
-    hub, compressed = graphs
-    subjects = Subjects(
-        task=hub.task,
-        context=hub.spec.context,
-        tokenizer=load_tokenizer(checkpoint),
-        checkpoint=checkpoint.root,
-        hub=hub,
-        compressed=compressed,
-        onnx=artifacts.get("onnx"),
-        coreml=artifacts.get("coreml"),
-        reference_points=reference_points(hub),
-    )
     options = ParityOptions(
         depth="quick" if request.parity == "quick" else "full",
-        bits=request.bits if compressed.palettes else 16,
+        bits=request.bits,
         onnx_weights=request.onnx_weights,
         prompts=request.prompts,
         tasks=request.task,

@@ -15,8 +15,8 @@ _TITLES = {"coreml": "Core ML, for iPhone", "onnx": "ONNX, for Android and every
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!"} | {"\n": " ", "\r": " "})
 
 
-def model_card(manifest: Manifest, *, genai: bool) -> bytes:
-    """The card. genai: whether `onnx/` holds a `genai_config.json`."""
+def model_card(manifest: Manifest, *, genai: bool, chat: bool) -> bytes:
+    """The card. genai: whether `onnx/` holds a `genai_config.json`; chat: `tokenizer/` a chat template."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -32,6 +32,7 @@ def model_card(manifest: Manifest, *, genai: bool) -> bytes:
     text = environment.get_template("card.md.jinja").render(
         m=manifest,
         genai=genai,
+        chat=chat,
         titles=_TITLES,
         front=_front_matter(manifest),
         coreml=by_kind.get("coreml"),

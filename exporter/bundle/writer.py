@@ -50,11 +50,12 @@ def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
         raise ValueError("a bundle needs at least one artifact, and at most one of each kind")
     for artifact in plan.artifacts:
         _copy_tree(artifact.path, folder / places[artifact.kind])
-    genai = _write_texts(plan, folder, onnx="onnx" in places)
+    _write_texts(plan, folder, onnx="onnx" in places)
     _settle(folder)
     manifest = _manifest(plan, name, folder)
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
-    (folder / CARD).write_bytes(model_card(manifest, genai=genai))
+    genai, chat = ((folder / file).exists() for file in ("onnx/genai_config.json", f"tokenizer/{CHAT_TEMPLATE}"))
+    (folder / CARD).write_bytes(model_card(manifest, genai=genai, chat=chat))
     hashes = {path: sha256(folder / path) for path in scan(folder).files}
     bom = folder / BOM
     bom.write_bytes(sbom(manifest, hashes))
@@ -69,8 +70,8 @@ def _place(artifact: ArtifactPlan, name: str) -> str:
     return "onnx" if artifact.kind == "onnx" else f"coreml/{name}.mlpackage"
 
 
-def _write_texts(plan: BundlePlan, folder: Path, *, onnx: bool) -> bool:
-    """Tokenizer, configurations, reports, licences. Returns whether there is a genai_config.json."""
+def _write_texts(plan: BundlePlan, folder: Path, *, onnx: bool) -> None:
+    """Tokenizer, reports, licences; with `onnx`, what goes beside the model there."""
     for file, path in plan.tokenizer_files.items():
         _copy_file(path, folder / "tokenizer", file)
     if plan.chat_template is not None and CHAT_TEMPLATE not in plan.tokenizer_files:
@@ -81,18 +82,20 @@ def _write_texts(plan: BundlePlan, folder: Path, *, onnx: bool) -> bool:
         _write(folder / "parity" / "report.json", canonical_json(plan.parity_report))
     if plan.parity_html is not None:
         _write(folder / "parity" / "report.html", plan.parity_html)
-    if not onnx:
-        return False
-    if (folder / "tokenizer").is_dir():
-        shutil.copytree(folder / "tokenizer", folder / "onnx", copy_function=shutil.copyfile, dirs_exist_ok=True)
+    if onnx:
+        if (folder / "tokenizer").is_dir():
+            shutil.copytree(folder / "tokenizer", folder / "onnx", copy_function=shutil.copyfile, dirs_exist_ok=True)
+        for file, config in _onnx_configs(plan).items():
+            _write(folder / "onnx" / file, canonical_json(config))
+
+
+def _onnx_configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:
     configs = {"config.json": onnx_files.model_config(plan.config)}
     if plan.task == "text-generation":
         configs["generation_config.json"] = onnx_files.generation_config(plan.config, plan.generation_config)
         if onnx_files.end_tokens(plan.config, plan.generation_config):
             configs["genai_config.json"] = _genai_config(plan)
-    for file, config in configs.items():
-        _write(folder / "onnx" / file, canonical_json(config))
-    return "genai_config.json" in configs
+    return configs
 
 
 def _genai_config(plan: BundlePlan) -> dict[str, Any]:

@@ -117,7 +117,8 @@ def _strings(value: Any) -> tuple[str, ...]:
     """The texts in `value`; what is no short single line is none that a report could show."""
     values = value if isinstance(value, list) else [value]
     texts = [text.strip() for text in values if isinstance(text, str)]
-    return tuple(dict.fromkeys(text for text in texts if text and text.isprintable() and len(text) <= 500))
+    nothing = ("", "~", "null")  # YAML's ways to say so, which BaseLoader keeps as text
+    return tuple(dict.fromkeys(t for t in texts if t not in nothing and t.isprintable() and len(t) <= 500))
 
 
 def _first(value: Any) -> str | None:

@@ -1,17 +1,24 @@
-"""`python -m exporter.cli.reference` prints docs/commands.md from the commands' own help; a test keeps the two equal."""
+"""`python -m exporter.cli.reference DOCS` writes the pages that are made from the code; a test keeps them current.
+
+commands.md comes from the commands' own help, limits.md from the tables that parity gates with.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 import typer
 
 from exporter.cli.main import app
+from exporter.parity.thresholds import Limit
 
 INTRODUCTION = """\
 # Commands
 
-Made from `kogata COMMAND --help` by `python -m exporter.cli.reference`.
+Made from `kogata COMMAND --help` by `make docs`.
 
 The report goes to stdout; progress goes to stderr (bars on a terminal, a line per stage elsewhere, nothing with
 `--quiet` or `NO_PROGRESS`). `NO_COLOR` is respected. `--format json` gives one envelope on success and on failure:
@@ -34,8 +41,52 @@ per group; an answer counts when greedy decoding yields exactly the expected tex
 """
 
 
-def reference() -> str:
-    """The page."""
+LIMITS = """\
+# Parity limits
+
+Made from `exporter/parity/thresholds.py` by `make docs`. [parity.md](parity.md) says what the rows compare.
+A limit on KL, errors and counts is a maximum; one on shares, cosines and PSNR (dB) is a minimum.
+"""
+
+
+def pages() -> dict[str, str]:
+    """File name in docs/ → text."""
+    return {"commands.md": commands(), "limits.md": limits()}
+
+
+def limits() -> str:
+    """docs/limits.md."""
+    from exporter.parity import thresholds as t
+
+    rows = {
+        "import": t.IMPORT,
+        "onnx lowering": t.LOWERING_ONNX,
+        "coreml lowering": t.LOWERING_COREML,
+        "fp16": t.FP16,
+        "onnx vs coreml": t.ARTIFACTS,
+        "onnx cached decode": t.CACHED_FP32,
+        "coreml cached decode": t.CACHED_FP16,
+        "padding": t.PADDING,
+        "coreml masks": t.MASKS,
+    }
+    parts = [LIMITS, _table("Rows that compare what should be equal", rows.items())]
+    for title, table in (("Decoders", t.DECODER), ("Encoders", t.ENCODER)):
+        by_bits = ((f"{bits} bits", limits) for bits, limits in table.items())
+        parts.append(_table(f"{title}: compression, onnx, coreml", by_bits))
+    errors = ", ".join(f"{bits} bits {limit:g}" for bits, limit in sorted(t.WEIGHT_ERROR.items(), reverse=True))
+    parts.append(f"## Every weight by itself\n\nAt most {errors}: {t.WEIGHT_ERROR_REASON}.\n")
+    drops = ", ".join(f"{b} bits {'reported only' if d is None else f'{d:g} points'}" for b, d in t.TASK_DROP.items())
+    parts.append(f"## Task accuracy\n\nPoints that may be lost against the checkpoint: {drops}.\n")
+    return "\n".join(parts)
+
+
+def _table(title: str, rows: Iterable[tuple[str, Iterable[Limit]]]) -> str:
+    lines = [f"| {row} | {limit.metric} | {limit.value:g} | {limit.reason} |" for row, found in rows for limit in found]
+    return "\n".join([f"## {title}", "", "| row | metric | limit | why |", "|---|---|---|---|", *lines, ""])
+
+
+def commands() -> str:
+    """docs/commands.md."""
     root = typer.main.get_command(app)
     parts = [INTRODUCTION]
     for name, command in sorted(getattr(root, "commands").items()):  # noqa: B009 - Typer keeps the group's type private
@@ -47,4 +98,5 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
-    print(reference(), end="")
+    for name, text in pages().items():
+        (Path(sys.argv[1]) / name).write_text(text, encoding="utf-8")

@@ -146,16 +146,34 @@ def _bins(points: Floats, n: int, wanted: int, steps: Ints) -> int:
             width = points[VALUE, p] - points[VALUE, start]
             spread += (mass * width * width) ** (1 / 3)
             start = p
-    limit = (spread / wanted) ** 3
+    limit, fitting = (spread / wanted) ** 3, np.inf
     for _ in range(12):
         bins = _pack_bins(points, n, limit, steps, 2 * wanted)
         if 2 * bins >= wanted:
             return bins
-        found = np.float64(bins) if bins > 0 else 2.0 * wanted * n / -bins
+        if bins > 0:
+            fitting = min(fitting, limit)
+        found = float(bins) if bins > 0 else 2.0 * wanted * n / -bins
         limit *= (found / wanted) ** 3
-    for b in range(wanted + 1):  # values on scales too different for one limit: equal numbers of points
-        steps[EDGE, b] = b * n // wanted
-    return wanted
+    return _refine(_pack_bins(points, n, fitting, steps, 2 * wanted), n, wanted, steps)
+
+
+@_inlined
+def _refine(bins: int, n: int, wanted: int, steps: Ints) -> int:
+    """Splits bins by numbers of points, up to `wanted`: for values on scales too different for one limit."""
+    extra, total = wanted - bins, 0
+    for b in range(bins):
+        total += 1 + (steps[EDGE, b + 1] - steps[EDGE, b] - 1) * extra // n
+    at = total
+    end = steps[EDGE, bins]
+    for b in range(bins - 1, -1, -1):  # from the back, where the new edges overwrite nothing that is still needed
+        start = steps[EDGE, b]
+        parts = 1 + (end - start - 1) * extra // n
+        for part in range(parts, 0, -1):
+            steps[EDGE, at] = start + part * (end - start) // parts
+            at -= 1
+        end = start
+    return total
 
 
 @_inlined

@@ -11,10 +11,11 @@ from exporter.parity.locate.search import Search
 from exporter.parity.metrics import METRICS
 from exporter.parity.options import ParityOptions, Subjects
 from exporter.parity.outputs import Outputs
-from exporter.parity.results import Artifact, Check, ParityReport, Row, TaskScore
+from exporter.parity.prompts import choose
+from exporter.parity.results import Artifact, ParityReport, Row, TaskScore
 from exporter.parity.rows import Comparer, Comparison, comparisons
 from exporter.parity.running import Running
-from exporter.parity.subjects import TITLES, Key, Opener, fixed_threads
+from exporter.parity.subjects import TITLES, Opener, fixed_threads
 from exporter.parity.task import EncodedItem, encode_tasks, read_tasks
 from exporter.parity.texts import encode_texts
 from exporter.parity.thresholds import TASK_DROP, TASK_DROP_REASONS, bits_class
@@ -31,8 +32,8 @@ _EXPLAINED: dict[str, tuple[str, ...]] = {  # rows that fail because an earlier 
 def check_parity(subjects: Subjects, options: ParityOptions, progress: Progress | None = None) -> ParityReport:
     """Compares what `subjects` holds. A failed gate is in the report's verdict and findings, not raised.
 
-    Raises InputError for bad prompts or tasks and for files that no runtime can load, UnsupportedError for programs with
-    unknown ops, RuntimeMissingError where Core ML itself was asked for and is not there.
+    Raises InputError for bad prompts or tasks and for files that no runtime can load, UnsupportedError for programs
+    with unknown ops, RuntimeMissingError where Core ML itself was asked for and is not there.
     """
     opener = Opener(subjects, options)
     keys = opener.keys()
@@ -41,7 +42,9 @@ def check_parity(subjects: Subjects, options: ParityOptions, progress: Progress 
     texts = encode_texts(subjects, options)
     tasks: tuple[EncodedItem, ...] = ()
     if options.tasks is not None and opener.decoder:
-        tasks = encode_tasks(read_tasks(options.tasks), subjects.tokenizer, subjects.context)
+        items = read_tasks(options.tasks)
+        chosen = choose(items, len(items) if options.depth == "full" else -(-len(items) // 4))
+        tasks = encode_tasks(chosen, subjects.tokenizer, subjects.context)
     with fixed_threads(options.threads), Outputs() as outputs:
         running = Running(opener, outputs, progress or NoProgress(), texts, tasks)
         for key in keys:
@@ -122,12 +125,12 @@ def _failed(row: Row, where: str = "", detail: str = "") -> Diagnostic:
         if not check.passed
     ]
     message = f"parity row '{row.name}' failed ({row.compares}): {', '.join(broken)}"
-    hint = row.checks and next(check.limit.reason for check in row.checks if not check.passed)
+    reason = next((check.limit.reason for check in row.checks if not check.passed), "")
     return Diagnostic(
         f"parity.{row.name.replace(' ', '-')}",
         f"{message}; {detail}" if detail else message,
         where,
-        f"why that limit: {hint}",
+        f"why that limit: {reason}",
     )
 
 

@@ -159,7 +159,7 @@ class LogitsComparison:
             self.greedy_first = min(self.greedy_first or step, step)
 
     def metrics(self, tie_db: float = 40.0) -> dict[str, float]:
-        """`tie_db`: a top-1 disagreement counts as a tie where the reference's own gap is below the error of that PSNR."""
+        """`tie_db`: a disagreement is a tie where the reference's own gap is below the error of that PSNR."""
         tie = self.error.peak * 10 ** (-tie_db / 20)
         result = {
             "kl": self.kl_sum / self.positions,
@@ -228,7 +228,8 @@ def cosine(a: Floats, b: Floats) -> NDArray[np.float64]:
     x, y = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         result = (x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
-    return np.clip(result, -1.0, 1.0)
+    clipped: NDArray[np.float64] = np.clip(result, -1.0, 1.0)  # rounding alone leaves the range
+    return clipped
 
 
 def self_retrieval(reference: Floats, artifact: Floats) -> float:
@@ -249,10 +250,11 @@ def _kl(reference: Floats, artifact: Floats) -> NDArray[np.float64]:
     """KL(softmax(reference) || softmax(artifact)) per row, in nats; NaN where a logit is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
         p, q = _log_softmax(reference), _log_softmax(artifact)
-        result: NDArray[np.float64] = (np.exp(p) * (p - q)).sum(-1)
+        result = (np.exp(p) * (p - q)).sum(-1, dtype=np.float64)
     broken = ~(np.isfinite(reference).all(-1) & np.isfinite(artifact).all(-1))
     result[broken] = np.nan
-    return np.maximum(result, 0.0)  # rounding alone makes it negative
+    positive: NDArray[np.float64] = np.maximum(result, 0.0)  # rounding alone makes it negative
+    return positive
 
 
 def _log_softmax(logits: Floats) -> NDArray[np.float64]:

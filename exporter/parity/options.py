@@ -46,7 +46,7 @@ class Subjects:
 class ParityOptions:
     """How to compare.
 
-    depth: "full": all prompts and a greedy continuation of each; "quick": a quarter of them, no continuation.
+    depth: "full": all prompts, a greedy continuation of each, all tasks; "quick": a quarter of both, no continuation.
     bits: bits per palettized weight, the mean where they are mixed; 16 where nothing is compressed.
     onnx_weights: how the ONNX file stores its weights; only "palette" holds the very numbers of the Core ML file.
     prompts: the user's file; None: the built-in set. max_prompts: more are thinned out evenly.

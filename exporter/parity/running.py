@@ -43,11 +43,10 @@ class Running:
         runner = self.opener.open(key, scan)
         first = not self.runners
         self.runners[key] = runner.name
-        if self.opener.decoder:
-            assert_decoder: DecoderRunner = runner  # type: ignore[assignment]
-            self._decoder(key, assert_decoder, first)
+        if isinstance(runner, DecoderRunner):
+            self._decoder(key, runner, first)
         else:
-            self._encoder(key, runner)  # type: ignore[arg-type]
+            self._encoder(key, runner)
         if key in ("hub", "onnx"):
             artifacts: tuple[Artifact, ...] = ("onnx",) if key == "onnx" else ()
             row = selfcheck.padding_row(runner, key, artifacts, self.texts, self.outputs)
@@ -67,7 +66,8 @@ class Running:
         callers = self.opener.subjects.coreml_callers
         if key == "coreml unrounded" and len(callers) > 1:
             other = self.opener.mil(rounding=False, mask=callers[1])
-            self.rows.append(selfcheck.masks_row(other, key, self.texts, self.outputs))  # type: ignore[arg-type]
+            assert isinstance(other, DecoderRunner)
+            self.rows.append(selfcheck.masks_row(other, key, self.texts, self.outputs))
         if self.tasks and key in _TASK_SUBJECTS:
             self.progress.stage(f"tasks: {TITLES[key]}", len(self.tasks))
             tokenizer, context = self.opener.subjects.tokenizer, self.opener.subjects.context
@@ -85,9 +85,8 @@ class Running:
         self.progress.stage("parity: greedy continuations", len(self.texts.ids))
         tails = []
         for ids in self.texts.ids:
-            session, tail = runner.session(), [0]
-            step = ids
-            tail.clear()
+            session, step = runner.session(), ids
+            tail: list[int] = []
             while len(tail) < GREEDY_TOKENS:
                 tail.append(int(session.feed(step)[-1].argmax()))
                 if tail[-1] in self.opener.subjects.tokenizer.eos_ids:

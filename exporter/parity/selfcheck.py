@@ -43,7 +43,7 @@ def padding_row(
     indices = by_length(texts)
     batch = [texts.ids[index] for index in indices]
     compared: LogitsComparison | EmbeddingComparison
-    if isinstance(runner, BatchEncoderRunner):
+    if isinstance(runner, BatchEncoderRunner) and runner.takes_batches:
         compared = EmbeddingComparison()
         for index, padded in zip(indices, runner.encode_batch(batch), strict=True):
             tokens, sentence = outputs.get(key, index)

@@ -6,7 +6,7 @@ A task file is JSON lines of `{"prompt": …, "expected": …}`, or `"messages"`
 It is fast and exact: prompt, expected answer and end token are fed in one go. Where the argmax agrees at every position
 of the answer, greedy decoding yields exactly that answer, by induction over its tokens (cached decoding equals one go:
 another row checks that). Where it doesn't, the answer is generated from the first differing token on, and its text is
-compared, for the same text can be spelled with other tokens.
+compared, for the same text can be spelled with other tokens; it stops once its text can't become the expected one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from exporter.parity.runners.base import DecoderRunner
 
 _SLACK = 16  # tokens beyond twice the expected answer after which a generation is wrong in any case
+_UNSETTLED = 8  # characters: half a UTF-8 sequence, or a space that goes before punctuation
 _EXAMPLES = 5  # wrong answers kept for the report
 _PROBLEMS = 20  # as many lines of a bad file are named
 
@@ -102,7 +103,7 @@ def read_tasks(path: Path) -> tuple[TaskItem, ...]:
 
 
 def encode_tasks(items: Sequence[TaskItem], tokenizer: Tokenizer, context: int) -> tuple[EncodedItem, ...]:
-    """Token ids of all items. Raises InputError for items that don't fit in `context`, or a tokenizer without end token."""
+    """Token ids of all items. Raises InputError for items beyond `context`, or a tokenizer without end token."""
     if not tokenizer.eos_ids:
         raise InputError.of("task.eos", "the checkpoint names no end token, so no answer ever ends")
     encoded, problems = [], []
@@ -141,28 +142,38 @@ def _answer(runner: DecoderRunner, item: EncodedItem, tokenizer: Tokenizer, cont
         return Answer(item.item, True, item.item.expected)
     agreed = int(differs[0]) if differs.size else len(item.answer)
     prefix = [*map(int, item.answer[:agreed]), int(chosen[agreed])]
-    generated = _generate(runner, item, prefix, tokenizer.eos_ids, context)
-    text = tokenizer.decode(generated)
-    return Answer(item.item, text == item.item.expected and len(generated) < _bound(item), text)
+    generated = _generate(runner, item, prefix, tokenizer, context)
+    text = tokenizer.decode(generated.tokens)
+    correct = generated.ended and text == item.item.expected
+    return Answer(item.item, correct, text if generated.ended else text + "…")
+
+
+@dataclass(frozen=True)
+class _Generated:
+    tokens: list[int]  # without the end token
+    ended: bool  # False: stopped because it can't become the expected answer any more
 
 
 def _generate(
-    runner: DecoderRunner, item: EncodedItem, prefix: list[int], eos_ids: Sequence[int], context: int
-) -> list[int]:
-    """Greedy decoding that begins with `prefix`, which greedy decoding is known to yield; without the end token."""
+    runner: DecoderRunner, item: EncodedItem, prefix: list[int], tokenizer: Tokenizer, context: int
+) -> _Generated:
+    """Greedy decoding that begins with `prefix`, which greedy decoding is known to yield."""
     tokens = list(prefix)
     session = runner.session()
     ids = np.concatenate([item.prompt, np.asarray(tokens, np.int64)])
-    while tokens[-1] not in eos_ids:
-        if len(tokens) >= _bound(item) or len(item.prompt) + len(tokens) >= context:
-            return tokens
+    most = min(2 * len(item.answer) + _SLACK, context - len(item.prompt))
+    while tokens[-1] not in tokenizer.eos_ids:
+        if len(tokens) >= most or _parted(tokenizer.decode(tokens), item.item.expected):
+            return _Generated(tokens, False)
         tokens.append(int(session.feed(ids)[-1].argmax()))
         ids = np.asarray(tokens[-1:], np.int64)
-    return tokens[:-1]
+    return _Generated(tokens[:-1], True)
 
 
-def _bound(item: EncodedItem) -> int:
-    return 2 * len(item.answer) + _SLACK
+def _parted(text: str, expected: str) -> bool:
+    """Whether a text that begins with `text` can't be `expected`. More tokens may still change its last characters."""
+    settled = text[: max(len(text) - _UNSETTLED, 0)]
+    return not expected.startswith(settled)
 
 
 def _item(value: dict[str, Any], where: str) -> TaskItem | Diagnostic:

@@ -28,7 +28,7 @@ class Texts:
     greedy_from: tuple[int, ...] = ()
 
     def continued(self, tails: list[NDArray[np.int64]]) -> Texts:
-        """Each prompt with the reference's continuation behind it; its last token, which predicts nothing, is left off."""
+        """Each prompt with the reference's continuation behind it; its last token predicts nothing."""
         return replace(
             self,
             ids=tuple(np.concatenate([ids, tail[:-1]]) for ids, tail in zip(self.ids, tails, strict=True)),

@@ -6,8 +6,8 @@ the loss of compression are gated on what an app notices: KL and top-1 for decod
 Output metrics can't see every broken tensor (a query projection with its LUT reversed costs 0.02 nats, or nothing), so
 compression is also gated tensor by tensor, on the weights' own error.
 
-"Measured" in the reasons: optimal k-means in groups of 16 rows, on the built-in prompts, on all-MiniLM-L6-v2 (an encoder
-of 22 million parameters) and on the Llama of 3 million parameters in samples/home_intents.
+"Measured" in the reasons: optimal k-means in groups of 16 rows, on the built-in prompts, on all-MiniLM-L6-v2 (an
+encoder of 22 million parameters) and on the Llama of 3 million parameters in samples/home_intents.
 """
 
 from __future__ import annotations

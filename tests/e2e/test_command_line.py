@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkpoints import tiny_bert, tiny_llama
 
 from exporter.cli.main import main
-from checkpoints import tiny_bert, tiny_llama
 
 
 def kogata(*arguments: object, monkeypatch: pytest.MonkeyPatch | None = None) -> int:

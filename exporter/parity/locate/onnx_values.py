@@ -33,7 +33,7 @@ def capture_onnx(
 
 def exposed_values(graph: ir.Graph) -> list[str]:
     """Names of the values that depend on the graph's inputs, in graph order."""
-    dynamic = {value for value in graph.inputs}
+    dynamic = set(graph.inputs)
     names: list[str] = []
     for node in graph:
         # Shape makes a constant of its input for our purposes: sizes are compared by the values that they shape.

@@ -14,7 +14,7 @@ from exporter.parity.locate.mil_values import MilCapture
 from exporter.parity.locate.onnx_values import capture_onnx
 from exporter.parity.locate.torch_values import capture_torch
 from exporter.parity.runners.mil_runner import MilDecoder, MilEncoder, encoder_feeds
-from exporter.parity.runners.onnx_runner import OnnxSession, decoder_feeds, declared, empty_cache
+from exporter.parity.runners.onnx_runner import OnnxSession, declared, decoder_feeds, empty_cache
 from exporter.parity.runners.torch_runner import TorchDecoder, TorchEncoder
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from exporter.graph.hub import Task
 
 Message = Mapping[str, str]
+Item = TypeVar("Item")
 
 _FILE_BYTES = 64 * 2**20  # a prompt file is read whole; real ones hold kilobytes
 _PROBLEMS = 20  # as many lines of a bad file are named
@@ -70,7 +71,7 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
                 prompts.append(prompt)
         InputError.raise_all(problems[:_PROBLEMS])
     else:
-        prompts = [Prompt(line.strip()) for line in _read_text(path).splitlines() if line.strip()]
+        prompts = [Prompt(line.strip()) for line in _read_text(path).split("\n") if line.strip()]
     if not prompts:
         raise InputError.of("prompts.empty", "the file holds no prompts", where=path.name)
     return tuple(prompts)
@@ -107,11 +108,11 @@ def prompt_of(value: Mapping[str, Any], where: str) -> Prompt | Diagnostic:
     return Prompt(text)
 
 
-def choose(prompts: Sequence[Prompt], count: int) -> tuple[Prompt, ...]:
+def choose(items: Sequence[Item], count: int) -> tuple[Item, ...]:
     """At most `count` of them, evenly spread and in order."""
-    if len(prompts) <= count:
-        return tuple(prompts)
-    return tuple(prompts[i * len(prompts) // count] for i in range(count))
+    if len(items) <= count:
+        return tuple(items)
+    return tuple(items[i * len(items) // count] for i in range(count))
 
 
 def _is_message(value: Any) -> bool:

@@ -25,6 +25,7 @@ class DecoderSession(Protocol):
         """`[q]` token ids → logits `[q, vocab]`; continues after everything fed before."""
 
 
+@runtime_checkable
 class DecoderRunner(Protocol):
     """A decoder in some runtime. `name` says which, as reports print it."""
 
@@ -34,6 +35,7 @@ class DecoderRunner(Protocol):
         """A session with an empty cache."""
 
 
+@runtime_checkable
 class EncoderRunner(Protocol):
     """An encoder in some runtime. `name` says which, as reports print it."""
 
@@ -45,7 +47,9 @@ class EncoderRunner(Protocol):
 
 @runtime_checkable
 class BatchEncoderRunner(EncoderRunner, Protocol):
-    """An encoder that also takes padded batches, so that its attention mask can be put to the test."""
+    """An encoder that may also take padded batches, so that its attention mask can be put to the test."""
+
+    takes_batches: bool
 
     def encode_batch(self, texts: Sequence[NDArray[np.int64]]) -> list[Embeddings]:
         """All texts in one batch, padded at the end to the longest; results without the padding."""

@@ -43,7 +43,10 @@ class CoreMLDecoderSession:
 
     def feed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """`[q]` token ids → logits `[q, vocab]`."""
-        feeds = {"inputIds": ids[None].astype(np.int32), "causalMask": causal_mask(self._past, len(ids), self._mask)}
+        feeds: dict[str, NDArray[Any]] = {
+            "inputIds": ids[None].astype(np.int32),
+            "causalMask": causal_mask(self._past, len(ids), self._mask),
+        }
         results = _predict(self._model, feeds, self._state)
         self._past += len(ids)
         return np.asarray(results["logits"][0], np.float32)
@@ -58,7 +61,8 @@ class CoreMLEncoder:
 
     def encode(self, ids: NDArray[np.int64]) -> Embeddings:
         """`[n]` token ids, special tokens included."""
-        return embeddings(_predict(self._model, encoder_feeds(ids, self._lengths, self._pad_id), None), len(ids))
+        feeds: dict[str, NDArray[Any]] = dict(encoder_feeds(ids, self._lengths, self._pad_id))
+        return embeddings(_predict(self._model, feeds, None), len(ids))
 
 
 def _load(path: Path) -> tuple[Any, str]:

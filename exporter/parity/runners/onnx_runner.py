@@ -42,7 +42,7 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only: warnings about unused initializers are not for users
+        options.log_severity_level = 4  # fatal only: what goes wrong is raised, and printed once
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -74,7 +74,7 @@ class OnnxDecoder:
     @property
     def takes_batches(self) -> bool:
         """Whether the graph has what a batch with padding at the start needs."""
-        return {"attention_mask", "position_ids"} <= self.onnx.inputs.keys()
+        return {"attention_mask", "position_ids"} <= self.onnx.inputs.keys() and any_batch(self.onnx)
 
     def session(self) -> OnnxDecoderSession:
         """A session with an empty cache."""
@@ -118,6 +118,11 @@ class OnnxEncoder:
         self.onnx = OnnxSession(source, threads)
         self.name = self.onnx.name
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the graph has what a padded batch needs."""
+        return "attention_mask" in self.onnx.inputs and any_batch(self.onnx)
+
     def encode(self, ids: NDArray[np.int64]) -> Embeddings:
         """`[n]` token ids, special tokens included."""
         return self.encode_batch([ids])[0]
@@ -134,6 +139,11 @@ class OnnxEncoder:
             )
             for i, ids in enumerate(texts)
         ]
+
+
+def any_batch(onnx: OnnxSession) -> bool:
+    """Whether the batch axis has no fixed size."""
+    return "input_ids" in onnx.inputs and not isinstance(onnx.inputs["input_ids"].shape[0], int)
 
 
 def decoder_feeds(onnx: OnnxSession, ids: NDArray[np.int64], past: int) -> dict[str, Array]:
@@ -196,12 +206,12 @@ def _open(source: OnnxSource, options: Any) -> Any:
 
 def check_external_data(path: Path) -> None:
     """Raises InputError where the file at `path` can't be read as ONNX or names data outside of its own folder."""
-    import google.protobuf.message
     import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         proto = onnx.load(str(path), load_external_data=False)
-    except (OSError, google.protobuf.message.DecodeError, ValueError) as error:
+    except (OSError, DecodeError, ValueError) as error:
         raise InputError.of("parity.onnx-load", f"can't be read as ONNX: {error}", where=path.name) from error
     folder = path.parent.resolve()
     graphs = [proto.graph, *proto.functions]

@@ -110,14 +110,20 @@ class SentencePooling:
         """`[n, hidden]` → `[hidden × modes]`."""
         import torch
 
-        parts = {
-            "cls_token": lambda: hidden[0],
-            "max_tokens": lambda: hidden.amax(0),
-            "mean_tokens": lambda: hidden.sum(0) / len(hidden),
-            "mean_sqrt_len_tokens": lambda: hidden.sum(0) / len(hidden) ** 0.5,
-        }
-        pooled = torch.cat([parts[mode]() for mode in self.modes])
-        return torch.nn.functional.normalize(pooled, dim=0) if self.normalize else pooled
+        pooled = torch.cat([_pooled(hidden, mode) for mode in self.modes])
+        return pooled / pooled.norm().clamp(min=1e-12) if self.normalize else pooled
+
+
+def _pooled(hidden: torch.Tensor, mode: str) -> torch.Tensor:
+    match mode:
+        case "cls_token":
+            return hidden[0]
+        case "max_tokens":
+            return hidden.amax(0)
+        case "mean_tokens":
+            return hidden.sum(0) / len(hidden)
+        case _:  # mean_sqrt_len_tokens
+            return hidden.sum(0) / len(hidden) ** 0.5
 
 
 def _modes(config: dict[str, Any]) -> tuple[str, ...]:

@@ -6,8 +6,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import yaml
+from onnx import TensorProto, helper
+from tokenizers import Tokenizer, models
 
 from exporter.bundle import UNCHECKED, BundlePlan, ParityFacts, write_bundle
 
@@ -83,14 +87,38 @@ def test_snippets_follow_the_task_and_the_files(
     assert "makeState" not in encoder
     assert "let length = [32, 64, 128].first" in encoder
     assert '"token_type_ids" to OnnxTensor' in encoder
-    assert '"token_type_ids": np.zeros_like(ids)' in encoder
+    assert "apply_chat_template" in decoder
     for text in (decoder, encoder):
         assert text.count("```") % 2 == 0
 
 
-def test_the_python_snippet_of_an_encoder_compiles(encoder_plan: BundlePlan, tmp_path: Path) -> None:
+def test_the_python_snippet_of_an_encoder_runs(
+    encoder_plan: BundlePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tokenizer that pads to 8, as MiniLM's does to 128: the mask must come from it, not be all ones."""
+    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    tokenizer.enable_padding(length=8)
+    tokenizer.save(str(encoder_plan.tokenizer_files["tokenizer.json"]))
+    values = [helper.make_tensor_value_info(n, TensorProto.INT64, ["b", "s"]) for n in ("input_ids", "attention_mask")]
+    values.append(helper.make_tensor_value_info("token_type_ids", TensorProto.INT64, ["b", "s"]))
+    nodes = [
+        helper.make_node("Add", ["input_ids", "token_type_ids"], ["token_embeddings"]),
+        helper.make_node("Identity", ["attention_mask"], ["sentence_embedding"]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info(o, TensorProto.INT64, ["b", "s"])
+        for o in ("token_embeddings", "sentence_embedding")
+    ]
+    graph = helper.make_model(
+        helper.make_graph(nodes, "g", values, outputs), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    graph.ir_version = 8
+    onnx.save(graph, encoder_plan.artifacts[0].path / "model.onnx")
     (code,) = re.findall(r"```python\n(.*?)```", card(encoder_plan, tmp_path), re.DOTALL)
-    compile(code, "README.md", "exec")
+    monkeypatch.chdir(tmp_path / "out")
+    found: dict[str, np.ndarray] = {}
+    exec(compile(code, "README.md", "exec"), found)
+    assert found["embedding"].tolist() == [[1, 0, 0, 0, 0, 0, 0, 0]]
 
 
 def test_only_what_is_there_is_described(decoder_plan: BundlePlan, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from exporter.errors import InputError
 
 STRANGE = st.sampled_from(
     [None, True, False, 0, 1, -1, 1.0, 2.5, 1e999, "", "x", [], ["x"], [1], {}, {"x": 1}, "sha256:"]
-)
+).map(copy.deepcopy)  # a later spoiling may go into a list that an earlier one put there
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def card(tmp_path: Path, front_matter: str) -> Licence:
         ("license: gemma", Licence("gemma")),
         ('license: "cc-by-nc-4.0" # no trade', Licence("CC-BY-NC-4.0")),
         ("license:\n- mit\n- apache-2.0", Licence("MIT")),
-        ("license: null", Licence("null")),
+        ("license: null\nlanguage: ~", Licence()),
         ("license:\nlanguage:", Licence()),
         ("model-index:\n- name: [unclosed\n  bad: : :\nlicense: mit", Licence("MIT")),
         ("license: {a: b}", Licence()),

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from checkpoints import DType, tiny_llama
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, KogataError, UnsupportedError
@@ -129,3 +132,16 @@ def test_other_formats_are_named(folder: Path, name: str, says: str) -> None:
 def test_an_adapter_is_unsupported(folder: Path) -> None:
     os.replace(folder / "model.safetensors", folder / "adapter_model.safetensors")
     assert "adapter" in messages(folder, UnsupportedError)[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_what_transformers_saves_in_shards_is_read_bit_for_bit(tmp_path: Path, dtype: DType) -> None:
+    tiny_llama(tmp_path, dtype=dtype, max_shard_size="20KB")
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    expected = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
+    store = open_checkpoint(tmp_path).tensors
+    assert sorted(store) == sorted(expected)
+    for name, tensor in expected.items():
+        bits = tensor.view(torch.int32 if dtype == "float32" else torch.int16).numpy()
+        np.testing.assert_array_equal(store[name].numpy().view(bits.dtype), bits)

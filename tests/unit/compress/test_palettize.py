@@ -107,6 +107,16 @@ def test_huge_and_tiny_magnitudes_together() -> None:
     np.testing.assert_array_equal(coarse[0, [0, 1, 6, 7]], [65504, -65504, 1.5, 1.5])
 
 
+def test_a_middle_between_entries_that_float32_can_not_hold() -> None:
+    """Entries 3·2⁻²⁴ and 1: float32 rounds their middle, 0.5 + 1.5·2⁻²⁴, up to 0.5 + 2·2⁻²⁴, which is nearer to 1."""
+    low, high = 3 * 2.0**-24, 1.0
+    weight = np.array([[low, high, 0.5 + 2.0**-23, 0.5 + 2.0**-24]], np.float32)
+    importance = np.array([[1, 1, 0, 0]], np.float32)  # entries are made from the first two alone
+    palette = palettize(weight, 1, 1, importance)
+    np.testing.assert_array_equal(palette.lut, [[low, high]])
+    np.testing.assert_array_equal(palette.indices, [[0, 1, 1, 0]])
+
+
 def test_codes_are_float16_rounding() -> None:
     """Every float16 value, every midpoint between two, and their float32 neighbours, against numpy's conversion."""
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoints import tiny_llama
 from transformers import AutoModelForCausalLM
 
 from exporter.checkpoint import open_checkpoint
@@ -23,7 +24,6 @@ from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.parity.mil import MilModel, load_mlpackage
 from exporter.parity.mil.constants import evaluate_constexpr
 from exporter.parity.runners.onnx_runner import OnnxDecoder, OnnxSource
-from checkpoints import tiny_llama
 
 PROMPT = [5, 17, 3, 99, 42, 7, 7, 60]
 
