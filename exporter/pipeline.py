@@ -11,7 +11,7 @@ from exporter.checkpoint import Checkpoint, open_checkpoint
 from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.compress import CompressOptions, compress
 from exporter.errors import Diagnostic
-from exporter.graph.hub import Hub
+from exporter.graph.hub import DecoderSpec, Hub
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.importers import import_checkpoint, reference_points
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
@@ -19,7 +19,7 @@ from exporter.lower.onnx import OnnxOptions, OnnxWeights, lower_onnx
 from exporter.packing import PackingList, bundle_plan, candidates, kogata_metadata, size_findings
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
 from exporter.progress import Progress
-from exporter.settings import settle
+from exporter.settings import CACHED_TOKENS, settle
 from exporter.targets import Format, Target
 
 
@@ -67,7 +67,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     tokenizer = load_tokenizer(checkpoint)  # early: a broken one should not be found after an hour's work
     name = bundle_name(request.name or checkpoint.name)
     with Staging(request.destination, force=request.force, sources=(checkpoint.root,)) as staging:
-        hub = import_checkpoint(checkpoint, context=request.context)
+        hub = _import(checkpoint, request.context)
         options = CompressOptions(settings.bits, settings.group_size)
         compression = compress(candidates(hub, checkpoint), options, progress)
         compressed = apply_palettes(hub, compression.palettes)
@@ -102,6 +102,13 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         findings = (*size_findings(packing), *(parity.findings if parity else ()))
         failed = parity is not None and parity.verdict == "failed"
         return ExportResult(staging.reject() if failed else staging.commit(), manifest, parity, findings)
+
+
+def _import(checkpoint: Checkpoint, context: int | None) -> Hub:
+    hub = import_checkpoint(checkpoint, context=context)
+    if context is None and isinstance(hub.spec, DecoderSpec) and hub.spec.context > CACHED_TOKENS:
+        return import_checkpoint(checkpoint, context=CACHED_TOKENS)
+    return hub
 
 
 def _lower_onnx(hub: Hub, folder: Path, name: str, checkpoint: Checkpoint, request: ExportRequest) -> Path:

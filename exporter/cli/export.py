@@ -55,7 +55,10 @@ def export(
         OnnxWeights, typer.Option(help="How the ONNX file stores its matrices.")
     ] = OnnxWeights.palette,
     context: Annotated[
-        int | None, typer.Option(help="Longest sequence, and size of the KV cache. [default: the model's]", min=1)
+        int | None,
+        typer.Option(
+            help="Longest sequence, and size of the KV cache. [default: the model's; decoders at most 4096]", min=1
+        ),
     ] = None,
     parity: Annotated[
         Parity, typer.Option(help="Check against the checkpoint; none is recorded as unchecked.")

@@ -155,25 +155,8 @@ def _bins(points: Floats, n: int, wanted: int, steps: Ints) -> int:
             fitting = min(fitting, limit)
         found = float(bins) if bins > 0 else 2.0 * wanted * n / -bins
         limit *= (found / wanted) ** 3
-    return _refine(_pack_bins(points, n, fitting, steps, 2 * wanted), n, wanted, steps)
-
-
-@_inlined
-def _refine(bins: int, n: int, wanted: int, steps: Ints) -> int:
-    """Splits bins by numbers of points, up to `wanted`: for values on scales too different for one limit."""
-    extra, total = wanted - bins, 0
-    for b in range(bins):
-        total += 1 + (steps[EDGE, b + 1] - steps[EDGE, b] - 1) * extra // n
-    at = total
-    end = steps[EDGE, bins]
-    for b in range(bins - 1, -1, -1):  # from the back, where the new edges overwrite nothing that is still needed
-        start = steps[EDGE, b]
-        parts = 1 + (end - start - 1) * extra // n
-        for part in range(parts, 0, -1):
-            steps[EDGE, at] = start + part * (end - start) // parts
-            at -= 1
-        end = start
-    return total
+    # Values on scales too far apart for one limit: few bins, yet more than clusters (12 rounds reach over 40 decades).
+    return _pack_bins(points, n, fitting, steps, 2 * wanted)
 
 
 @_inlined
@@ -383,6 +366,8 @@ def cluster_groups(weights: Weights, groups: tuple[int, int, int], out: Out, wor
         found, mean, squares = _points(codes, samples, masses, n, points)
         if found > entries:
             cuts = steps[_cluster(points, found, squares, bins, steps, entries)]
+            for e in range(entries):
+                centres[e] = points[VALUE, min(cuts[e], found - 1)]  # what an empty cell keeps
             _lloyd(points, (mean, squares), cuts, centres, values[:0])
             _lloyd(points, (mean, squares), cuts, centres, values)
         else:

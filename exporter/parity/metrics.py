@@ -30,7 +30,8 @@ METRICS: dict[str, Metric] = {
     "kl": Metric("KL divergence, mean over positions", "nats"),
     "kl_max": Metric("KL divergence, largest of all positions", "nats"),
     "top1": Metric("top-1 agreement", higher_is_better=True),
-    "top1_ties": Metric("top-1 disagreements that are ties in the reference", "positions"),
+    "top1_ties": Metric("top-1 disagreements that are near-ties in the reference", "positions"),
+    "top1_or_tie": Metric("top-1 agreement, near-ties in the reference not held against it", higher_is_better=True),
     "psnr_db": Metric("PSNR", "dB", higher_is_better=True),
     "sentence_psnr_db": Metric("PSNR of the sentence embedding", "dB", higher_is_better=True),
     "max_abs_error": Metric("largest absolute error"),
@@ -160,12 +161,13 @@ class LogitsComparison:
 
     def metrics(self, tie_db: float = 40.0) -> dict[str, float]:
         """`tie_db`: a disagreement is a tie where the reference's own gap is below the error of that PSNR."""
-        tie = self.error.peak * 10 ** (-tie_db / 20)
+        ties = sum(gap < self.error.peak * 10 ** (-tie_db / 20) for gap in self.gaps)
         result = {
             "kl": self.kl_sum / self.positions,
             "kl_max": self.kl_max,
             "top1": self.agreeing / self.positions,
-            "top1_ties": float(sum(gap < tie for gap in self.gaps)),
+            "top1_ties": float(ties),
+            "top1_or_tie": (self.agreeing + ties) / self.positions,
             "psnr_db": self.error.psnr_db,
             "max_abs_error": self.error.max_abs,
             "relative_error": self.error.relative,

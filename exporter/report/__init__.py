@@ -4,11 +4,12 @@ from typing import Literal
 
 from exporter.report.machine import render_github, render_json, render_junit
 from exporter.report.model import Case, Cell, Report, Table
+from exporter.report.page import render_parity_html
 from exporter.report.text import render_text
 
 ReportFormat = Literal["text", "json", "junit", "github"]
 
-__all__ = ["Case", "Cell", "Report", "ReportFormat", "Table", "render"]
+__all__ = ["Case", "Cell", "Report", "ReportFormat", "Table", "render", "render_parity_html"]
 
 
 def render(report: Report, format: ReportFormat, *, colour: bool = False) -> str:

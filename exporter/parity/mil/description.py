@@ -43,7 +43,7 @@ class Feature:
     def constraint(self) -> str:
         """The allowed shapes in words."""
         if self.enumerated:
-            return "one of " + ", ".join(str(list(shape)) for shape in self.enumerated)
+            return "one of " + ", ".join(str(list(shape)) for shape in sorted(self.enumerated))
         if self.ranges:
             sizes = ", ".join(
                 str(low) if low == high else f"{low}…{'∞' if high is None else high}" for low, high in self.ranges

@@ -105,6 +105,13 @@ def test_sums_in_any_other_form_are_a_problem(raw: str) -> None:
     assert parse_sums(raw.encode()).problems
 
 
+def test_each_problem_says_which_line() -> None:
+    problems = parse_sums(f"{A}  a\n{B}  a\n{A}  ../b\nx\n".encode()).problems
+    assert problems[0] == "line 2: a is listed twice"
+    assert problems[1].startswith("line 3: the path '../b'")
+    assert problems[2].startswith("line 4 is not")
+
+
 def test_a_byte_that_is_no_utf8_spoils_only_its_line() -> None:
     sums = parse_sums(f"{A}  a\n".encode() + f"{B}  b".encode() + b"\xff\n")
     assert sums.hashes == {"a": A}

@@ -61,7 +61,7 @@ def build(checkpoint: Path, folder: Path, bits: int = BITS) -> Built:
         Candidate(name, tuple(v.shape.numpy()), v.const_value.nbytes, name in names, _loader(v))
         for name, v in hub.model.graph.initializers.items()
     ]
-    compressed = apply_palettes(hub, compress(candidates, CompressOptions(bits, 16), NoProgress()).palettes)
+    compressed = apply_palettes(hub, compress(candidates, CompressOptions(bits, 64), NoProgress()).palettes)
     folder.mkdir()
     onnx = lower_onnx(compressed, folder, OnnxOptions())
     coreml = lower_coreml(compressed, folder / "tiny.mlpackage", CoreMLOptions())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,9 +184,47 @@ def test_damaged_bytes_never_raise_anything_else(data: st.DataObject, package: P
     for _ in range(data.draw(st.integers(1, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     (package / part).write_bytes(whole)
-    try:
+    with contextlib.suppress(InputError, UnsupportedError):
         run(package)
-    except (InputError, UnsupportedError):
-        pass
-    finally:
-        (package / part).write_bytes((original / part).read_bytes())
+    (package / part).write_bytes((original / part).read_bytes())
+
+
+INTEGERS = st.sampled_from([0, 1, -1, 2, -2, 3, 7, 100, 10**6, 2**31 - 1, -(2**31)])
+
+
+def change(model: Any, data: st.DataObject) -> None:
+    """One change that leaves a well-formed message: a constant, an operand, an op's kind, a type."""
+    operations = block(model).operations
+    names = [op.outputs[0].name for op in operations if op.outputs]
+    op = operations[data.draw(st.integers(0, len(operations) - 1))]
+    what = data.draw(st.sampled_from(["constant", "operand", "drop", "kind", "dtype", "size"]))
+    ints = op.attributes["val"].immediateValue.tensor.ints.values if op.type == "const" else ()
+    if what == "constant" and ints:
+        ints[data.draw(st.integers(0, len(ints) - 1))] = data.draw(INTEGERS)
+    elif what == "operand" and op.inputs:
+        operand = op.inputs[data.draw(st.sampled_from(sorted(op.inputs)))]
+        operand.arguments[0].name = data.draw(st.sampled_from(names))
+    elif what == "drop" and op.inputs:
+        op.inputs.pop(data.draw(st.sampled_from(sorted(op.inputs))))
+    elif what == "kind":
+        op.type = data.draw(st.sampled_from(sorted({other.type for other in operations})))
+    elif what == "dtype" and op.outputs:
+        op.outputs[0].type.tensorType.dataType = data.draw(st.sampled_from([1, 2, 10, 11, 21, 23, 24, 31, 33, 35]))
+    elif what == "size" and op.outputs and op.outputs[0].type.tensorType.dimensions:
+        op.outputs[0].type.tensorType.dimensions[0].unknown.variadic = data.draw(st.booleans())
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_changed_programs_never_raise_anything_else(data: st.DataObject, package: Path, original: Path) -> None:
+    """Well-formed programs that make no sense get past the parser, into the compiler and the ops."""
+    path = package / MODEL
+    path.write_bytes((original / MODEL).read_bytes())
+
+    def edit(model: Any) -> None:
+        for _ in range(data.draw(st.integers(1, 3))):
+            change(model, data)
+
+    edit_model(package, edit)
+    with contextlib.suppress(InputError, UnsupportedError):
+        run(package)

@@ -1,0 +1,183 @@
+"""k-means palettes: Kogata beside coremltools and beside the exact optimum, on the same weights, in one run.
+
+    python benchmarks/kmeans.py [--quick] [--model FOLDER]
+
+Theirs is `palettize_weights.blockwise_compress`, the function that coremltools' own pass calls for each constant (mode
+KMEANS, one worker, as by default), fed as the pass feeds it: float16, as a converted ML Program holds its weights, so that
+it takes its exact 1-D k-means where a group has 10,000 weights and scikit-learn's KMeans where it has fewer. The optimum
+is that exact 1-D k-means (C++, `coremltools._deps.kmeans1d`) on every group's distinct values. All weights are rounded
+to float16 first, so that everybody clusters the same numbers. Ours uses the cores that it may use (first column of
+seconds) or one (second); each is the best of several calls. Errors are those of the decoded weights, LUTs in float16.
+`--model` adds the whole time for the matrices of a checkpoint folder at 4 bits, groups of 16 rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exporter.compress import kmeans
+
+Outcome = tuple[float, float]  # seconds, mean squared error
+
+
+@dataclass(frozen=True)
+class Case:
+    """A weight of `[rows, columns]` at some bits and rows per LUT."""
+
+    rows: int
+    columns: int
+    bits: int
+    group_size: int
+    quick: bool = False  # part of --quick: theirs takes a few seconds at most
+
+    @property
+    def label(self) -> str:
+        return f"{self.rows}x{self.columns} {self.bits} bit g{self.group_size}"
+
+
+CASES = (
+    Case(1024, 1024, 4, 16, quick=True),
+    Case(1024, 1024, 3, 16),
+    Case(1024, 1024, 6, 16),
+    Case(1024, 1024, 8, 16),
+    Case(256, 1024, 6, 16, quick=True),
+    Case(128, 1024, 8, 16, quick=True),
+    Case(256, 1024, 4, 1, quick=True),
+    Case(1024, 1024, 4, 1),
+    Case(1536, 384, 4, 16, quick=True),
+    Case(384, 1536, 4, 16),
+    Case(1024, 1024, 4, 1024),
+)
+
+
+def student(case: Case) -> np.ndarray:
+    """Student-t with 5 degrees of freedom, times 0.02: about how the weights of a trained linear layer are spread."""
+    drawn = np.random.default_rng(0).standard_t(5, (case.rows, case.columns)) * 0.02
+    return drawn.astype(np.float16).astype(np.float32)
+
+
+def best_of(calls: int, function: Callable[[], float]) -> Outcome:
+    seconds, result = float("inf"), 0.0
+    for _ in range(calls):
+        start = time.perf_counter()
+        result = function()
+        seconds = min(seconds, time.perf_counter() - start)
+    return seconds, result
+
+
+def ours(weight: np.ndarray, case: Case, threads: int, calls: int) -> Outcome:
+    available, kmeans._threads = kmeans._threads, lambda: threads
+    try:
+        seconds, error = best_of(calls, lambda: kmeans.cluster(weight, case.bits, case.group_size, None)[1])
+    finally:
+        kmeans._threads = available
+    return seconds, error / weight.size
+
+
+def theirs(weight: np.ndarray, case: Case) -> Outcome:
+    from coremltools.optimize.coreml._quantization_passes import palettize_weights
+
+    decoded = np.empty(0)
+
+    def call() -> float:
+        nonlocal decoded
+        half = weight.astype(np.float16)
+        result = palettize_weights.blockwise_compress(half, "KMEANS", case.bits, [case.group_size, 0])
+        decoded = result  # decoding is not timed
+        return 0.0
+
+    seconds, _ = best_of(1, call)
+    return seconds, float(((palettize_weights.decompress(decoded).astype(np.float64) - weight) ** 2).mean())
+
+
+def optimum(weight: np.ndarray, case: Case) -> float:
+    """Mean squared error of the exact optimum with its centres rounded to float16."""
+    from coremltools._deps import kmeans1d
+
+    total = 0.0
+    for start in range(0, case.rows, case.group_size):
+        values, counts = np.unique(weight[start : start + case.group_size].astype(np.float64), return_counts=True)
+        result = kmeans1d.cluster(values, min(2**case.bits, values.size), weights=counts)
+        centres = np.array(result.centroids).astype(np.float16).astype(np.float64)
+        nearest = centres[np.searchsorted((centres[1:] + centres[:-1]) / 2, values)]
+        total += float((counts * (values - nearest) ** 2).sum())
+    return total / weight.size
+
+
+def compare(cases: tuple[Case, ...], calls: int) -> None:
+    cores = kmeans._threads()
+    header = ("weight", f"ours x{cores}", "ours x1", "theirs", "faster", "MSE ours", "/theirs", "/optimum")
+    print("{:<26}{:>10}{:>10}{:>10}{:>9}{:>12}{:>10}{:>10}".format(*header))
+    for case in cases:
+        weight = student(case)
+        seconds, error = ours(weight, case, cores, calls)
+        single, _ = ours(weight, case, 1, calls)
+        their_seconds, their_error = theirs(weight, case)
+        print(
+            f"{case.label:<26}{seconds:>9.4f}s{single:>9.4f}s{their_seconds:>9.3f}s{their_seconds / seconds:>8.0f}x"
+            f"{error:>12.4e}{error / their_error:>10.5f}{error / optimum(weight, case):>10.5f}",
+            flush=True,
+        )
+
+
+FIRST_CALL = """
+import time; start = time.perf_counter()
+import numpy as np
+from exporter.compress import palettize
+numpy_ready = time.perf_counter()
+palettize(np.ones((1, 1), np.float32), 4, 1)
+print(f"{time.perf_counter() - numpy_ready:.2f}")
+"""
+
+
+def first_calls() -> None:
+    """Latency of the first palette in a new process, including the import of numba: nothing cached, then cached."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
+        for state in ("compiling", "from numba's cache"):
+            done = subprocess.run(
+                [sys.executable, "-c", FIRST_CALL], env=environment, capture_output=True, text=True, check=True
+            )
+            print(f"first call in a new process, {state}: {done.stdout.strip()} s")
+
+
+def whole_model(folder: Path) -> None:
+    """Every matrix of `folder/model.safetensors`, read included."""
+    from safetensors.numpy import load_file
+
+    tensors = {n: t.astype(np.float32) for n, t in load_file(folder / "model.safetensors").items() if t.ndim == 2}
+    start = time.perf_counter()
+    for tensor in tensors.values():
+        kmeans.palettize(tensor, 4, 16)
+    seconds, weights = time.perf_counter() - start, sum(t.size for t in tensors.values())
+    print(f"{folder.name}: {len(tensors)} matrices, {weights:,} weights, 4 bits g16: {seconds:.2f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller weights: under half a minute")
+    parser.add_argument("--model", type=Path, help="a checkpoint folder with model.safetensors")
+    options = parser.parse_args()
+    with contextlib.redirect_stderr(io.StringIO()):  # what coremltools says on import off macOS
+        import coremltools  # noqa: F401
+    first_calls()
+    kmeans.palettize(np.ones((1, 1), np.float32), 4, 1)
+    compare(tuple(c for c in CASES if c.quick or not options.quick), calls=5)
+    if options.model:
+        whole_model(options.model)
+
+
+if __name__ == "__main__":
+    main()

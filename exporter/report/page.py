@@ -1,0 +1,116 @@
+"""The parity report as one page of HTML that needs nothing else: no scripts, no fonts, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exporter.report import plots
+from exporter.report.clean import safe_text
+
+TITLES = {"onnx": "ONNX", "coreml": "Core ML"}
+VERDICTS = {"passed": "Passed", "failed": "Failed", "unchecked": "Unchecked"}
+# Leading metric of a prompt → how its plot shows it: axis, lower end, error of a value.
+ERRORS = {
+    "kl": ("KL divergence from the reference, nats, one dot a prompt", 1e-9),
+    "cosine": ("1 − cosine to the reference's embedding, one dot a prompt", 1e-6),  # samples have 6 digits
+}
+IDENTICAL_DB = 300  # parity's PSNR of equal outputs
+
+
+def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mapping[str, Any] | None = None) -> bytes:
+    """The page, UTF-8. Equal arguments give equal bytes.
+
+    name: the model's. parity: `ParityReport.as_json()`. compression: `bits`, `group_size`, `bpw`, `parameters`,
+    `stored_bytes` and `tensors`, each with name, shape, bits (None: kept), group_size, stored_bytes, reason, psnr_db.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("exporter.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"safe_text": safe_text, "number": _number, "size": _size, "title_of": _title}
+    text = environment.get_template("parity.html.jinja").render(
+        name=name,
+        parity=parity,
+        verdicts=VERDICTS,
+        metrics=parity["metrics"],
+        compression=compression,
+        kinds=_kinds(compression["tensors"]) if compression else [],
+        error_plot=_error_plot(parity["rows"]),
+        weight_plot=_weight_plot(compression["tensors"]) if compression else "",
+        runners=sorted({runner for row in parity["rows"] for runner in row["runners"]}),
+    )
+    return text.encode("utf-8", "replace")
+
+
+def _error_plot(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markup that is safe by construction: matplotlib escapes what it writes."""
+    for metric, (label, floor) in ERRORS.items():
+        strips = [
+            plots.Strip(row["name"], [_error(metric, v) for v in row["samples"][metric]], _colour(row["artifacts"]))
+            for row in rows
+            if row["samples"].get(metric)
+        ]
+        if strips:
+            return plots.error_plot(strips, label, floor)
+    return ""
+
+
+def _error(metric: str, value: float | None) -> float | None:
+    return value if value is None or metric == "kl" else 1 - value
+
+
+def _colour(artifacts: Sequence[str]) -> str:
+    return {"onnx": plots.ONNX, "coreml": plots.COREML}.get("".join(artifacts), plots.GRAPH)
+
+
+def _weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
+    drawn = [tensor for tensor in tensors if tensor.get("psnr_db") is not None]
+    return plots.weight_plot(drawn) if drawn else ""
+
+
+def _kinds(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tensors that fared alike: what was done, how many, bytes, and the range of their PSNR."""
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for tensor in tensors:
+        fate = f"{tensor['bits']} bits" if tensor["bits"] is not None else f"kept: {tensor['reason']}"
+        kinds.setdefault(fate, []).append(tensor)
+    found = []
+    for fate, members in kinds.items():
+        known = [t["psnr_db"] for t in members if t.get("psnr_db") is not None]
+        found.append(
+            {
+                "fate": fate,
+                "count": len(members),
+                "bytes": sum(t["stored_bytes"] for t in members),
+                "psnr": (min(known), max(known)) if known else None,
+            }
+        )
+    return sorted(found, key=lambda kind: -kind["bytes"])
+
+
+def _title(artifact: str) -> str:
+    return TITLES.get(artifact, artifact)
+
+
+def _number(value: float | None, metric: str = "") -> str:
+    """Four significant digits; what rounding would make a perfect score keeps the digits that say it isn't."""
+    if value is None:
+        return "not finite"
+    if metric.endswith("psnr_db") and value >= IDENTICAL_DB:
+        return "identical"
+    if 0.999 < value < 1:
+        return f"{value:.6f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _size(count: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.2f} {unit}"
+    return f"{count} B"
