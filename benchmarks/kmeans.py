@@ -3,12 +3,12 @@
     python benchmarks/kmeans.py [--quick] [--model FOLDER]
 
 Theirs is `palettize_weights.blockwise_compress`, the function that coremltools' own pass calls for each constant (mode
-KMEANS, one worker, as by default), fed as the pass feeds it: float16, as a converted ML Program holds its weights, so that
-it takes its exact 1-D k-means where a group has 10,000 weights and scikit-learn's KMeans where it has fewer. The optimum
-is that exact 1-D k-means (C++, `coremltools._deps.kmeans1d`) on every group's distinct values. All weights are rounded
-to float16 first, so that everybody clusters the same numbers. Ours uses the cores that it may use (first column of
-seconds) or one (second); each is the best of several calls. Errors are those of the decoded weights, LUTs in float16.
-`--model` adds the whole time for the matrices of a checkpoint folder at 4 bits, groups of 16 rows.
+KMEANS, one worker, as by default), fed as the pass feeds it: float16, as a converted ML Program holds its weights, so
+that it takes its exact 1-D k-means where a group has 10,000 weights and scikit-learn's KMeans where it has fewer; one
+call. The optimum is that exact 1-D k-means (C++, `coremltools._deps.kmeans1d`) on every group's distinct values, with
+its centres rounded to float16. All weights are rounded to float16 first, so that everybody clusters the same numbers.
+Ours uses the cores that it may use (first column of seconds) or one (second), best of five calls. Errors are those of
+the decoded weights. `--model` adds the whole time for a checkpoint's matrices at 4 bits, groups of 16 rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,38 +67,25 @@ def student(case: Case) -> np.ndarray:
     return drawn.astype(np.float16).astype(np.float32)
 
 
-def best_of(calls: int, function: Callable[[], float]) -> Outcome:
-    seconds, result = float("inf"), 0.0
-    for _ in range(calls):
-        start = time.perf_counter()
-        result = function()
-        seconds = min(seconds, time.perf_counter() - start)
-    return seconds, result
-
-
-def ours(weight: np.ndarray, case: Case, threads: int, calls: int) -> Outcome:
+def ours(weight: np.ndarray, case: Case, threads: int) -> Outcome:
     available, kmeans._threads = kmeans._threads, lambda: threads
-    try:
-        seconds, error = best_of(calls, lambda: kmeans.cluster(weight, case.bits, case.group_size, None)[1])
-    finally:
-        kmeans._threads = available
+    seconds, error = float("inf"), 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        _, error = kmeans.cluster(weight, case.bits, case.group_size, None)
+        seconds = min(seconds, time.perf_counter() - start)
+    kmeans._threads = available
     return seconds, error / weight.size
 
 
 def theirs(weight: np.ndarray, case: Case) -> Outcome:
     from coremltools.optimize.coreml._quantization_passes import palettize_weights
 
-    decoded = np.empty(0)
-
-    def call() -> float:
-        nonlocal decoded
-        half = weight.astype(np.float16)
-        result = palettize_weights.blockwise_compress(half, "KMEANS", case.bits, [case.group_size, 0])
-        decoded = result  # decoding is not timed
-        return 0.0
-
-    seconds, _ = best_of(1, call)
-    return seconds, float(((palettize_weights.decompress(decoded).astype(np.float64) - weight) ** 2).mean())
+    half = weight.astype(np.float16)
+    start = time.perf_counter()
+    palette = palettize_weights.blockwise_compress(half, "KMEANS", case.bits, [case.group_size, 0])
+    seconds = time.perf_counter() - start
+    return seconds, float(((palettize_weights.decompress(palette).astype(np.float64) - weight) ** 2).mean())
 
 
 def optimum(weight: np.ndarray, case: Case) -> float:
@@ -116,14 +102,14 @@ def optimum(weight: np.ndarray, case: Case) -> float:
     return total / weight.size
 
 
-def compare(cases: tuple[Case, ...], calls: int) -> None:
+def compare(cases: tuple[Case, ...]) -> None:
     cores = kmeans._threads()
     header = ("weight", f"ours x{cores}", "ours x1", "theirs", "faster", "MSE ours", "/theirs", "/optimum")
     print("{:<26}{:>10}{:>10}{:>10}{:>9}{:>12}{:>10}{:>10}".format(*header))
     for case in cases:
         weight = student(case)
-        seconds, error = ours(weight, case, cores, calls)
-        single, _ = ours(weight, case, 1, calls)
+        seconds, error = ours(weight, case, cores)
+        single, _ = ours(weight, case, 1)
         their_seconds, their_error = theirs(weight, case)
         print(
             f"{case.label:<26}{seconds:>9.4f}s{single:>9.4f}s{their_seconds:>9.3f}s{their_seconds / seconds:>8.0f}x"
@@ -133,12 +119,12 @@ def compare(cases: tuple[Case, ...], calls: int) -> None:
 
 
 FIRST_CALL = """
-import time; start = time.perf_counter()
+import time
 import numpy as np
 from exporter.compress import palettize
-numpy_ready = time.perf_counter()
+start, busy = time.perf_counter(), time.process_time()
 palettize(np.ones((1, 1), np.float32), 4, 1)
-print(f"{time.perf_counter() - numpy_ready:.2f}")
+print(f"{time.perf_counter() - start:.2f} s ({time.process_time() - busy:.2f} s of CPU)")
 """
 
 
@@ -150,19 +136,20 @@ def first_calls() -> None:
             done = subprocess.run(
                 [sys.executable, "-c", FIRST_CALL], env=environment, capture_output=True, text=True, check=True
             )
-            print(f"first call in a new process, {state}: {done.stdout.strip()} s")
+            print(f"first call in a new process, {state}: {done.stdout.strip()}")
 
 
 def whole_model(folder: Path) -> None:
-    """Every matrix of `folder/model.safetensors`, read included."""
+    """Every matrix of `folder/model.safetensors`, reading not included."""
     from safetensors.numpy import load_file
 
     tensors = {n: t.astype(np.float32) for n, t in load_file(folder / "model.safetensors").items() if t.ndim == 2}
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     for tensor in tensors.values():
         kmeans.palettize(tensor, 4, 16)
-    seconds, weights = time.perf_counter() - start, sum(t.size for t in tensors.values())
-    print(f"{folder.name}: {len(tensors)} matrices, {weights:,} weights, 4 bits g16: {seconds:.2f} s")
+    seconds, cpu = time.perf_counter() - start, time.process_time() - busy
+    weights = sum(t.size for t in tensors.values())
+    print(f"{len(tensors)} matrices, {weights:,} weights, 4 bits g16: {seconds:.2f} s ({cpu:.2f} s of CPU)")
 
 
 def main() -> None:
@@ -174,7 +161,7 @@ def main() -> None:
         import coremltools  # noqa: F401
     first_calls()
     kmeans.palettize(np.ones((1, 1), np.float32), 4, 1)
-    compare(tuple(c for c in CASES if c.quick or not options.quick), calls=5)
+    compare(tuple(c for c in CASES if c.quick or not options.quick))
     if options.model:
         whole_model(options.model)
 

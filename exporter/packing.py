@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,9 +32,9 @@ from exporter.machine import tool_versions
 from exporter.parity import ParityReport
 from exporter.report import render_parity_html
 from exporter.settings import Settings
-from exporter.targets import Format
+from exporter.targets import Format, load_target
 
-MIN_OS: Mapping[Format, str | None] = {"coreml": "iOS 18", "onnx": None}  # grouped LUTs and states need iOS 18
+ANY_DEVICE: Mapping[Format, str] = {"coreml": "iphone", "onnx": "android"}  # whose oldest system counts without --for
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,12 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         artifacts=tuple(_artifact(packing, kind, path) for kind, path in packing.artifacts.items()),
         config=checkpoint.config,
         generation_config=checkpoint.generation_config,
-        tokenizer_files={**checkpoint.tokenizer_files, **_configs(checkpoint)},
+        tokenizer_files=checkpoint.tokenizer_files,
         chat_template=checkpoint.chat_template,
         tools=tool_versions(),
         parity_report=report,
         parity_html=None if report is None else parity_page(packing.name, report, compression),
+        license_files=_license_files(checkpoint),
     )
 
 
@@ -161,7 +163,7 @@ def _artifact(packing: PackingList, kind: Format, path: Path) -> ArtifactPlan:
         path=path.parent if kind == "onnx" else path,
         interface=onnx_interface(path) if kind == "onnx" else _coreml_interface(path),
         target=tuple(target.name for target in targets),
-        min_os=MIN_OS[kind] or next((target.min_os for target in targets), None),
+        min_os=(targets[0] if targets else load_target(ANY_DEVICE[kind])).min_os,
         **facts,
     )
 
@@ -197,7 +199,9 @@ def parity_facts(report: ParityReport, kind: Format) -> ParityFacts:
     )
 
 
-def _configs(checkpoint: Checkpoint) -> dict[str, Path]:
-    """What tokenizer loaders on the phone (swift-transformers) want beside the tokenizer."""
-    paths = {name: checkpoint.root / name for name in ("config.json", "generation_config.json")}
-    return {name: path for name, path in paths.items() if path.is_file()}
+def _license_files(checkpoint: Checkpoint) -> dict[str, Path]:
+    """Licence and notice texts, which licences such as Apache-2.0 and Llama's ask to be passed on."""
+    names = re.compile(r"(license|licence|notice|use_policy|copying)(\..*)?", re.IGNORECASE)
+    return {
+        path.name: path for path in sorted(checkpoint.root.iterdir()) if names.fullmatch(path.name) and path.is_file()
+    }

@@ -103,8 +103,10 @@ class Staging:
             try:
                 os.rename(self.path, place)  # replaces nothing, or an empty folder
             except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not (replace and is_bundle(place)):
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                if not (replace and is_bundle(place)):  # it came to lie there since the check
+                    raise _occupied(place) from error
                 exchange(self.path, place)  # the old bundle is now the staged folder, which is cleaned away
             _sync_folder(place.parent)
         except OSError as error:

@@ -82,19 +82,18 @@ def _write_texts(plan: BundlePlan, folder: Path, *, onnx: bool) -> None:
         _write(folder / "parity" / "report.json", canonical_json(plan.parity_report))
     if plan.parity_html is not None:
         _write(folder / "parity" / "report.html", plan.parity_html)
+    for file, config in _configs(plan).items():  # swift-transformers' tokenizer loader looks for them too
+        _write(folder / "tokenizer" / file, canonical_json(config))
     if onnx:
-        if (folder / "tokenizer").is_dir():
-            shutil.copytree(folder / "tokenizer", folder / "onnx", copy_function=shutil.copyfile, dirs_exist_ok=True)
-        for file, config in _onnx_configs(plan).items():
-            _write(folder / "onnx" / file, canonical_json(config))
+        shutil.copytree(folder / "tokenizer", folder / "onnx", copy_function=shutil.copyfile, dirs_exist_ok=True)
+        if plan.task == "text-generation" and onnx_files.end_tokens(plan.config, plan.generation_config):
+            _write(folder / "onnx" / "genai_config.json", canonical_json(_genai_config(plan)))
 
 
-def _onnx_configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:
+def _configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:
     configs = {"config.json": onnx_files.model_config(plan.config)}
     if plan.task == "text-generation":
         configs["generation_config.json"] = onnx_files.generation_config(plan.config, plan.generation_config)
-        if onnx_files.end_tokens(plan.config, plan.generation_config):
-            configs["genai_config.json"] = _genai_config(plan)
     return configs
 
 

@@ -47,7 +47,7 @@ def _reason_to_keep(candidate: Candidate, options: CompressOptions) -> str | Non
     if not candidate.open and rank <= 1:
         return "norm or bias: rank 1" if rank else "scalar"
     if not candidate.open:
-        return "not open to compression: constant of the graph"
+        return "not a matrix of a linear layer or an embedding: a small table of the graph"
     if rank != 2:
         return f"rank {rank}: only matrices have output rows that share a LUT"
     if candidate.parameters == 0:
@@ -80,13 +80,14 @@ def _palettize(
     palette, error = cluster(weight, options.bits, options.group_size, None)
     mse = error / weight.size
     peak = float(max(weight.max(), -weight.min()))
+    luts = len(palette.lut)
     decision = TensorDecision(
         candidate.name,
         candidate.shape,
         palette.bits,
         palette.group_size,
         palette.stored_bytes,
-        f"palettized: {len(palette.lut):,} LUTs of {2**palette.bits} entries",
+        f"palettized: {luts:,} LUT{'s' * (luts > 1)} of {2**palette.bits} entries",
         20 * math.log10(peak / math.sqrt(mse)) if mse > 0 else None,
         mse,
     )

@@ -114,7 +114,7 @@ class LogitsComparison:
     """Decoder logits `[positions, vocab]`, reference against artifact.
 
     `gaps` keeps, for each position whose top-1 differs, by how much the reference prefers its first choice to
-    the artifact's: whether that is a tie depends on the error that the row grants (`top1_ties`).
+    the artifact's: whether that is a near-tie depends on the error that the row grants (`metrics`).
     """
 
     error: Difference = field(default_factory=Difference)

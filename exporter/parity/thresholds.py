@@ -2,7 +2,8 @@
 
 Rows that compare numbers which should be the same (import, lowering, fp16, cache, padding) are gated on PSNR and
 relative error: these keep their meaning whatever the model was trained for, even for random weights. Rows that carry
-the loss of compression are gated on what an app notices: KL and top-1 for decoders, cosines for encoders.
+the loss of compression are gated on what an app notices: KL and top-1 for decoders (without near-ties: an untrained
+model consists of them), cosines and retrieval for encoders.
 Output metrics can't see every broken tensor (a query projection with its LUT reversed costs 0.02 nats, or nothing), so
 compression is also gated tensor by tensor, on the weights' own error.
 
@@ -78,31 +79,31 @@ _RETRIEVAL = "a broken encoder has 0.01, whatever cosines its texts have to each
 DECODER: Mapping[int, tuple[Limit, ...]] = {
     16: (
         Limit("kl", 1e-3, "nothing is compressed: float16 arithmetic costs 1e-6 nats (measured), deep models more"),
-        Limit("top1", 0.98, "nothing is compressed: only near-ties may flip"),
+        Limit("top1_or_tie", 0.99, "nothing is compressed: only near-ties may flip"),
     ),
     8: (
         Limit("kl", 0.01, "256 values per group of rows: measured 0.0001 nats"),
-        Limit("top1", 0.97, "measured 0.997"),
+        Limit("top1_or_tie", 0.98, "measured 1"),
     ),
     6: (
         Limit("kl", 0.03, "64 values per group of rows: measured 0.001 nats"),
-        Limit("top1", 0.94, "measured 0.988"),
+        Limit("top1_or_tie", 0.96, "measured 0.999"),
     ),
     4: (
         Limit("kl", 0.30, f"measured 0.023 nats; published 4-bit recipes cost large models up to 0.2; {_GIBBERISH}"),
-        Limit("top1", 0.75, f"measured 0.92; {_GIBBERISH}"),
+        Limit("top1_or_tie", 0.80, f"measured 0.95; {_GIBBERISH}"),
     ),
     3: (
         Limit("kl", 0.45, f"measured 0.10 nats, and plain k-means is known to ruin some models; {_GIBBERISH}"),
-        Limit("top1", 0.65, f"measured 0.83; {_GIBBERISH}"),
+        Limit("top1_or_tie", 0.70, f"measured 0.85; {_GIBBERISH}"),
     ),
     2: (
         Limit("kl", 0.80, f"measured 0.40 nats; {_GIBBERISH}"),
-        Limit("top1", 0.45, f"measured 0.62; {_GIBBERISH}"),
+        Limit("top1_or_tie", 0.50, f"measured 0.63; {_GIBBERISH}"),
     ),
     1: (
         Limit("kl", 1.20, f"who loses more says other things: plain k-means has 1.4 nats and fails; {_GIBBERISH}"),
-        Limit("top1", 0.35, f"one position in three is another model: plain k-means has 0.31 and fails; {_GIBBERISH}"),
+        Limit("top1_or_tie", 0.40, f"another model: plain k-means has 0.32 and fails; {_GIBBERISH}"),
     ),
 }
 

@@ -10,10 +10,10 @@ from exporter.report.clean import safe_text
 
 TITLES = {"onnx": "ONNX", "coreml": "Core ML"}
 VERDICTS = {"passed": "Passed", "failed": "Failed", "unchecked": "Unchecked"}
-# Leading metric of a prompt → how its plot shows it: axis, lower end, error of a value.
-ERRORS = {
-    "kl": ("KL divergence from the reference, nats, one dot a prompt", 1e-9),
-    "cosine": ("1 − cosine to the reference's embedding, one dot a prompt", 1e-6),  # samples have 6 digits
+# What an app notices, by prompt: sample → axis, and the smallest error that is drawn apart.
+NOTICED = {
+    "kl": ("KL divergence from the reference in nats", 1e-9),
+    "cosine": ("1 − cosine to the reference's embedding", 1e-6),  # samples have 6 digits
 }
 IDENTICAL_DB = 300  # parity's PSNR of equal outputs
 
@@ -38,27 +38,39 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
         name=name,
         parity=parity,
         verdicts=VERDICTS,
+        rows=[{**row, "shown": _shown(row["thresholds"])} for row in parity["rows"]],
         metrics=parity["metrics"],
         compression=compression,
         kinds=_kinds(compression["tensors"]) if compression else [],
-        error_plot=_error_plot(parity["rows"]),
+        psnr_plot=_psnr_plot(parity["rows"]),
+        noticed_plot=_noticed_plot(parity["rows"]),
         weight_plot=_weight_plot(compression["tensors"]) if compression else "",
         runners=sorted({runner for row in parity["rows"] for runner in row["runners"]}),
     )
     return text.encode("utf-8", "replace")
 
 
-def _error_plot(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markup that is safe by construction: matplotlib escapes what it writes."""
-    for metric, (label, floor) in ERRORS.items():
+def _psnr_plot(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Every row with samples. Markup that is safe by construction: matplotlib escapes what it writes."""
+    strips = [_strip(row, row["samples"]["psnr_db"]) for row in rows if row["samples"].get("psnr_db")]
+    return plots.strip_plot(strips, plots.psnr_axis(IDENTICAL_DB), "psnr") if strips else ""
+
+
+def _noticed_plot(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows that are gated on what an app notices."""
+    for metric, (label, floor) in NOTICED.items():
         strips = [
-            plots.Strip(row["name"], [_error(metric, v) for v in row["samples"][metric]], _colour(row["artifacts"]))
+            _strip(row, [_error(metric, value) for value in row["samples"][metric]])
             for row in rows
-            if row["samples"].get(metric)
+            if row["samples"].get(metric) and any(check["metric"].startswith(metric) for check in row["thresholds"])
         ]
         if strips:
-            return plots.error_plot(strips, label, floor)
+            return plots.strip_plot(strips, plots.error_axis(label, strips, floor), "noticed")
     return ""
+
+
+def _strip(row: Mapping[str, Any], values: Sequence[float | None]) -> plots.Strip:
+    return plots.Strip(row["name"], values, _colour(row["artifacts"]))
 
 
 def _error(metric: str, value: float | None) -> float | None:
@@ -72,6 +84,11 @@ def _colour(artifacts: Sequence[str]) -> str:
 def _weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
     drawn = [tensor for tensor in tensors if tensor.get("psnr_db") is not None]
     return plots.weight_plot(drawn) if drawn else ""
+
+
+def _shown(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Checks worth a line: that there is no NaN goes without saying, as long as there is none."""
+    return [check for check in checks if not (check["metric"] == "non_finite" and check["passed"])]
 
 
 def _kinds(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -28,80 +28,123 @@ COLOURS = {
 }
 INK, SOFT, LINE, ONNX, COREML, GRAPH, PAPER = COLOURS
 
-WIDTH = 7.6  # inches: the page's column at 96 px an inch, less its padding
+WIDTH = 9.5  # inches: the page's column at 96 px an inch, so that 9 points are 12 px there
 _TEXT = 9  # points
-_DOT = 11  # points²
-_SLOTS = 90  # columns that dots of one row are sorted into, so that equal values stand beside each other
+_DOT = 13  # points²
+_SLOTS = 110  # columns that dots of one row are sorted into, so that equal values stand beside each other
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One row of dots: `label`, one error a prompt (None: not finite), and which artifact it speaks of."""
+    """One row of dots: `label`, one value a prompt (None: not finite, and not drawn), and its colour."""
 
     label: str
     values: Sequence[float | None]
     colour: str
 
 
-def error_plot(strips: Sequence[Strip], xlabel: str, floor: float) -> str:
-    """Error of every prompt on a logarithmic axis, a row of dots a comparison, a bar at the median.
+@dataclass(frozen=True)
+class Axis:
+    """The values' axis. Values outside of `low` … `high` stand at that end, which says so in its tick."""
 
-    Values below `floor` stand at the floor, which the axis then labels as "≤".
-    """
-    with _figure(0.55 + 0.42 * len(strips)) as (figure, axes):
-        shown = [[max(v, floor) for v in strip.values if v is not None] for strip in strips]
-        top = max((v for values in shown for v in values), default=floor * 10)
-        low, high = math.log10(floor), max(math.log10(top), math.log10(floor) + 1) + 0.15
-        for y, (strip, values) in enumerate(zip(strips, shown, strict=True)):
-            dots = list(_swarm([math.log10(v) for v in values], low, high))
+    label: str
+    low: float
+    high: float
+    logarithmic: bool
+    low_tick: str = ""
+    high_tick: str = ""
+
+    def place(self, value: float) -> float:
+        """Where a value stands, 0 to 1."""
+        value = min(max(value, self.low), self.high)
+        if self.logarithmic:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def ticks(self) -> dict[float, str]:
+        """Position 0 to 1 → label: at most eight round values, and the named ends."""
+        if self.logarithmic:
+            low, high = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            powers = range(low, high + 1, -(-(high - low + 1) // 8))
+            labels = {self.place(10.0**power): _power(power) for power in powers}
+        else:
+            labels = {self.place(value): f"{value:g}" for value in range(int(self.low), int(self.high) + 1, 20)}
+        return {
+            **labels,
+            **({0.0: self.low_tick} if self.low_tick else {}),
+            **({1.0: self.high_tick} if self.high_tick else {}),
+        }
+
+
+def psnr_axis(identical_db: float) -> Axis:
+    """0 to 160 dB: float32 in another order of additions reaches some 150. `identical_db` and more is beyond."""
+    return Axis(
+        "PSNR of the outputs in dB: further right is nearer to the reference",
+        0,
+        min(160, identical_db),
+        False,
+        high_tick="identical",
+    )
+
+
+def error_axis(label: str, strips: Sequence[Strip], floor: float) -> Axis:
+    """Whole powers of ten around the values; `floor` (what the samples can resolve) at the least."""
+    values = [max(v, floor) for strip in strips for v in strip.values if v is not None]
+    low = max(floor, 10.0 ** math.floor(math.log10(min(values, default=floor))))
+    high = 10.0 ** math.ceil(math.log10(max(values, default=floor * 10)))
+    at_floor = any(value <= floor for value in values)
+    ticks = f"≤ {_power(round(math.log10(floor)))}" if at_floor else ""
+    return Axis(label, low, max(high, low * 10), True, low_tick=ticks)
+
+
+def strip_plot(strips: Sequence[Strip], axis: Axis, prefix: str) -> str:
+    """A row of dots a strip, a bar at its median. prefix: of the drawing's ids; one of its own on each page."""
+    with _figure(0.6 + 0.36 * len(strips)) as (figure, axes):
+        axes.grid(axis="x", color=LINE, linewidth=0.6)
+        for y, strip in enumerate(strips):
+            places = sorted(axis.place(value) for value in strip.values if value is not None)
+            dots = list(_swarm(places))
             axes.scatter(
-                [10**x for x, _ in dots], [y + d for _, d in dots], s=_DOT, color=strip.colour, alpha=0.55, linewidths=0
+                [x for x, _ in dots],
+                [y + offset for _, offset in dots],
+                s=_DOT,
+                color=strip.colour,
+                alpha=0.6,
+                linewidths=0,
             )
-            if values:
-                middle = sorted(values)[len(values) // 2]
-                axes.plot([middle, middle], [y - 0.36, y + 0.36], color=INK, linewidth=1.6, solid_capstyle="butt")
-        axes.set_xscale("log")
-        axes.set_xlim(10 ** (low - 0.12), 10**high)
+            if places:
+                middle = places[len(places) // 2]
+                axes.plot([middle, middle], [y - 0.38, y + 0.38], color=INK, linewidth=1.5, solid_capstyle="butt")
+        ticks = axis.ticks()
+        axes.set_xticks(list(ticks), list(ticks.values()))
+        axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(len(strips) - 0.45, -0.55)
         axes.set_yticks(range(len(strips)), [safe_line(strip.label) for strip in strips])
-        axes.set_xlabel(xlabel)
-        _decades(axes, floor, high, at_floor=any(v <= floor for values in shown for v in values))
-        return _svg(figure, "errors")
-
-
-def _decades(axes: Any, floor: float, high: float, *, at_floor: bool) -> None:
-    """Ticks at powers of ten, at most eight of them; the first says "≤" where dots stand at the floor."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    low = round(math.log10(floor))
-    powers = list(range(low, math.floor(high) + 1))
-    powers = powers[:: -(-len(powers) // 8)]
-    axes.xaxis.set_major_locator(FixedLocator([10.0**p for p in powers]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([("≤ " if at_floor and p == low else "") + _power(p) for p in powers])
+        axes.set_xlabel(axis.label)
+        return _svg(figure, prefix)
 
 
 def _power(exponent: int) -> str:
-    """10⁻³ and the like; numbers that people read without exponent as they are."""
+    """10⁻⁴ and the like; numbers that people read without exponent as they are."""
     if -3 <= exponent <= 1:
         return f"{10.0**exponent:g}"
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _swarm(values: Sequence[float], low: float, high: float) -> Iterator[tuple[float, float]]:
-    """`(value, offset)`: neighbours in one slot are stacked around the row's line, within ±0.32."""
+def _swarm(places: Sequence[float]) -> Iterator[tuple[float, float]]:
+    """`(place, offset)`: neighbours in one slot are stacked from the row's line outwards, within ±0.34."""
     slots: dict[int, list[float]] = {}
-    for value in sorted(values):
-        slots.setdefault(int((value - low) / (high - low) * _SLOTS), []).append(value)
+    for place in places:
+        slots.setdefault(int(place * _SLOTS), []).append(place)
     tallest = max(map(len, slots.values()), default=1)
-    step = min(0.13, 0.64 / max(tallest - 1, 1))
+    step = min(0.12, 0.68 / max(tallest - 1, 1))
     for members in slots.values():
-        for i, value in enumerate(members):
-            yield value, (i - (len(members) - 1) / 2) * step
+        for i, place in enumerate(members):
+            yield place, (i + 1) // 2 * step * (1 if i % 2 else -1)
 
 
 def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
-    """PSNR of every palettized tensor in the model's order; the dot's area is the tensor's stored bytes."""
+    """PSNR of every palettized tensor in the model's order; a dot's area is the tensor's stored bytes."""
     drawn = [t for t in tensors if t.get("psnr_db") is not None]
     largest = max((t["stored_bytes"] for t in drawn), default=1)
     with _figure(2.5) as (figure, axes):
@@ -157,7 +200,6 @@ def _figure(height: float) -> Iterator[tuple[Any, Any]]:
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
-        axes.grid(axis="x", color=LINE, linewidth=0.6)
         yield figure, axes
 
 

@@ -74,7 +74,12 @@ class Executable:
 
 def knows(kind: str) -> bool:
     """Whether the runtime can run ops of this kind."""
-    return kind in REGISTRY or kind in CONSTEXPR or kind in STATE_OPS or kind == "const"
+    return kind in REGISTRY or kind in STATE_OPS or is_constant(kind)
+
+
+def is_constant(kind: str) -> bool:
+    """Whether ops of this kind only hold a stored value."""
+    return kind == "const" or kind in CONSTEXPR
 
 
 def rounding(dtype: DataType) -> Round | None:
@@ -112,7 +117,7 @@ class _Compiler:
         steps: list[Step] = []
         reads: list[tuple[int, ...]] = []
         for operation in self._function.operations:
-            if operation.kind == "const" or operation.kind in CONSTEXPR:
+            if is_constant(operation.kind):
                 self._constants.define(operation)
                 self._types[operation.outputs[0].name] = operation.outputs[0].type
             else:

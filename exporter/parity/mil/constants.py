@@ -164,25 +164,24 @@ def constexpr_cast(source_val: Array, output_dtype: Array) -> Array:
     return source_val.astype(np.float32)
 
 
-def evaluate_constexpr(kind: str, stored: Mapping[str, tuple[Array, DataType]], where: str) -> Array:
+def evaluate_constexpr(kind: str, operands: Mapping[str, Array], where: str) -> Array:
     """The dense value of a constexpr op. Raises InputError when its operands don't fit each other."""
-    operands = {name: array for name, (array, _) in stored.items()}
     evaluate: Callable[..., Array] = CONSTEXPR[kind]
     if kind == "constexpr_lut_to_dense" and "shape" in operands:
         evaluate = packed_lut_to_dense
     try:
-        if evaluate is lut_to_dense:
-            _check_lut_width(*stored["indices"], operands["lut"])
         dense: Array = evaluate(**operands)
-    except (ValueError, TypeError, IndexError, KeyError) as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise InputError.of("mil.constexpr", str(error), where=where) from error
     return dense
 
 
-def _check_lut_width(indices: Array, dtype: DataType, lut: Array) -> None:
-    entries, _ = _lut_geometry(indices, lut)
-    if dtype.kind != "u" or dtype.bits > 8 or entries != 1 << dtype.bits:
-        raise ValueError(f"a LUT of {entries} entries for indices of type {dtype.name}")
+def check_lut_width(indices: DataType, lut: Array, where: str) -> None:
+    """Raises InputError where the LUT of an iOS 18 constexpr_lut_to_dense isn't as long as its indices are wide."""
+    entries = lut.shape[-2] if lut.ndim >= 2 else 0
+    if indices.kind != "u" or indices.bits > 8 or entries != 1 << indices.bits:
+        message = f"a LUT of {entries} entries for indices of type {indices.name}"
+        raise InputError.of("mil.constexpr", message, where=where)
 
 
 CONSTEXPR: dict[str, Callable[..., Array]] = {

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from exporter.errors import InputError, UnsupportedError
-from exporter.parity.mil.compile import Executable, Slots, Step, compile_function, knows
+from exporter.parity.mil.compile import Executable, Slots, Step, compile_function, is_constant, knows
 from exporter.parity.mil.description import Feature, Interface, check_interface, default_function, read_interface
 from exporter.parity.mil.package import read_package
-from exporter.parity.mil.pool import hold
+from exporter.parity.mil.pool import ConstantPool, hold
 from exporter.parity.mil.program import Function, read_function
 from exporter.parity.mil.proto import parse_model
 
@@ -94,6 +94,17 @@ class MilModel:
     def function(self) -> Function:
         """The program that runs."""
         return self._function
+
+    def constant(self, name: str) -> NDArray[Any]:
+        """The stored value `name` of the program, decoded (palettes: dense), in its own type.
+
+        Raises InputError where the program stores none of that name.
+        """
+        pool = ConstantPool()
+        for operation in self._function.operations:
+            if is_constant(operation.kind):
+                pool.define(operation)
+        return pool.array(name, name)[0]
 
     def new_state(self) -> MilState:
         """States that hold zeros."""

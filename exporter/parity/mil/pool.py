@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from exporter.errors import InputError
-from exporter.parity.mil.constants import Constant, evaluate_constexpr
+from exporter.parity.mil.constants import Constant, check_lut_width, evaluate_constexpr
 from exporter.parity.mil.datatypes import DataType
 from exporter.parity.mil.program import Operand, Operation
+
+MAX_DEPTH = 8  # constexpr ops over constexpr ops; coremltools writes two (quantized LUTs, sparse palettes)
 
 
 def torch_type(dtype: DataType) -> torch.dtype:
@@ -35,6 +37,7 @@ class ConstantPool:
     def __init__(self) -> None:
         self.template: list[Any] = []
         self._operations: dict[str, Operation] = {}
+        self._depths: dict[str, int] = {}
         self._held: dict[object, int] = {}  # what a constant is made of → slot of its tensor
 
     def define(self, operation: Operation) -> None:
@@ -42,7 +45,12 @@ class ConstantPool:
         complete = len(operation.outputs) == 1 and (operation.kind != "const" or "val" in operation.constants)
         if not complete:
             raise InputError.of("mil.constant", "has no value", where=operation.label)
-        self._operations[operation.outputs[0].name] = operation
+        name = operation.outputs[0].name
+        self._operations[name] = operation
+        named = [value for value in _only(operation).values() if isinstance(value, str)]
+        self._depths[name] = 1 + max((self._depths.get(value, 0) for value in named), default=0)
+        if self._depths[name] > MAX_DEPTH:
+            raise InputError.of("mil.constant", f"unpacks constants {MAX_DEPTH} deep", where=operation.label)
 
     def keep(self, value: Any) -> int:
         """A slot that holds `value` (which may be None)."""
@@ -61,14 +69,15 @@ class ConstantPool:
 
     def value(self, operand: Operand, where: str) -> Tensor | str:
         """The constant as the runtime holds it."""
-        array, dtype = self._array(operand, where)
+        array, dtype = self.array(operand, where)
         if dtype.kind == "S":
             if array.size != 1:
                 raise InputError.of("mil.constant", "a list of strings", where=where)
             return str(array.reshape(-1)[0])
         return hold(array, dtype)
 
-    def _array(self, operand: Operand, where: str) -> tuple[np.ndarray[Any, Any], DataType]:
+    def array(self, operand: Operand, where: str) -> tuple[np.ndarray[Any, Any], DataType]:
+        """The constant as it is stored, decoded, and its type."""
         if isinstance(operand, Constant):
             return operand.load(), operand.dtype
         if operand not in self._operations:  # constexpr operands must be constant; others have a slot
@@ -79,7 +88,10 @@ class ConstantPool:
             constant = operation.constants["val"]
             array, dtype = constant.load(), constant.dtype
         else:
-            operands = {key: self._array(value, operation.label) for key, value in _only(operation).items()}
+            stored = {key: self.array(value, operation.label) for key, value in _only(operation).items()}
+            if operation.kind == "constexpr_lut_to_dense" and {"indices", "lut"} == set(stored) - {"vector_axis"}:
+                check_lut_width(stored["indices"][1], stored["lut"][0], operation.label)
+            operands = {key: value for key, (value, _) in stored.items()}
             array, dtype = evaluate_constexpr(operation.kind, operands, operation.label), declared.dtype
             if array.dtype != dtype.unpacked:
                 raise InputError.of("mil.constant", f"gives {array.dtype}, declared {declared}", where=operation.label)

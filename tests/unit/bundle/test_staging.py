@@ -296,6 +296,25 @@ def test_what_came_to_lie_there_meanwhile_is_not_replaced(decoder_plan: BundlePl
     assert [p.name for p in place.iterdir()] == ["out"]
 
 
+def test_not_even_what_comes_at_the_very_last_moment(
+    decoder_plan: BundlePlan, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_bundle(replace(decoder_plan, name="other"), place / "other")
+    real = os.rename
+
+    def overtaken(source: Path, target: Path) -> None:
+        if other.exists():
+            real(other, target)  # another run commits between our check and our rename
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", overtaken)
+    with pytest.raises(InputError) as caught:
+        write_bundle(decoder_plan, place / "out")
+    assert code_of(caught) == "output.exists"
+    assert (place / "out" / "coreml" / "other.mlpackage").is_dir()
+    assert [p.name for p in place.iterdir()] == ["out"]
+
+
 def killed_run(place: Path) -> str:
     """Start an export in another process, kill it with SIGKILL inside the block; the work area's name."""
     code = (

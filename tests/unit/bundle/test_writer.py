@@ -22,7 +22,8 @@ HERE = Path(__file__).parent
 
 def test_layout(decoder_plan: BundlePlan, tmp_path: Path, snapshot: Snapshot) -> None:
     held = snapshot(write_bundle(decoder_plan, tmp_path / "out"))
-    tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    configs = {"config.json", "generation_config.json"}
+    tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", *configs}
     assert {name for name in held if not name.endswith("/")} == {
         "manifest.json",
         "SHA256SUMS",
@@ -36,8 +37,7 @@ def test_layout(decoder_plan: BundlePlan, tmp_path: Path, snapshot: Snapshot) ->
         "coreml/tiny.mlpackage/Data/com.apple.CoreML/weights/weight.bin",
         *(f"tokenizer/{name}" for name in tokenizer),
         *(f"onnx/{name}" for name in tokenizer),
-        *(f"onnx/{name}" for name in ("model.onnx", "model.onnx.data", "config.json")),
-        *(f"onnx/{name}" for name in ("generation_config.json", "genai_config.json")),
+        *(f"onnx/{name}" for name in ("model.onnx", "model.onnx.data", "genai_config.json")),
     }
     assert held["onnx/model.onnx.data"] == bytes(range(256))
     assert held["onnx/tokenizer.json"] == held["tokenizer/tokenizer.json"] == b'{"version": "1.0"}'

@@ -1,5 +1,7 @@
 """What a palette looks like for every kind of weight, good and bad."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -172,3 +174,15 @@ def test_any_memory_layout_gives_the_same_palette() -> None:
     for same in (np.asfortranarray(weight), np.repeat(weight, 2, 1)[:, ::2], frozen, unaligned):
         np.testing.assert_array_equal(palettize(same, 4, 4).indices, expected.indices)
     np.testing.assert_array_equal(weight, student(12, 40))  # the input is left alone
+
+
+def test_memory_is_bounded_by_the_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indices take a quarter of the tensor; scratch memory is per thread and group of rows."""
+    monkeypatch.setattr(kmeans, "_threads", lambda: 2)
+    weight = student(2048, 512)
+    palettize(weight[:16], 4, 16)  # compiles
+    tracemalloc.start()
+    palettize(weight, 4, 16)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert weight.size < peak < 0.5 * weight.nbytes

@@ -138,7 +138,7 @@ def test_compression_row_fails_gibberish_at_any_bits(llama, quick, bits):
     report = quick(replace(llama.only("hub"), compressed=apply_palettes(llama.hub, palettes)), bits=bits)
     gates = {check.limit.metric: check.passed for check in report.row("compression").checks}
     assert not gates["kl"]
-    assert not gates["top1"]
+    assert not gates["top1_or_tie"]
     assert not gates["weight_error"] or bits < 8  # the palettes themselves have 8 bits here
 
 

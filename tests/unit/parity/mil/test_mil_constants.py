@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.parity.mil.packages import MODEL
 
 from exporter.errors import InputError
-from exporter.parity.mil import constants
+from exporter.parity.mil import constants, load_mlpackage
 from exporter.parity.mil.blobs import BlobFile
+from exporter.parity.mil.compile import compile_function
 from exporter.parity.mil.datatypes import PROGRAM_TYPES, DataType, packed_bytes, unpack
+from exporter.parity.mil.proto import parse_model
 
 TYPES = {dtype.name: dtype for dtype in PROGRAM_TYPES.values()}
 WRITTEN = [*("fp16", "fp32", "int4", "int8", "int16", "int32"), *(f"uint{bits}" for bits in (1, 2, 3, 4, 6, 8, 16, 32))]
@@ -190,6 +193,35 @@ def test_palettes_through_a_package(bits: int, evaluate: Any) -> None:
     np.testing.assert_array_equal(ours["tied"], ours["large"])
 
 
+def test_stored_once_is_held_once(save: Any, tmp_path: Path) -> None:
+    """Constants that lie in the same blob share a tensor, also where two ops refer to it."""
+    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import types
+
+    table = np.random.default_rng(3).standard_normal((7, 5)).astype(np.float16)
+
+    def body(ids: Any) -> Any:
+        rows = mb.gather(x=mb.const(val=table), indices=ids, axis=0)
+        return mb.linear(x=rows, weight=mb.const(val=table), name="scores")
+
+    def held(path: Path) -> int:
+        template = compile_function(load_mlpackage(path).function).template
+        return sum(getattr(value, "shape", ()) == (7, 5) for value in template)
+
+    path = save(body, [mb.TensorSpec((3,), types.int32)], tmp_path / "m.mlpackage")
+    assert held(path) == 2  # coremltools has stored them twice
+    specification = path / MODEL
+    message = parse_model(specification.read_bytes(), "m")
+    operations = message.mlProgram.functions["main"].block_specializations["CoreML8"].operations
+    tables = [op for op in operations if op.type == "const" and op.attributes["val"].type.tensorType.rank == 2]
+    tables[1].attributes["val"].CopyFrom(tables[0].attributes["val"])
+    specification.write_bytes(message.SerializeToString())
+    assert held(path) == 1
+    model = load_mlpackage(path)
+    scores = model.predict({"ids": np.array([6, 0, 2], np.int32)}, fp16_rounding=False)["scores"]
+    np.testing.assert_allclose(scores, table[[6, 0, 2]].astype(np.float64) @ table.T.astype(np.float64), rtol=1e-5)
+
+
 def test_quantized_weights_through_a_package(evaluate: Any) -> None:
     from coremltools.converters.mil.mil import Builder as mb
     from coremltools.converters.mil.mil import types
@@ -215,10 +247,8 @@ def test_constexpr_operands_that_do_not_fit_are_refused(data: st.DataObject) -> 
     shapes = st.lists(st.integers(0, 4), max_size=4).map(tuple)
     indices = np.full(data.draw(shapes), data.draw(st.integers(0, 9)), np.uint8)
     lut = np.zeros(data.draw(shapes), np.float16)
-    stored = {"indices": (indices, TYPES["uint2"]), "lut": (lut, TYPES["fp16"])}
     try:
-        dense = constants.evaluate_constexpr("constexpr_lut_to_dense", stored, "w")
+        dense = constants.evaluate_constexpr("constexpr_lut_to_dense", {"indices": indices, "lut": lut}, "w")
     except InputError:
         return
     assert dense.shape == indices.shape
-    assert lut.shape[-2:] == (4, 1)

@@ -68,6 +68,33 @@ def test_op_agrees_with_its_source(index: int, answers: dict[int, list[tuple[np.
             np.testing.assert_allclose(ours, expected, rtol=5e-6, atol=1e-6)
 
 
+def to_half(value: Any) -> Any:
+    return value.astype(np.float16) if getattr(value, "dtype", None) == np.float32 else value
+
+
+def test_every_fp16_value_is_an_fp16_number(evaluate: Any) -> None:
+    """All cases again in fp16: what an op leaves behind is rounded, also by those that need no rounding."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    def body(values: dict[str, Any]) -> dict[str, Any]:
+        outputs = {}
+        for i, case in enumerate(CASES):
+            given = {name: values[f"c{i}_{name}"] for name in case.given}
+            rest = {name: to_half(value) for name, value in case.rest.items()}
+            results = getattr(mb, case.op)(**given, **rest)
+            for k, result in enumerate(results if isinstance(results, list | tuple) else [results]):
+                outputs[f"o{i}_{k}"] = result
+        return outputs
+
+    seen: dict[str, Any] = {}
+    arrays = {f"c{i}_{name}": to_half(array) for i, case in enumerate(CASES) for name, array in case.given.items()}
+    ours = evaluate(body, arrays, observe=lambda name, tensor: seen.update({name: tensor.clone()}))
+    halves = [name for name, array in ours.items() if array.dtype == np.float16]
+    assert len(halves) > len(CASES) / 2
+    wrong = [name for name in halves if not seen[name].equal(seen[name].half().float())]
+    assert [CASES[int(name[1:].split("_")[0])].op for name in wrong] == []
+
+
 def test_concat_stack_and_values_made_from_nothing(evaluate: Any) -> None:
     from coremltools.converters.mil.mil import Builder as mb
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unit.parity.mil.packages import MODEL, WEIGHTS, run, sample
+from unit.parity.mil.packages import MODEL, WEIGHTS, run
 
 from exporter.errors import InputError, UnsupportedError
 from exporter.parity.mil import load_mlpackage
@@ -48,32 +48,30 @@ def test_unknown_ops_and_nested_blocks_are_listed_at_once(package: Path) -> None
     assert all(where for _, _, where in found)
 
 
-def test_another_function_and_the_default_one(package: Path) -> None:
-    """A multi-function model: the description of each function stands under its name."""
+def test_another_function_and_the_default_one(save: Any, tmp_path: Path) -> None:
+    """A multi-function model as coremltools writes it: weights are shared, each function has its own description."""
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import types
 
-    def edit(model: Any) -> None:
-        program, description = model.mlProgram, model.description
-        program.functions["long"].CopyFrom(program.functions["main"])
-        del program.functions["main"]
-        program.functions["short"].CopyFrom(program.functions["long"])
-        short = program.functions["short"].block_specializations["CoreML8"]
-        next(op for op in short.operations if op.type == "mul").type = "sub"
-        for name in ("long", "short"):
-            function = description.functions.add(name=name)
-            for part in ("input", "output", "state"):
-                getattr(function, part).extend(getattr(description, part))
-        for part in ("input", "output", "state"):
-            description.ClearField(part)
-        description.defaultFunctionName = "short"
-
-    edit_model(package, edit)
-    models = [load_mlpackage(package, name) for name in ("long", "short", None)]
-    assert [model.function.name for model in models] == ["long", "short", "short"]
-    long, short, default = (model.predict(sample(), model.new_state())["flat"] for model in models)
-    np.testing.assert_array_equal(short, default)
-    assert not np.array_equal(long, short)
+    weight = np.random.default_rng(7).standard_normal((6, 4)).astype(np.float16)
+    functions = ct.utils.MultiFunctionDescriptor()
+    for name, rows in (("short", 1), ("long", 3)):
+        specs = [mb.TensorSpec((rows, 4), types.fp16)]
+        single = save(lambda x: mb.linear(x=x, weight=weight, name="y"), specs, tmp_path / f"{name}.mlpackage")
+        functions.add_function(str(single), "main", name)
+    functions.default_function_name = "long"
+    path = tmp_path / "both.mlpackage"
+    ct.utils.save_multifunction(functions, str(path))
+    models = [load_mlpackage(path, name) for name in ("short", "long", None)]
+    assert [model.function.name for model in models] == ["short", "long", "long"]
+    assert [model.inputs[0].shape for model in models] == [(1, 4), (3, 4), (3, 4)]
+    for model in models:
+        x = np.eye(4, dtype=np.float16)[: model.inputs[0].shape[0]]
+        (y,) = model.predict({"x": x}).values()
+        np.testing.assert_array_equal(y, weight.T[: len(x)])
     with pytest.raises(InputError, match="describe 'main'"):
-        load_mlpackage(package, "main")
+        load_mlpackage(path, "main")
 
 
 def set_shape(tensor: Any, *sizes: int) -> None:
@@ -154,6 +152,39 @@ def test_specifications_that_contradict_themselves(name: str, package: Path) -> 
     edit, message = SPECS[name]
     edit_model(package, edit)
     with pytest.raises((InputError, UnsupportedError), match=message):
+        run(package)
+
+
+def test_constants_are_given_decoded(original: Path) -> None:
+    indices = np.random.default_rng(1).integers(0, 16, (20, 6))
+    lut = np.random.default_rng(2).standard_normal((4, 16)).astype(np.float16)
+    table = load_mlpackage(original).constant("table")
+    np.testing.assert_array_equal(table, lut[np.arange(20)[:, None] // 5, indices])
+    for name in ("flat", "nothing"):
+        with pytest.raises(InputError, match="not constant"):
+            load_mlpackage(original).constant(name)
+
+
+def test_a_tower_of_constants_is_refused(package: Path) -> None:
+    """Deep enough, it would exhaust Python's stack."""
+
+    def edit(model: Any) -> None:
+        operations, table = block(model).operations, operation(model, "constexpr_lut_to_dense")
+        kept = [op for op in operations if op.type != table.type]
+        tower = [table]
+        for height in range(2000):
+            above = type(table)(type="constexpr_blockwise_shift_scale")
+            above.inputs["data"].arguments.add(name=tower[-1].outputs[0].name)
+            above.inputs["scale"].arguments.add(name=tower[-1].outputs[0].name)
+            above.outputs.add(type=table.outputs[0].type, name=f"floor{height}")
+            tower.append(above)
+        copies = [type(table).FromString(op.SerializeToString()) for op in (*tower, *kept)]
+        del operations[:]
+        operations.extend(copies)
+        replace_value(model, "gather", "x", "floor1999")
+
+    edit_model(package, edit)
+    with pytest.raises(InputError, match="8 deep"):
         run(package)
 
 
