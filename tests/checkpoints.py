@@ -23,6 +23,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+torch.set_num_threads(1)  # models this small only lose time to a second thread
+
 DType = Literal["float32", "float16", "bfloat16"]
 
 SENTENCES = (

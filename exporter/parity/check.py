@@ -45,7 +45,7 @@ def check_parity(subjects: Subjects, options: ParityOptions, progress: Progress 
         items = read_tasks(options.tasks)
         chosen = choose(items, len(items) if options.depth == "full" else -(-len(items) // 4))
         tasks = encode_tasks(chosen, subjects.tokenizer, subjects.context)
-    with fixed_threads(options.threads), Outputs() as outputs:
+    with fixed_threads(opener.threads), Outputs() as outputs:
         running = Running(opener, outputs, progress or NoProgress(), texts, tasks)
         for key in keys:
             running.run(key)

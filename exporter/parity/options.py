@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +53,8 @@ class ParityOptions:
         None: by bits (`exporter.parity.thresholds.TASK_DROP`).
     limits: metric name → limit on the end-to-end rows instead of the one by bits: a budget or a target's tolerance.
     coreml_runner: "system" is Core ML itself (macOS), "reference" Kogata's executor, "auto" the first where it exists.
-    threads: for torch and onnxruntime; fixed, so that two runs on a machine give the same last digit.
+    threads: for torch and onnxruntime; fixed, so that two runs on a machine give the same last digit. None: 1 for
+        small models, which lose more by waiting than they gain, and up to 4 for large ones.
     """
 
     depth: Depth = "full"
@@ -66,4 +66,4 @@ class ParityOptions:
     max_task_drop: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     coreml_runner: CoreMLRunner = "auto"
-    threads: int = min(4, os.cpu_count() or 1)
+    threads: int | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from exporter.parity.options import MaskConvention, ParityOptions, Subjects
@@ -17,6 +19,7 @@ from exporter.parity.runners.torch_runner import TorchDecoder, TorchEncoder
 if TYPE_CHECKING:
     from exporter.parity.mil import MilModel
 
+_LARGE = 200_000_000  # bytes: below that, single ops are too short to share, above they take most of the time
 Key = Literal["checkpoint", "hub", "compressed", "onnx", "coreml unrounded", "coreml"]
 
 TITLES: dict[Key, str] = {
@@ -41,6 +44,13 @@ class Opener:
     def decoder(self) -> bool:
         """Whether the subjects are decoders."""
         return self.subjects.task == "text-generation"
+
+    @cached_property
+    def threads(self) -> int:
+        """How many threads every runtime uses."""
+        if self.options.threads is not None:
+            return self.options.threads
+        return 1 if _stored_bytes(self.subjects) < _LARGE else min(4, os.cpu_count() or 1)
 
     def keys(self) -> tuple[Key, ...]:
         """What there is to compare, from the checkpoint outwards."""
@@ -104,7 +114,7 @@ class Opener:
         return (TorchDecoder if self.decoder else TorchEncoder)(self.subjects.checkpoint)
 
     def _onnx(self, key: Literal["hub", "compressed", "onnx"]) -> Runner:
-        return (OnnxDecoder if self.decoder else OnnxEncoder)(self.onnx_source(key), self.options.threads)
+        return (OnnxDecoder if self.decoder else OnnxEncoder)(self.onnx_source(key), self.threads)
 
     def _coreml(self) -> Runner:
         if not self.on_system:
@@ -116,6 +126,14 @@ class Opener:
             return coreml_runner.CoreMLDecoder(s.coreml, s.coreml_callers[0])
         lengths = encoder_lengths(self.mil_model())
         return coreml_runner.CoreMLEncoder(s.coreml, lengths, s.tokenizer.pad_id or 0)
+
+
+def _stored_bytes(subjects: Subjects) -> int:
+    """Of the largest of them."""
+    paths = [path for path in (subjects.checkpoint, subjects.onnx and subjects.onnx.parent, subjects.coreml) if path]
+    files = [sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in paths]
+    values = subjects.hub.model.graph.initializers.values() if subjects.hub else ()
+    return max([*files, sum(value.const_value.nbytes for value in values if value.const_value is not None)])
 
 
 @contextmanager

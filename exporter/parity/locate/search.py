@@ -70,7 +70,7 @@ class Search:
             rows = self._padded(ids) if pad else {"input_ids": ids[None], "attention_mask": np.ones_like(ids)[None]}
             return declared(onnx, {**rows, "token_type_ids": np.zeros_like(rows["input_ids"])})
 
-        return capture_onnx(self.opener.onnx_source(key), feeds, self.opener.options.threads)
+        return capture_onnx(self.opener.onnx_source(key), feeds, self.opener.threads)
 
     def _padded(self, ids: NDArray[np.int64]) -> Mapping[str, Array]:
         """The very input that the encoder program gets, so that tensors have the same shapes."""

@@ -149,7 +149,9 @@ class _Compiler:
         else:
             op = REGISTRY[operation.kind]
             run, reads = self._call(op, operation)
-            exact = op.exact and self._keeps_type(operation)
+            exact = op.exact
+            if exact:
+                self._check_precision(operation)
         results = tuple(self._result(output, exact) for output in operation.outputs)
         return Step(operation.label, run, results), reads
 
@@ -160,11 +162,15 @@ class _Compiler:
         wrap = None if dtype.kind == "f" else bring
         return Result(output.name, self._define(output), output.type, torch_type(dtype), fixed, bring, wrap)
 
-    def _keeps_type(self, operation: Operation) -> bool:
-        """Whether no float operand is more precise than the results."""
-        given = {self._type(operand).name for operands in operation.inputs.values() for operand in operands}
-        floats = {name for name in given if name in ("fp16", "fp32")}
-        return all(floats <= {output.type.dtype.name} for output in operation.outputs if output.type.dtype.kind == "f")
+    def _check_precision(self, operation: Operation) -> None:
+        """An op that computes nothing gives floats of the type that it takes. Raises InputError where it is declared to
+        give others: Core ML has no such op, and no rounding would bring them about.
+        """
+        taken = {self._type(operand) for operands in operation.inputs.values() for operand in operands}
+        given = {output.type.dtype for output in operation.outputs}
+        floats = sorted(dtype.name for dtype in taken | given if dtype.kind == "f")
+        if len(floats) > 1 and any(dtype.kind == "f" for dtype in given):
+            raise InputError.of("mil.operand", f"turns {' into '.join(floats)}", where=operation.label)
 
     def _type(self, operand: Operand) -> DataType:
         return self._types[operand].dtype if isinstance(operand, str) else operand.dtype

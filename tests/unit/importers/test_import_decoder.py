@@ -217,7 +217,7 @@ def observed_in_hub(
     for name in extra:
         values[name].type = ir.TensorType(ir.DataType.FLOAT)
         model.graph.outputs.append(values[name])
-    session = open_session(replace(hub, model=model))
+    session = open_session(replace(hub, model=model), check=False)  # the checker wants shapes of outputs
     feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": positions_of(mask)}
     for value in model.graph.inputs[3:]:
         feeds[str(value.name)] = np.zeros((1, 2, 0, 12), np.float32)

@@ -108,7 +108,7 @@ def fill(shape: tuple[int, ...], value: Tensor | None = None) -> Tensor:
     return _filled(shape, value)
 
 
-@OPS(exact=True)
+@OPS()
 def fill_like(ref_tensor: Tensor, value: Tensor | None = None) -> Tensor:
     """A tensor of one value (default: fp 0) in the shape of another."""
     return _filled(tuple(ref_tensor.shape), value)

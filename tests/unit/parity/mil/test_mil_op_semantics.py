@@ -128,6 +128,26 @@ def test_concat_stack_and_values_made_from_nothing(evaluate: Any) -> None:
     np.testing.assert_array_equal(got["part"], a[:, 1:3])
 
 
+def test_operands_stay_as_they_are(evaluate: Any) -> None:
+    """Ops that change a part of something give a changed copy; who reads the original later reads the original."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    a, b = normal(4, 3), normal(2, 3)
+
+    def body(v: dict[str, Any]) -> dict[str, Any]:
+        rows = np.array([1, 3], np.int32)
+        return {
+            "sliced": mb.slice_update(x=v["a"], update=v["b"], begin=[0, 0], end=[2, 3]),
+            "scattered": mb.scatter(data=v["a"], indices=rows, updates=v["b"], axis=0, mode="update"),
+            "original": mb.identity(x=v["a"]),
+        }
+
+    got = evaluate(body, {"a": a, "b": b})
+    np.testing.assert_array_equal(got["original"], a)
+    np.testing.assert_array_equal(got["sliced"], [*b, *a[2:]])
+    np.testing.assert_array_equal(got["scattered"], [a[0], b[0], a[2], b[1]])
+
+
 def test_every_registered_op_has_a_case() -> None:
     elsewhere = {"concat", "stack", "range_1d", "fill"}
     assert set(REGISTRY) - {case.op for case in CASES} - elsewhere == set()

@@ -110,6 +110,20 @@ def test_every_op_rounds_and_without_rounding_none_does(evaluate: Any) -> None:
     assert (plain["half"] != ours["half"]).any()
 
 
+def test_a_range_is_rounded(evaluate: Any) -> None:
+    from coremltools.converters.mil.mil import Builder as mb
+
+    def body(v: dict[str, Any]) -> dict[str, Any]:
+        start, step = (mb.squeeze(x=v[name], axes=[0]) for name in ("start", "step"))
+        return {"y": mb.cast(x=mb.range_1d(start=start, end=np.float16(40), step=step), dtype="fp32")}
+
+    start, step = np.array([0.1], np.float16), np.array([0.3], np.float16)
+    ours = evaluate(body, {"start": start, "step": step})["y"]
+    assert len(ours) == 133  # ceil((40 - 0.1) / 0.3) with both as fp16 stores them: 132.98
+    exact = float(start[0]) + np.arange(133) * float(step[0])
+    np.testing.assert_array_equal(ours, exact.astype(np.float16).astype(np.float32))
+
+
 def test_overflow_becomes_infinity_and_is_seen_before(evaluate: Any) -> None:
     from coremltools.converters.mil.mil import Builder as mb
 

@@ -126,6 +126,8 @@ SPECS: dict[str, tuple[Callable[[Any], None], str]] = {
     "defined twice": (lambda m: setattr(operation(m, "mul").outputs[0], "name", "ids"), "defined twice"),
     "declared shape": (lambda m: set_shape(operation(m, "mul").outputs[0].type.tensorType, 1, 7, 6), "gives shape"),
     "declared dtype": (lambda m: set_type(operation(m, "gather"), 23), "declared int32|different types"),
+    "declared precision": (lambda m: set_type(operation(m, "reshape"), 11), "turns fp16 into fp32|described as"),
+    "precision on the way": (lambda m: set_type(operation(m, "gather"), 11), "turns fp16 into fp32|different types"),
     "strange dtype": (lambda m: set_type(operation(m, "gather"), 99), "no data type 99"),
     "no outputs": (lambda m: operation(m, "mul").ClearField("outputs"), "before it is defined|results"),
     "undefined output": (lambda m: block(m).outputs.append("nothing"), "not defined"),

@@ -1,0 +1,61 @@
+"""Task accuracy against size: the home-intents sample exported at several widths, checked on its held-out questions.
+
+    python benchmarks/task_accuracy.py [--bits 16 8 6 4 3 2] [--checkpoint DIR --task FILE]
+
+Each row is one `kogata export`, whole process, parity included; accuracies are exact match under greedy decoding, in
+the checkpoint (torch), in the shipped ONNX file (onnxruntime), and in the shipped Core ML program (executed off macOS by
+Kogata's reference executor with float16 rounding). Nothing here ran on a phone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "home_intents"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bits", type=int, nargs="+", default=[16, 8, 6, 4, 3, 2])
+    parser.add_argument("--checkpoint", type=Path, default=SAMPLE / "checkpoint")
+    parser.add_argument("--task", type=Path, default=SAMPLE / "test.jsonl")
+    options = parser.parse_args()
+    print(f"{'bits':>4} {'bpw':>6} {'onnx MB':>8} {'coreml MB':>9} {'checkpoint':>10} {'onnx':>8} {'coreml':>8}"
+          f" {'KL onnx':>9} {'KL coreml':>9} {'gate':>7} {'seconds':>7}")  # fmt: skip
+    for bits in options.bits:
+        print(row(bits, options.checkpoint, options.task), flush=True)
+
+
+def row(bits: int, checkpoint: Path, task: Path) -> str:
+    """One export, as a line of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "exporter", "export", str(checkpoint), "-o", f"{folder}/out"]
+        command += ["--bits", str(bits), "--task", str(task), "--format", "json", "--quiet"]
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - start
+    told = json.loads(done.stdout)
+    if told["result"] is None:
+        return f"{bits:>4} failed: {told['diagnostics'][0]['message']}"
+    manifest, parity = told["result"]["manifest"], told["result"]["parity"]
+    size = {a["kind"]: a["bytes"] / 1e6 for a in manifest["artifacts"]}
+    tasks = {t["subject"]: 100 * t["correct"] / t["total"] for t in parity["tasks"]}
+    accuracy = [
+        next((v for k, v in tasks.items() if word in k), float("nan")) for word in ("checkpoint", "ONNX", "Core ML")
+    ]
+    kl = {r["name"]: r["metrics"].get("kl") for r in parity["rows"]}
+    return (
+        f"{bits:>4} {manifest['compression']['bpw']:>6.3f} {size['onnx']:>8.2f} {size['coreml']:>9.2f}"
+        f" {accuracy[0]:>9.1f}% {accuracy[1]:>7.1f}% {accuracy[2]:>7.1f}%"
+        f" {kl['onnx']:>9.5f} {kl['coreml']:>9.5f} {parity['verdict']:>7} {seconds:>7.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
