@@ -2,8 +2,8 @@
 
     python benchmarks/task_accuracy.py [--bits 16 8 6 4 3 2] [--checkpoint DIR --task FILE]
 
-Each row is one `kogata export`, whole process, parity included; accuracies are exact match under greedy decoding, in
-the checkpoint (torch), in the shipped ONNX file (onnxruntime), and in the shipped Core ML program (executed off macOS by
+Each row is one `kogata export`, whole process, parity included. Accuracies are exact match under greedy decoding in the
+checkpoint (torch), in the shipped ONNX file (onnxruntime), and in the shipped Core ML program (off macOS executed by
 Kogata's reference executor with float16 rounding). Nothing here ran on a phone.
 """
 

@@ -18,6 +18,8 @@ from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.lower.onnx import OnnxOptions, OnnxWeights, lower_onnx
 from exporter.packing import PackingList, bundle_plan, candidates, kogata_metadata, size_findings
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
+from exporter.parity.prompts import read_prompts
+from exporter.parity.task import read_tasks
 from exporter.progress import Progress
 from exporter.settings import CACHED_TOKENS, settle
 from exporter.targets import Format, Target
@@ -64,7 +66,11 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     settings = settle(request.formats, request.targets, request.bits, request.group_size)
     progress.stage("import", 1)
     checkpoint = open_checkpoint(request.checkpoint, revision=request.revision)
-    tokenizer = load_tokenizer(checkpoint)  # early: a broken one should not be found after an hour's work
+    tokenizer = load_tokenizer(checkpoint)  # this and the texts early: not after an hour's work
+    if request.task is not None:
+        read_tasks(request.task)
+    if request.prompts is not None:
+        read_prompts(request.prompts)
     name = bundle_name(request.name or checkpoint.name)
     with Staging(request.destination, force=request.force, sources=(checkpoint.root,)) as staging:
         hub = _import(checkpoint, request.context)

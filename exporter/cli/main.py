@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -15,19 +16,18 @@ from exporter.errors import Diagnostic, ExitCode
 app = typer.Typer(
     name="kogata",
     help="From a language-model checkpoint to checked ONNX and Core ML bundles for phones.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("export")(export.export)
-app.command("check")(check.check)
-app.command("verify")(verify.verify)
-app.command("inspect")(inspect.inspect)
-app.command("run")(run.run)
-app.command("targets")(targets.targets)
-app.command("doctor")(doctor.doctor)
+app.command("export", short_help="Checkpoint in, checked bundle out.")(export.export)
+app.command("check", short_help="Parity again, from a bundle's files.")(check.check)
+app.command("verify", short_help="Is a bundle what was packed?")(verify.verify)
+app.command("inspect", short_help="What is inside a checkpoint or artifact.")(inspect.inspect)
+app.command("run", short_help="Answer or embed from a bundle's files.")(run.run)
+app.command("targets", short_help="The device profiles that --for takes.")(targets.targets)
+app.command("doctor", short_help="What this machine can and can't do.")(doctor.doctor)
 
 
 def _version(asked: bool) -> None:
@@ -47,7 +47,7 @@ def _root(
 
 def main() -> None:
     """Entry point: every way out of it has an exit code of the contract, and none is a traceback."""
-    arguments = sys.argv[1:]
+    arguments = sys.argv[1:] or ["--help"]
     try:
         code = app(arguments, standalone_mode=False)
     except Exception as error:
@@ -68,7 +68,7 @@ def main() -> None:
 
 def _format(arguments: list[str]) -> Format:
     """The report format asked for, found without the parser that has just failed."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in pairwise([*arguments, ""]):
         value = following if word == "--format" else word.removeprefix("--format=") if "=" in word else ""
         if value in Format.__members__:
             return Format(value)

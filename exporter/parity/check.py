@@ -55,9 +55,10 @@ def check_parity(subjects: Subjects, options: ParityOptions, progress: Progress 
 def _report(running: Running, planned: Sequence[Comparison]) -> ParityReport:
     options, texts = running.opener.options, running.texts
     comparer = Comparer(texts, running.outputs, running.runners, running.opener.decoder)
-    weights = _weights(running)
+    weights, tasks = _weights(running), _task_scores(running)
     rows = [_row(comparer, comparison, running, weights) for comparison in planned]
     findings = _findings(running, planned, rows) + [_failed(row) for row in running.rows if row.verdict == "failed"]
+    findings += [_failed_task(task) for task in tasks if task.verdict == "failed"]
     if texts.cut:
         message = f"{texts.cut} of {len(texts.ids)} prompts are longer than the context and were cut"
         findings.append(Diagnostic("parity.cut", message, where=texts.source, level="note"))
@@ -67,7 +68,7 @@ def _report(running: Running, planned: Sequence[Comparison]) -> ParityReport:
         prompts=len(texts.ids),
         prompt_source=texts.source,
         rows=(*rows, *running.rows),
-        tasks=_task_scores(running),
+        tasks=tasks,
         findings=tuple(findings),
     )
 
@@ -131,6 +132,14 @@ def _failed(row: Row, where: str = "", detail: str = "") -> Diagnostic:
         f"{message}; {detail}" if detail else message,
         where,
         f"why that limit: {reason}",
+    )
+
+
+def _failed_task(task: TaskScore) -> Diagnostic:
+    message = f"task accuracy of the {task.subject} is {task.drop:.2f} points below the checkpoint's"
+    counts = f"{task.correct} instead of {task.reference_correct} of {task.total}"
+    return Diagnostic(
+        "parity.task", f"{message} ({counts}); allowed are {task.allowed_drop:g}", hint=f"why that limit: {task.reason}"
     )
 
 

@@ -38,7 +38,7 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
         name=name,
         parity=parity,
         verdicts=VERDICTS,
-        rows=[{**row, "shown": _shown(row["thresholds"])} for row in parity["rows"]],
+        rows=[{**row, "shown": _shown(row["thresholds"]), "tells": _tells(row)} for row in parity["rows"]],
         metrics=parity["metrics"],
         compression=compression,
         kinds=_kinds(compression["tensors"]) if compression else [],
@@ -91,11 +91,18 @@ def _shown(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [check for check in checks if not (check["metric"] == "non_finite" and check["passed"])]
 
 
+def _tells(row: Mapping[str, Any]) -> bool:
+    """Whether its worst prompts say something of the model, and not of the last bits of its arithmetic."""
+    return bool(row["worst_prompts"]) and (row["verdict"] == "failed" or row["worst_prompts"][0]["metric"] in NOTICED)
+
+
 def _kinds(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Tensors that fared alike: what was done, how many, bytes, and the range of their PSNR."""
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for tensor in tensors:
-        fate = f"{tensor['bits']} bits" if tensor["bits"] is not None else f"kept: {tensor['reason']}"
+        reason = tensor["reason"]
+        kept = reason if reason.startswith("not stored") else f"kept: {reason}"
+        fate = kept if tensor["bits"] is None else f"{tensor['bits']} bits"
         kinds.setdefault(fate, []).append(tensor)
     found = []
     for fate, members in kinds.items():

@@ -30,7 +30,7 @@ INK, SOFT, LINE, ONNX, COREML, GRAPH, PAPER = COLOURS
 
 WIDTH = 9.5  # inches: the page's column at 96 px an inch, so that 9 points are 12 px there
 _TEXT = 9  # points
-_DOT = 13  # points²
+_DOT = 13  # points²; twice that where a row has few
 _SLOTS = 110  # columns that dots of one row are sorted into, so that equal values stand beside each other
 
 
@@ -67,6 +67,9 @@ class Axis:
             low, high = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             powers = range(low, high + 1, -(-(high - low + 1) // 8))
             labels = {self.place(10.0**power): _power(power) for power in powers}
+            if high - low <= 2:  # decades alone would leave the axis bare
+                between = [k * 10.0**power for power in range(low, high) for k in (2, 5)]
+                labels |= {self.place(value): f"{value:g}" if value >= 1e-4 else "" for value in between}
         else:
             labels = {self.place(value): f"{value:g}" for value in range(int(self.low), int(self.high) + 1, 20)}
         return {
@@ -101,13 +104,14 @@ def strip_plot(strips: Sequence[Strip], axis: Axis, prefix: str) -> str:
     """A row of dots a strip, a bar at its median. prefix: of the drawing's ids; one of its own on each page."""
     with _figure(0.6 + 0.36 * len(strips)) as (figure, axes):
         axes.grid(axis="x", color=LINE, linewidth=0.6)
+        size = _DOT if max(len(strip.values) for strip in strips) > 30 else 2 * _DOT
         for y, strip in enumerate(strips):
             places = sorted(axis.place(value) for value in strip.values if value is not None)
             dots = list(_swarm(places))
             axes.scatter(
                 [x for x, _ in dots],
                 [y + offset for _, offset in dots],
-                s=_DOT,
+                s=size,
                 color=strip.colour,
                 alpha=0.6,
                 linewidths=0,

@@ -57,7 +57,8 @@ def test_minilm(bits: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_home_intents(tmp_path: Path) -> None:
-    result = export(HOME_INTENTS / "checkpoint", tmp_path / "out", "--bits", "8", "--task", str(HOME_INTENTS / "test.jsonl"))
+    task = str(HOME_INTENTS / "test.jsonl")
+    result = export(HOME_INTENTS / "checkpoint", tmp_path / "out", "--bits", "8", "--task", task)
     accuracy = {task["subject"]: task["accuracy"] for task in result["parity"]["tasks"]}
     assert len(accuracy) == 3
     assert accuracy["checkpoint in torch"] >= 0.97

@@ -7,6 +7,7 @@ checkpoint's `modules.json`, independently of what the importer made of it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -110,8 +111,8 @@ class SentencePooling:
         """`[n, hidden]` → `[hidden × modes]`."""
         import torch
 
-        pooled = torch.cat([_pooled(hidden, mode) for mode in self.modes])
-        return pooled / pooled.norm().clamp(min=1e-12) if self.normalize else pooled
+        pooled: torch.Tensor = torch.cat([_pooled(hidden, mode) for mode in self.modes])
+        return torch.nn.functional.normalize(pooled, dim=0) if self.normalize else pooled
 
 
 def _pooled(hidden: torch.Tensor, mode: str) -> torch.Tensor:
@@ -123,7 +124,7 @@ def _pooled(hidden: torch.Tensor, mode: str) -> torch.Tensor:
         case "mean_tokens":
             return hidden.sum(0) / len(hidden)
         case _:  # mean_sqrt_len_tokens
-            return hidden.sum(0) / len(hidden) ** 0.5
+            return hidden.sum(0) / math.sqrt(len(hidden))
 
 
 def _modes(config: dict[str, Any]) -> tuple[str, ...]:

@@ -66,7 +66,14 @@ def test_same_report_twice(llama, quick):
 def test_bundle_without_checkpoint(llama, quick):
     report = quick(llama.only("onnx", "coreml"))
     names = [row.name for row in report.rows]
-    assert names == ["fp16", "onnx vs coreml", "onnx cached decode", "onnx padding", "coreml masks", "coreml cached decode"]
+    assert names == [
+        "fp16",
+        "onnx vs coreml",
+        "onnx cached decode",
+        "onnx padding",
+        "coreml masks",
+        "coreml cached decode",
+    ]
     assert report.verdict == "passed"
 
 

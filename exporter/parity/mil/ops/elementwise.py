@@ -101,7 +101,7 @@ def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
     return torch.rsqrt(x + epsilon)
 
 
-@OPS(exact=True)
+@OPS()
 def clip(x: Tensor, alpha: float, beta: float) -> Tensor:
     """x limited to [alpha, beta]."""
     return torch.clamp(x, alpha, beta)

@@ -154,7 +154,7 @@ def band_part(x: Tensor, lower: int = -1, upper: int = -1) -> Tensor:
     return kept if upper < 0 else kept.tril(upper)
 
 
-@OPS(exact=True)
+@OPS()
 def pad(x: Tensor, pad: tuple[int, ...], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
     """Pads the last len(pad) / 2 axes by pad[2i] before and pad[2i + 1] behind, i from the first of them."""
     pairs = [pad[at : at + 2] for at in range(0, len(pad), 2)]
