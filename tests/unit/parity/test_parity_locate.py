@@ -79,7 +79,7 @@ def test_capture_leaves_no_hooks_and_refuses_unknown_modules(llama):
     model = TorchDecoder(llama.subjects.checkpoint).model
     capture_torch(model, IDS, {"logits": "lm_head"})
     assert not model.lm_head._forward_hooks
-    with pytest.raises(InputError, match="no module 'model.layers.9'"):
+    with pytest.raises(InputError, match=r"no module 'model\.layers\.9'"):
         capture_torch(model, IDS, {"layers.9/output": "model.layers.9"})
     assert not any(module._forward_hooks for module in model.modules())
 
