@@ -50,7 +50,8 @@ def _front_matter(manifest: Manifest) -> dict[str, Any]:
     tags = ["kogata", *sorted({artifact.kind for artifact in manifest.artifacts})]
     if _count(manifest, kept=False):
         tags.append("palettized")
-    front: dict[str, Any] = {"license": manifest.source.license, "language": list(manifest.languages)}
+    license_ = (manifest.source.license or "").lower()  # the hub's ids are SPDX's in lower case
+    front: dict[str, Any] = {"license": license_, "language": list(manifest.languages)}
     if manifest.source.repo:
         front |= {"base_model": manifest.source.repo, "base_model_relation": "quantized"}
     front |= {"pipeline_tag": manifest.task, "tags": tags}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,20 +149,31 @@ def _swarm(places: Sequence[float]) -> Iterator[tuple[float, float]]:
 
 
 def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
-    """PSNR of every palettized tensor in the model's order; a dot's area is the tensor's stored bytes."""
-    drawn = [t for t in tensors if t.get("psnr_db") is not None]
-    largest = max((t["stored_bytes"] for t in drawn), default=1)
+    """PSNR of each of `tensors`, one at the least, in the model's order; a dot's area is the tensor's stored bytes."""
+    drawn = list(tensors)
+    largest = max(t["stored_bytes"] for t in drawn)
     with _figure(2.5) as (figure, axes):
         axes.scatter(
             range(1, len(drawn) + 1),
             [t["psnr_db"] for t in drawn],
-            s=[12 + 260 * t["stored_bytes"] / largest for t in drawn],
+            s=[18 + 260 * t["stored_bytes"] / largest for t in drawn],
             color=GRAPH,
             alpha=0.5,
             linewidths=0,
         )
         values = [t["psnr_db"] for t in drawn]
-        low, high = min(values, default=0), max(values, default=1)
+        lowest = min(range(len(drawn)), key=values.__getitem__)
+        in_left_half = lowest < len(drawn) / 2
+        axes.annotate(
+            f"lowest: {safe_line(drawn[lowest]['name'])[:80]}",
+            (lowest + 1, values[lowest]),
+            (6 if in_left_half else -6, -11),
+            textcoords="offset points",
+            ha="left" if in_left_half else "right",
+            color=SOFT,
+            fontsize=_TEXT - 1,
+        )
+        low, high = min(values), max(values)
         room = max(0.18 * (high - low), 1.0)
         axes.set_ylim(low - room, high + room)
         axes.set_xlim(0, len(drawn) + 1)
@@ -198,7 +210,9 @@ def _figure(height: float) -> Iterator[tuple[Any, Any]]:
         "ytick.major.size": 0,
         "axes.axisbelow": True,
     }
-    with matplotlib.rc_context(style):
+    # The defaults first: a matplotlibrc of the user must not change what a bundle holds.
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
+    with matplotlib.rc_context({**defaults, **style}):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         figure.patch.set_alpha(0)
@@ -210,7 +224,10 @@ def _figure(height: float) -> Iterator[tuple[Any, Any]]:
 def _svg(figure: Any, prefix: str) -> str:
     """The `<svg>` element alone, with ids of its own and the page's colours."""
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with warnings.catch_warnings():
+        # Text stays text: the reader's fonts draw what matplotlib's own font has no shape for.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)

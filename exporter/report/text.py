@@ -40,7 +40,8 @@ def render_text(report: Report, *, colour: bool = False) -> str:
 
 
 def _diagnostic(diagnostic: Diagnostic, colour: bool) -> str:
-    where = f"{safe_line(diagnostic.where)}: " if diagnostic.where else ""
+    told = not diagnostic.where or diagnostic.where in diagnostic.message
+    where = "" if told else f"{safe_line(diagnostic.where)}: "
     lines = [f"{_styled(diagnostic.level + ':', diagnostic.level, colour)} {where}{_indented(diagnostic.message)}"]
     if diagnostic.hint:
         lines += ["", f"{_styled('hint:', 'hint', colour)} {_indented(diagnostic.hint)}"]

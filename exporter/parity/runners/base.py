@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from exporter.errors import InputError
+
+_SENTENCE = "sentence_embedding"
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,31 @@ class BatchDecoderRunner(DecoderRunner, Protocol):
 
 
 Runner = DecoderRunner | EncoderRunner
+
+
+def logits_of(results: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.float32]:
+    """Output `logits` `[1, count, vocab]` → float32 `[count, vocab]`. Raises InputError for anything else."""
+    return _one(results, "logits", (count, None))
+
+
+def embeddings_of(results: Mapping[str, NDArray[Any]], count: int, *, tokens: str = "token_embeddings") -> Embeddings:
+    """The first text of an encoder's outputs, without the padding behind its `count` tokens.
+
+    `tokens` names the output `[1, at least count, hidden]`. Raises InputError for other shapes.
+    """
+    made = _one(results, tokens, (None, None))[:count]
+    if len(made) != count:
+        raise InputError.of("parity.outputs", f"{tokens} has {len(made)} positions for {count} tokens", where=tokens)
+    return Embeddings(made, _one(results, _SENTENCE, (None,)) if _SENTENCE in results else None)
+
+
+def _one(results: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
+    if name not in results:
+        raise InputError.of("parity.outputs", f"the model has no output {name}", where=name)
+    found = results[name].shape
+    if len(found) != len(shape) + 1 or any(
+        want not in (None, size) for want, size in zip(shape, found[1:], strict=True)
+    ):
+        expected = ", ".join("any" if want is None else str(want) for want in (1, *shape))
+        raise InputError.of("parity.outputs", f"has shape {list(found)}, expected [{expected}]", where=name)
+    return np.asarray(results[name][0], np.float32)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from exporter.errors import InputError, RuntimeMissingError
 from exporter.parity.options import MaskConvention
-from exporter.parity.runners.base import Embeddings
-from exporter.parity.runners.mil_runner import causal_mask, embeddings, encoder_feeds
+from exporter.parity.runners.base import Embeddings, embeddings_of, logits_of
+from exporter.parity.runners.mil_runner import causal_mask, encoder_feeds
 
 
 def available() -> bool:
@@ -49,7 +49,7 @@ class CoreMLDecoderSession:
         }
         results = _predict(self._model, feeds, self._state)
         self._past += len(ids)
-        return np.asarray(results["logits"][0], np.float32)
+        return logits_of(results, len(ids))
 
 
 class CoreMLEncoder:
@@ -62,7 +62,7 @@ class CoreMLEncoder:
     def encode(self, ids: NDArray[np.int64]) -> Embeddings:
         """`[n]` token ids, special tokens included."""
         feeds: dict[str, NDArray[Any]] = dict(encoder_feeds(ids, self._lengths, self._pad_id))
-        return embeddings(_predict(self._model, feeds, None), len(ids))
+        return embeddings_of(_predict(self._model, feeds, None), len(ids))
 
 
 def _load(path: Path) -> tuple[Any, str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import InputError
 from exporter.parity.options import MaskConvention
-from exporter.parity.runners.base import Embeddings
+from exporter.parity.runners.base import Embeddings, embeddings_of, logits_of
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ class MilDecoderSession:
             observe=runner.observe,
         )
         self._past += len(ids)
-        return np.asarray(results["logits"][0], np.float32)
+        return logits_of(results, len(ids))
 
 
 class MilEncoder:
@@ -77,7 +77,7 @@ class MilEncoder:
         """`[n]` token ids, special tokens included. Raises InputError where no length of the program fits them."""
         feeds = encoder_feeds(ids, self.lengths, self._pad_id)
         results = self.model.predict(feeds, fp16_rounding=self.rounding, observe=self.observe)
-        return embeddings(results, len(ids))
+        return embeddings_of(results, len(ids))
 
 
 def executor_name(rounding: bool) -> str:
@@ -115,12 +115,3 @@ def encoder_feeds(ids: NDArray[np.int64], lengths: tuple[int, ...], pad_id: int)
     room = (0, length - len(ids))
     rows = np.pad(ids, room, constant_values=pad_id)[None].astype(np.int32)
     return {"input_ids": rows, "attention_mask": np.pad(np.ones_like(ids), room)[None].astype(np.int32)}
-
-
-def embeddings(results: dict[str, NDArray[Any]], count: int) -> Embeddings:
-    """An encoder program's results without the padding."""
-    sentence = results.get("sentence_embedding")
-    return Embeddings(
-        np.asarray(results["token_embeddings"][0, :count], np.float32),
-        None if sentence is None else np.asarray(sentence[0], np.float32),
-    )

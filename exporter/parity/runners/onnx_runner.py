@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.errors import InputError
-from exporter.parity.runners.base import Embeddings
+from exporter.parity.runners.base import Embeddings, embeddings_of, logits_of
 
 Array = NDArray[Any]
 
@@ -108,7 +108,7 @@ class OnnxDecoderSession:
         results = self._onnx.run({**decoder_feeds(self._onnx, ids, self._past), **self._cache})
         self._past += len(ids)
         self._cache = {name: results[name.replace("past_key_values", "present", 1)] for name in self._cache}
-        return np.asarray(results["logits"][0], np.float32)
+        return logits_of(results, len(ids))
 
 
 class OnnxEncoder:
@@ -131,14 +131,8 @@ class OnnxEncoder:
         """All texts in one batch, padded at the end to the longest; results without the padding."""
         results = self.onnx.run(encoder_feeds(self.onnx, texts))
         names = [name for name in ("token_embeddings", "last_hidden_state") if name in results] or self.onnx.outputs[:1]
-        tokens, sentence = results[names[0]], results.get("sentence_embedding")
-        return [
-            Embeddings(
-                np.asarray(tokens[i, : len(ids)], np.float32),
-                None if sentence is None else np.asarray(sentence[i], np.float32),
-            )
-            for i, ids in enumerate(texts)
-        ]
+        rows = ({name: array[i : i + 1] for name, array in results.items()} for i in range(len(texts)))
+        return [embeddings_of(row, len(ids), tokens=names[0]) for row, ids in zip(rows, texts, strict=True)]
 
 
 def any_batch(onnx: OnnxSession) -> bool:
@@ -162,8 +156,10 @@ def empty_cache(onnx: OnnxSession) -> dict[str, Array]:
     cache: dict[str, Array] = {}
     for name, value in onnx.inputs.items():
         if name.startswith("past_key_values."):
-            _, heads, _, width = value.shape
-            cache[name] = np.zeros((1, heads, 0, width), _DTYPES.get(value.type, np.float32))
+            if len(value.shape) != 4 or not all(isinstance(value.shape[axis], int) for axis in (1, 3)):
+                message = f"has shape {value.shape}, expected [batch, kv_heads, past, head_dim]"
+                raise InputError.of("parity.onnx-cache", message, where=name)
+            cache[name] = np.zeros((1, value.shape[1], 0, value.shape[3]), _DTYPES.get(value.type, np.float32))
     if not cache or any(name.replace("past_key_values", "present", 1) not in onnx.outputs for name in cache):
         raise InputError.of("parity.onnx-cache", "the decoder has no complete past_key_values/present cache")
     return cache

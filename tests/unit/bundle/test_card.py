@@ -32,7 +32,7 @@ def plain(text: str) -> str:
 
 def test_front_matter_is_yaml_that_the_hub_understands(decoder_plan: BundlePlan, tmp_path: Path) -> None:
     assert front_matter(card(decoder_plan, tmp_path)) == {
-        "license": "Apache-2.0",
+        "license": "apache-2.0",
         "language": ["en", "ja"],
         "base_model": "org/tiny",
         "base_model_relation": "quantized",

@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 from exporter.errors import InputError, RuntimeMissingError, UnsupportedError
 from exporter.parity.mil import load_mlpackage
 from exporter.parity.runners import coreml_runner
+from exporter.parity.runners.base import embeddings_of, logits_of
 from exporter.parity.runners.mil_runner import MASKED, MilDecoder, MilEncoder, causal_mask
 from exporter.parity.runners.onnx_runner import OnnxDecoder, OnnxEncoder, OnnxSource
 from exporter.parity.runners.torch_runner import SentencePooling, TorchDecoder, TorchEncoder
@@ -142,7 +143,7 @@ def test_reference_with_invented_weights_is_refused(tmp_path):
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(InputError, match="model.layers.1.mlp.up_proj.weight") as caught:
+    with pytest.raises(InputError, match=r"model\.layers\.1\.mlp\.up_proj\.weight") as caught:
         TorchDecoder(folder)
     assert caught.value.diagnostics[0].code == "parity.reference-weights"
 
@@ -226,7 +227,7 @@ def test_core_ml_is_refused_where_there_is_none(llama, quick):
 
 
 def test_core_ml_runner_calls_the_model_as_an_app_does(llama, bert, monkeypatch):
-    """Core ML's Python class stands in here with the reference executor behind its interface: only the calls are tested."""
+    """The reference executor behind the interface of Core ML's Python class: only the calls are tested."""
 
     class Model:
         def __init__(self, path):
@@ -259,3 +260,16 @@ def test_copied_package_gives_the_same_numbers(llama, tmp_path):
     shutil.copytree(llama.subjects.coreml, copy)
     one, other = (MilDecoder(load_mlpackage(path)).session().feed(IDS) for path in (llama.subjects.coreml, copy))
     np.testing.assert_array_equal(one, other)
+
+
+def test_outputs_of_other_shapes_are_refused():
+    """Some exports give the logits of the last position only: nothing here could be compared with them."""
+    good = np.zeros((1, 3, 7), np.float16)
+    assert logits_of({"logits": good}, 3).dtype == np.float32
+    assert embeddings_of({"token_embeddings": good}, 2).tokens.shape == (2, 7)
+    for results in ({}, {"logits": good[:, -1:]}, {"logits": good[0]}, {"logits": np.zeros(())}):
+        with pytest.raises(InputError):
+            logits_of(results, 3)
+    for results in ({}, {"token_embeddings": good[:, :1]}, {"token_embeddings": good, "sentence_embedding": good}):
+        with pytest.raises(InputError):
+            embeddings_of(results, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def test_fewer_bits_never_have_a_stricter_limit(table):
     assert set(table) == {*PALETTE_BITS, 16}
     values = {bits: {limit.metric: limit.value for limit in limits} for bits, limits in table.items()}
     ordered = sorted(table, reverse=True)
-    for more, fewer in zip(ordered, ordered[1:], strict=False):
+    for more, fewer in pairwise(ordered):
         for metric in values[more].keys() & values[fewer].keys():
             looser = values[fewer][metric] - values[more][metric]
             assert looser * (-1 if METRICS[metric].higher_is_better else 1) >= 0, (metric, more, fewer)
@@ -53,7 +55,7 @@ def test_overrides_replace_and_add():
 @pytest.mark.parametrize("bits", PALETTE_BITS)
 @pytest.mark.parametrize("draw", ["normal", "laplace", "student"])
 def test_weight_gate_passes_optimal_palettes_and_fails_wrong_ones(bits, draw):
-    """Three shapes of weight distribution, the last with heavy tails; groups of 16 rows of 128, each of its own scale."""
+    """Three shapes of weight distribution, the last with heavy tails; 6 groups of 16 rows, each of its own scale."""
     rng = np.random.default_rng(bits)
     scale = np.repeat(rng.uniform(0.5, 2.0, 6), 16)[:, None]
     samples = {
