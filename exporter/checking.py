@@ -8,6 +8,7 @@ from pathlib import Path
 from exporter.bundle import CompressionFacts, verify_bundle
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import Diagnostic
+from exporter.importers import import_checkpoint, reference_points
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
 from exporter.progress import Progress
 from exporter.running import open_bundle
@@ -54,6 +55,7 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
         checkpoint=checkpoint.root if checkpoint else None,
         onnx=bundle.artifact("onnx"),
         coreml=bundle.artifact("coreml"),
+        reference_points=reference_points(import_checkpoint(checkpoint)) if checkpoint else {},
     )
     options = ParityOptions(
         depth="quick" if request.quick else "full",

@@ -69,7 +69,9 @@ class _Packer:
         if not gathers:
             return
         lut = self.graph.initializers[f"{self.name}/lut"]
-        group_size = self._constant("group_size", np.array(self.palette.group_size, np.int64))
+        group_size = self._constant(
+            f"group_size/{self.palette.group_size}", np.array(self.palette.group_size, np.int64)
+        )
         for old in gathers:
             ids, rows = old.inputs[1], old.outputs[0]
             node = ir.node("LutGather", [ids, indices, lut, group_size], domain=DOMAIN)
@@ -96,7 +98,7 @@ class _Packer:
     def _padded(self, indices: ir.Value, surplus: int) -> ir.Value:
         if indices.dtype == ir.DataType.UINT4:  # runtimes pad uint8, not uint4
             indices = self._op("indices/uint8", "Cast", indices, domain="", to=int(ir.DataType.UINT8))
-        pads = self._constant("pads", np.array([0, 0, surplus, 0], np.int64))
+        pads = self._constant(f"pads/{surplus}", np.array([0, 0, surplus, 0], np.int64))
         return self._op("indices/padded", "Pad", indices, pads, domain="")
 
     def _plane(self, key: str, bits: int, part: Callable[[], NDArray[np.uint8]]) -> ir.Value:
@@ -110,13 +112,16 @@ class _Packer:
         )
 
     def _shape(self) -> ir.Value:
-        return self._constant("shape", np.array(self.palette.shape, np.int64))
+        rows, columns = self.palette.shape
+        return self._constant(f"shape/{rows}x{columns}", np.array([rows, columns], np.int64))
 
-    def _constant(self, key: str, array: NDArray[np.int64]) -> ir.Value:
-        value = _initializer(f"{self.name}/{key}", ir.tensor(array, name=f"{self.name}/{key}"))
-        self.names.constants.add(f"{self.name}/{key}")
-        self.graph.register_initializer(value)
-        return value
+    def _constant(self, name: str, array: NDArray[np.int64]) -> ir.Value:
+        """Shared by all weights that need the same."""
+        name = f"{DOMAIN}/{name}"
+        if name not in self.graph.initializers:
+            self.names.constants.add(name)
+            self.graph.register_initializer(_initializer(name, ir.tensor(array, name=name)))
+        return self.graph.initializers[name]
 
     def _stored(
         self, key: str, dtype: ir.DataType, shape: tuple[int, ...], load: Callable[[], ir.TensorProtocol]
