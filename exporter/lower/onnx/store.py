@@ -118,7 +118,7 @@ class _Packer:
     def _constant(self, name: str, array: NDArray[np.int64]) -> ir.Value:
         """Shared by all weights that need the same."""
         name = f"{DOMAIN}/{name}"
-        if name not in self.graph.initializers:
+        if name not in self.names.constants:
             self.names.constants.add(name)
             self.graph.register_initializer(_initializer(name, ir.tensor(array, name=name)))
         return self.graph.initializers[name]
