@@ -31,7 +31,7 @@ class Format(StrEnum):
 FormatOption = Annotated[
     Format, typer.Option("--format", help="Report on stdout: for people, scripts, or CI.", show_choices=True)
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; text reports say only what is wrong.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,7 @@ class Output:
         return BarProgress() if sys.stderr.isatty() else LineProgress()
 
     def write(self, report: Report) -> None:
-        """The report to stdout. When quiet, a text report without findings says nothing."""
-        if self.quiet and self.format is Format.text:
-            report = report.only_diagnostics()
+        """The report to stdout."""
         colour = self.format is Format.text and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         text = render(report, self.format.value, colour=colour)
         if text:

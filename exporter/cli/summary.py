@@ -94,15 +94,15 @@ def _parity(report: ParityReport) -> list[Table | str]:
             t.subject,
             f"{t.correct} of {t.total}",
             f"{100 * t.correct / t.total:.2f} %",
-            "" if t.drop is None else f"{t.drop:+.2f} points lost",
-            t.verdict,
+            "" if t.drop is None else f"{t.drop:.2f} points lost",
+            "reference" if t.drop is None else "not gated" if t.verdict == "unchecked" else t.verdict,
         )
         for t in report.tasks
     ]
     if tasks:
         sections.append(Table("task accuracy, exact match", ("", "correct", "accuracy", "", "verdict"), tasks))
     runners = sorted({runner for row in report.rows if row.artifacts for runner in row.runners})
-    sections.append("run by: " + "; ".join(runners))
+    sections.append("run by\n" + "\n".join(f"  {runner}" for runner in runners))
     return sections
 
 

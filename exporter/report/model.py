@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from exporter.errors import Diagnostic
@@ -58,7 +58,3 @@ class Report:
     def ok(self) -> bool:
         """Whether the command succeeded."""
         return self.exit_code == 0
-
-    def only_diagnostics(self) -> Report:
-        """The same without its sections: what is left to say when a user wants quiet."""
-        return replace(self, sections=())

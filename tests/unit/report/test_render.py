@@ -116,12 +116,6 @@ def test_a_failure_is_never_silent_or_green() -> None:
     assert json.loads(render(report, "json"))["ok"] is False
 
 
-def test_quiet_leaves_what_is_wrong() -> None:
-    report = Report("check", 1, {}, FAILURE.diagnostics, ("text",))
-    assert render(report.only_diagnostics(), "text") == render(FAILURE, "text")
-    assert render(Report("verify", 0, {}, (), ("3 files",)).only_diagnostics(), "text") == ""
-
-
 def test_junit_counts_cases_and_errors() -> None:
     cases = (Case("onnx / kl", True, "0.01 ≤ 0.02"), Case("coreml / kl", False, "0.03 > 0.02"), Case("device", None))
     suite = ElementTree.fromstring(render(Report("check", 1, {}, FAILURE.diagnostics, (), cases), "junit")).find(
