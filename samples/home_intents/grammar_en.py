@@ -1,0 +1,295 @@
+"""English surface forms: turns an intent into one of many ways a person would say it."""
+
+from __future__ import annotations
+
+import random
+
+import clock_en
+import vocabulary as vocab
+from semantics import Intent, Slots
+
+# Imperatives, which may follow "could you ..."; {t} is the thing addressed, {v} the value.
+_IMPERATIVES: dict[str, tuple[str, ...]] = {
+    "turn_on": (
+        *("turn on {t}", "turn {t} on", "switch on {t}", "switch {t} on"),
+        *("power on {t}", "put {t} on", "get {t} running", "start {t}"),
+    ),
+    "turn_off": (
+        *("turn off {t}", "turn {t} off", "switch off {t}", "switch {t} off"),
+        *("power off {t}", "shut off {t}", "shut {t} down", "kill {t}"),
+    ),
+    "set_brightness": (
+        *("dim {t} to {v}", "set {t} to {v}", "set the brightness of {t} to {v}"),
+        *("brighten {t} to {v}", "put {t} at {v}", "adjust {t} to {v} brightness"),
+        *("bring {t} down to {v}", "turn {t} up to {v}", "make {t} {v} bright"),
+    ),
+    "set_color": (
+        *("make {t} {v}", "turn {t} {v}", "set {t} to {v}", "change {t} to {v}"),
+        *("change the color of {t} to {v}", "switch {t} over to {v}", "give {t} a {v} glow"),
+    ),
+    "set_temperature": (
+        *("set the temperature{r} to {v}", "set the thermostat{r} to {v}", "make it {v}{r}"),
+        *("heat{h} to {v}", "bring the temperature{r} to {v}", "keep it at {v}{r}"),
+        "put the thermostat{r} at {v}",
+    ),
+    "set_fan_speed": (
+        *("set the fan{r} to speed {v}", "put the fan{r} on level {v}", "run the fan{r} on {v}"),
+        *("set the fan speed{r} to {v}", "change the fan{r} to level {v}"),
+    ),
+    "open": ("open {t}", "open up {t}", "raise {t}", "pull up {t}"),
+    "close": ("close {t}", "shut {t}", "lower {t}", "pull {t} closed"),
+    "set_position": (
+        *("set {t} to {v}", "move {t} to {v}", "put {t} at {v}", "open {t} to {v}"),
+        *("open {t} {v} of the way", "adjust {t} to {v}", "leave {t} {v} open"),
+    ),
+    "set_alarm": ("wake me up {at}", "wake me {at}", "set an alarm {for}", "get me up {at}"),
+    "cancel_alarm": (
+        *("cancel the alarm {for}", "delete the alarm {for}", "remove my alarm {at}"),
+        *("turn off the alarm {for}", "drop my alarm {for}", "get rid of the alarm {at}"),
+    ),
+    "play_music": (
+        *("play {v}{r}", "play some {v}{r}", "put on {v}{r}", "put some {v} on{r}"),
+        *("start playing {v}{r}", "let me hear some {v}{r}"),
+    ),
+    "stop_music": (
+        *("stop the music{r}", "pause the music{r}", "turn the music off{r}"),
+        *("stop playing music{r}", "cut the music{r}"),
+    ),
+    "set_volume": (
+        *("set the volume of {t} to {v}", "set {t} volume to {v}", "turn {t} down to {v}"),
+        *("turn {t} up to {v}", "put {t} at volume {v}", "change {t} volume to {v}"),
+    ),
+    "lock": ("lock {t}", "lock up {t}", "secure {t}", "bolt {t}", "make sure {t} is locked"),
+    "unlock": ("unlock {t}", "unbolt {t}", "release the lock on {t}", "make sure {t} is unlocked"),
+    "set_scene": (
+        *("activate the {v} scene{r}", "start {v} mode{r}", "set the {v} scene{r}"),
+        *("switch to {v} mode{r}", "run the {v} scene{r}", "put on the {v} scene{r}"),
+    ),
+    "add_to_list": (
+        *("add {v} to the shopping list", "put {v} on the shopping list", "add {v} to my list"),
+        *("put {v} on my list", "write down {v} for shopping", "note {v} on the grocery list"),
+    ),
+}
+# Statements, which only take fillers.
+_STATEMENTS: dict[str, tuple[str, ...]] = {
+    "turn_on": ("i want {t} on", "{t} on", "we need {t} running"),
+    "turn_off": ("i want {t} off", "{t} off", "we don't need {t} any more"),
+    "set_brightness": ("{t} at {v}", "i want {t} at {v}", "{t} should be at {v}"),
+    "set_color": ("i'd like {t} in {v}", "{t} in {v}", "{t} should be {v}"),
+    "set_temperature": ("i want it to be {v}{r}", "{v}{r}", "the temperature{r} should be {v}"),
+    "set_fan_speed": ("fan{r} on level {v}", "i'd like the fan{r} at speed {v}"),
+    "open": ("i want {t} open", "{t} up"),
+    "close": ("i want {t} closed", "{t} down"),
+    "set_position": ("{t} at {v}", "i want {t} at {v}", "{t} {v} open"),
+    "set_alarm": ("i need to get up {at}", "i have to wake up {at}", "alarm {for}"),
+    "cancel_alarm": ("i don't need the alarm {at}", "no alarm {at}", "skip the alarm {at}"),
+    "play_music": ("i want to hear {v}{r}", "i'm in the mood for {v}{r}", "some {v}{r}"),
+    "stop_music": ("no more music{r}", "i don't want music{r}", "music off{r}"),
+    "set_volume": ("volume of {t} to {v}", "{t} at volume {v}", "i want {t} volume at {v}"),
+    "lock": ("i want {t} locked", "{t} should be locked"),
+    "unlock": ("i want {t} unlocked", "{t} should be unlocked"),
+    "set_scene": ("{v} mode{r}", "time for the {v} scene{r}", "{v} scene{r}"),
+    "add_to_list": ("we need {v}", "we're out of {w}, get {v}", "i need to buy {v}"),
+}
+_TIMERS = {
+    "imperative": (
+        *("set a timer for {d}{l}", "set a {d} timer{l}", "start a timer for {d}{l}"),
+        *("start a {d} timer{l}", "set a{m} timer for {d}", "count down {d}{l}", "time {d}{l}"),
+    ),
+    "statement": ("timer for {d}{l}", "{d} timer{l}", "i need a timer for {d}{l}"),
+}
+_VACUUMS = {
+    "imperative": (
+        *("vacuum{r}{m}", "start the vacuum{i}{m}", "run the vacuum{i}{m}"),
+        *("have the robot clean{r}{m}", "send the robot to clean{r}{m}", "hoover{r}{m}"),
+    ),
+    "statement": ("i want the robot to vacuum{r}{m}", "vacuum{r}{m}"),
+}
+_REMINDERS = {
+    "imperative": (
+        *("remind me to {v} {s}", "remind me {s} to {v}", "set a reminder to {v} {s}"),
+        *("set a reminder {s} to {v}", "make sure i {v} {s}"),
+    ),
+    "statement": (
+        *("i need a reminder to {v} {s}", "reminder {s} to {v}", "i mustn't forget to {v} {s}"),
+        *("don't let me forget to {v} {s}", "i have to remember to {v} {s}"),
+    ),
+}
+_NAMED_VALUES = {
+    "color": vocab.EN_COLORS,
+    "genre": vocab.EN_GENRES,
+    "scene": vocab.EN_SCENES,
+}
+_POLITE = (
+    *("please {}", "{} please", "could you {}", "could you please {}", "can you {}"),
+    *("would you {}", "i'd like you to {}", "i need you to {}", "can you {} please"),
+    *("go ahead and {}", "{} for me", "would you please {}", "{}, would you"),
+)
+_OPENERS = ("hey, ", "uh, ", "um, ", "ok, ", "okay ", "so ", "hi, ", "well, ", "right, ", "oh, ")
+_CLOSERS = (", thanks", " thanks", ", thank you", " right away", ", ok", ", cheers")
+
+
+def _place(slots: Slots, rng: random.Random) -> tuple[str, str]:
+    """Return the room as a noun modifier and as a locative ("in the kitchen"), or two ""."""
+    if "room" not in slots:
+        return "", ""
+    if slots["room"] == "all":
+        return "", rng.choice((" in every room", " everywhere", " in the whole house"))
+    room = rng.choice(vocab.EN_ROOMS[str(slots["room"])])
+    preposition = "on" if room in ("balcony", "porch") else "in"
+    return room, f" {preposition} the {room}"
+
+
+def _device(slots: Slots, rng: random.Random) -> tuple[str, str]:
+    """Return the device with its room, and a locative to move to the front (often "")."""
+    singular, plural = rng.choice(vocab.EN_DEVICES[str(slots["device"])])
+    room, locative = _place(slots, rng)
+    if slots.get("room") == "all":
+        everywhere = (
+            f"all the {plural}",
+            f"every {singular} in the house",
+            f"the {plural}{locative}",
+        )
+        return rng.choice(everywhere), ""
+    name = plural if rng.random() < 0.2 else singular
+    if not room:
+        return f"{rng.choice(('the', 'the', 'the', 'my'))} {name}", ""
+    style = rng.random()
+    if style < 0.55:
+        return f"the {room} {name}", ""
+    if style < 0.85:
+        return f"the {name}{locative}", ""
+    return f"the {name}", locative.strip()
+
+
+def _temperature(value: float, rng: random.Random) -> str:
+    unit = rng.choice((" degrees", " degrees", " degrees celsius", "°C", "°"))
+    if unit[0] == "°" or rng.random() < 0.5:
+        return f"{value:g}{unit}"
+    spelled = clock_en.words(int(value), rng)
+    if value != int(value):
+        spelled += rng.choice((" and a half", " point five"))
+    return f"{spelled}{unit}"
+
+
+def _quantity(intent: Intent, rng: random.Random) -> str:
+    """Return the words for the numeric value of the action."""
+    value = intent.slots["value"]
+    if intent.action == "set_temperature":
+        return _temperature(float(value), rng)
+    if intent.action == "set_fan_speed" or (intent.action == "set_volume" and rng.random() < 0.6):
+        return clock_en.number(int(value), rng)
+    return clock_en.percent(int(value), rng)
+
+
+def _value(intent: Intent, rng: random.Random) -> str:
+    """Return the words for the value of the action, whatever its kind ("" if it has none)."""
+    slots = intent.slots
+    for key, table in _NAMED_VALUES.items():
+        if key in slots:
+            return rng.choice(table[str(slots[key])])
+    if "item" in slots:
+        count = f"{clock_en.number(int(slots['count']), rng)} " if "count" in slots else ""
+        return f"{count}{slots['item']}"
+    return _quantity(intent, rng) if "value" in slots else ""
+
+
+def _timer(slots: Slots, rng: random.Random, kind: str) -> str:
+    label = str(slots.get("label", ""))
+    templates = [t for t in _TIMERS[kind] if "{m}" not in t or label]
+    after = rng.choice((f" for the {label}", f" for {label}", f" called {label}")) if label else ""
+    article = "n" if label[:1] in tuple("aeiou") else ""
+    return rng.choice(templates).format(
+        d=clock_en.duration(slots, rng), l=after, m=f"{article} {label}"
+    )
+
+
+def _vacuum(slots: Slots, rng: random.Random, kind: str) -> str:
+    room, locative = _place(slots, rng)
+    direct = f" the {room}" if room else rng.choice((" every room", " the whole house"))
+    if "room" not in slots:
+        templates = [t for t in _VACUUMS[kind] if "{i}" in t] or ["i want the vacuum to run{m}"]
+    else:
+        templates = list(_VACUUMS[kind])
+    mode = ""
+    if "mode" in slots:
+        name = rng.choice(vocab.EN_MODES[str(slots["mode"])])
+        mode = rng.choice((f" in {name} mode", f" on {name}", f" using {name} mode"))
+    return rng.choice(templates).format(r=direct, i=locative, m=mode)
+
+
+def _core(intent: Intent, rng: random.Random, kind: str) -> tuple[str, str]:
+    """Return the clause without its schedule, and a locative to put in front (often "")."""
+    slots = intent.slots
+    if intent.action == "set_timer":
+        return _timer(slots, rng, kind), ""
+    if intent.action == "start_vacuum":
+        return _vacuum(slots, rng, kind), ""
+    thing, front = "", ""
+    if "device" in slots:
+        thing, front = _device(slots, rng)
+    elif "door" in slots:
+        thing = f"the {rng.choice(vocab.EN_DOORS[str(slots['door'])])}"
+    room, locative = _place(slots, rng) if "device" not in slots else ("", "")
+    if locative and slots["room"] != "all" and rng.random() < 0.1:
+        room, locative, front = "", "", locative.strip()
+    templates = (_IMPERATIVES if kind == "imperative" else _STATEMENTS)[intent.action]
+    text = rng.choice(templates).format(
+        t=thing,
+        v=_value(intent, rng),
+        r=locative,
+        h=f" the {room}" if room else f" the place{locative}",
+        w=slots.get("item", ""),
+        **{"at": "{at}", "for": "{for}"},
+    )
+    return text, front
+
+
+def _clause(intent: Intent, rng: random.Random, kind: str) -> tuple[str, str]:
+    """Return the clause with its schedule, and what goes in front of the whole request."""
+    if intent.action == "add_reminder":
+        adverbials = " ".join(clock_en.schedule(intent.slots, rng))
+        text = rng.choice(_REMINDERS[kind]).format(v=intent.slots["task"], s=adverbials)
+        return " ".join(text.split()), ""
+    text, front = _core(intent, rng, kind)
+    if "{at}" in text or "{for}" in text:
+        preposition = "for" if "{for}" in text else "at"
+        adverbials = clock_en.schedule(intent.slots, rng, preposition)
+        return text.replace(f"{{{preposition}}}", " ".join(adverbials)), ""
+    adverbials = clock_en.schedule(intent.slots, rng)
+    if front or not adverbials or rng.random() < 0.6:
+        return " ".join((text, *adverbials)), front
+    if len(adverbials) == 2 and rng.random() < 0.4:
+        return f"{text} {adverbials[1]}", adverbials[0]
+    return text, " ".join(adverbials)
+
+
+def _casing(text: str, rng: random.Random) -> str:
+    style = rng.random()
+    if style < 0.62:
+        return text
+    if style < 0.95:
+        return text[0].upper() + text[1:].replace(" i ", " I ").replace(" i'", " I'")
+    return text.upper()
+
+
+def realise(intent: Intent, rng: random.Random) -> str:
+    """Say the intent in English, with its own word order, politeness, casing and punctuation."""
+    kind = "statement" if rng.random() < 0.2 else "imperative"
+    text, front = _clause(intent, rng, kind)
+    if kind == "imperative" and rng.random() < 0.5:
+        text = rng.choice(_POLITE).format(text)
+    if rng.random() < 0.12 and intent.action != "add_reminder":
+        # Not in a reminder, whose own words are copied into the answer.
+        text = text.replace(" the ", rng.choice((" uh the ", ", uh, the ", " um the ")), 1)
+    if front:
+        text = f"{front}{rng.choice((', ', ' '))}{text}"
+    if rng.random() < 0.2:
+        text = rng.choice(_OPENERS) + text
+    if rng.random() < 0.1 and "please" not in text:
+        text += rng.choice(_CLOSERS)
+    question = any(word in text for word in ("could you", "can you", "would you"))
+    ending = rng.choice(("?", "?", "") if question else (".", "", "", "!"))
+    if text.endswith("."):
+        ending = ""
+    return _casing(text, rng) + ending
