@@ -10,8 +10,8 @@ demo: $(VENV)/.installed
 	$(BIN)/kogata export samples/home_intents/checkpoint -o $(OUT)/home-intents --name home-intents \
 		--bits 4 --task samples/home_intents/test.jsonl --force
 	@echo
-	$(BIN)/kogata run $(OUT)/home-intents "dim the bedroom lamp to thirty percent at nine"
-	$(BIN)/kogata run $(OUT)/home-intents "明日の朝7時に起こして"
+	$(BIN)/kogata run -q $(OUT)/home-intents "dim the bedroom lamp to thirty percent at nine"
+	$(BIN)/kogata run -q $(OUT)/home-intents "明日の朝7時に起こして"
 	@echo
 	@echo "The bundle is in $(OUT)/home-intents: open $(OUT)/home-intents/parity/report.html, or see README.md there."
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ExitCode, InputError
+from exporter.parity.metrics import EQUAL_DB
 from exporter.report import Case, Report, Table
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def _parity(report: ParityReport) -> list[Table | str]:
         numbers = [
             f"{label} {_number(row.metrics[metric])}" for metric, label in SHOWN.items() if metric in row.metrics
         ]
+        if row.metrics.get("psnr_db") == EQUAL_DB:
+            numbers = ["equal in every bit"]
         rows.append((row.name, row.compares, ", ".join(numbers), row.verdict))
     sections: list[Table | str] = [
         Table(f"parity on {report.prompts} prompts ({report.prompt_source})", ("row", "compares", "", "verdict"), rows)
