@@ -115,7 +115,8 @@ def _generate(
 ) -> Answer:
     """Greedy decoding with the cache, until an end token or the bound."""
     tokenizer = bundle.tokenizer
-    bound = min(max_tokens or MAX_TOKENS, bundle.manifest.context - len(prompt))
+    # A full context leaves room for one more token: the last one is never fed.
+    bound = min(max_tokens or MAX_TOKENS, bundle.manifest.context - len(prompt) + 1)
     session, ids = runner.session(), prompt
     answer: list[int] = []
     while len(answer) < bound:

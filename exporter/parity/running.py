@@ -81,13 +81,17 @@ class Running:
             self.progress.advance(self.texts.prompts[index].shown)
 
     def _greedy(self, runner: DecoderRunner) -> list[NDArray[np.int64]]:
-        """What the first subject says after each prompt: up to `GREEDY_TOKENS`, the end token included."""
+        """What the first subject says after each prompt: up to `GREEDY_TOKENS`, the end token included.
+
+        No more than the context has room for; the last token is never fed, so it may stand behind it.
+        """
         self.progress.stage("parity: greedy continuations", len(self.texts.ids))
         tails = []
         for ids in self.texts.ids:
             session, step = runner.session(), ids
             tail: list[int] = []
-            while len(tail) < GREEDY_TOKENS:
+            room = self.opener.subjects.context - len(ids) + 1
+            while len(tail) < min(GREEDY_TOKENS, room):
                 tail.append(int(session.feed(step)[-1].argmax()))
                 if tail[-1] in self.opener.subjects.tokenizer.eos_ids:
                     break
