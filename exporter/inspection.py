@@ -78,6 +78,8 @@ def _checkpoint(reference: str, revision: str | None) -> Found:
 def _onnx(path: Path) -> Found:
     import onnx_ir as ir
 
+    if not path.is_file():  # nor a pipe, at which reading would wait for ever
+        raise InputError.of("onnx.unreadable", "there is no such file", where=str(path))
     try:
         model = ir.load(path)
     except (OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.bundle import Manifest, read_manifest
+from exporter.bundle.tree import printable, scan
+from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokenizer import Tokenizer, load_tokenizer
 from exporter.errors import InputError
 from exporter.parity import ParityOptions, Subjects
@@ -37,14 +39,16 @@ class OpenBundle:
 
 
 def open_bundle(folder: Path) -> OpenBundle:
-    """Reads manifest and tokenizer. Raises InputError when this is no bundle."""
+    """Reads manifest and tokenizer. Raises InputError when this is no bundle, or one that holds links or devices."""
     if not (folder / "manifest.json").is_file():
         raise InputError.of(
             "bundle.none",
             "this is no bundle: it has no manifest.json",
-            where=str(folder),
+            where=printable(str(folder)),
             hint="`kogata export` makes one",
         )
+    # Runtimes follow a link out of the bundle, and wait for ever at a pipe: neither gets to see one.
+    InputError.raise_all([p for p in scan(folder).problems if p.code in ("bundle.link", "bundle.special")])
     return OpenBundle(folder, read_manifest(folder / "manifest.json"), load_tokenizer(folder / "tokenizer"))
 
 
@@ -93,11 +97,11 @@ def run_bundle(folder: Path, text: str, kind: Format | None, max_tokens: int | N
         onnx=paths.get("onnx"),
         coreml=paths.get("coreml"),
     )
-    runner = Opener(subjects, ParityOptions()).open(chosen)
     ids = Prompt(text).tokens(bundle.tokenizer, chat=manifest.task == "text-generation")
     if not 0 < len(ids) <= manifest.context:
         message = f"the text has {len(ids)} tokens; the model takes 1 to {manifest.context}"
         raise InputError.of("run.length", message, hint="give a shorter text" if len(ids) else "give a text")
+    runner = Opener(subjects, ParityOptions()).open(chosen)
     if manifest.task == "text-generation":
         return _generate(cast(DecoderRunner, runner), bundle, ids, chosen, max_tokens)
     return _embed(cast(EncoderRunner, runner), ids, chosen)
@@ -116,7 +120,7 @@ def _generate(
     """Greedy decoding with the cache, until an end token or the bound."""
     tokenizer = bundle.tokenizer
     # A full context leaves room for one more token: the last one is never fed.
-    bound = min(max_tokens or MAX_TOKENS, bundle.manifest.context - len(prompt) + 1)
+    bound = min(max_tokens or _stated_length(bundle.folder) or MAX_TOKENS, bundle.manifest.context - len(prompt) + 1)
     session, ids = runner.session(), prompt
     answer: list[int] = []
     while len(answer) < bound:
@@ -126,3 +130,9 @@ def _generate(
         answer.append(token)
         ids = np.array([token], np.int64)
     return Answer(kind, runner.name, len(answer), text=tokenizer.decode(answer))
+
+
+def _stated_length(folder: Path) -> int | None:
+    """`max_new_tokens` of the bundle's generation_config.json."""
+    stated = (Folder.at(folder / "tokenizer").read_object("generation_config.json") or {}).get("max_new_tokens")
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0 else None

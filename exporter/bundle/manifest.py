@@ -78,6 +78,8 @@ def read_manifest(path: Path) -> Manifest:
 
 def load_manifest(path: Path) -> tuple[Any, list[Diagnostic]]:
     """The JSON at `path`, None when there is none, and everything that is wrong with it."""
+    if path.is_symlink():
+        return None, [_problem("", "is a symbolic link; a bundle holds files only")]
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

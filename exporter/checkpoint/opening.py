@@ -114,7 +114,7 @@ def _locate(reference: str, revision: str | None) -> _Place:
     if not hub.is_hub_id(reference):
         raise InputError.of(
             "checkpoint.not_found",
-            f"{_printable(reference)!r} is neither an existing folder nor a hub id",
+            f"'{_printable(reference)}' is neither an existing folder nor a hub id",
             where=_printable(reference),
             hint=_ACCEPTED,
         )

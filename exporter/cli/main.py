@@ -10,7 +10,7 @@ import typer
 
 from exporter import __version__
 from exporter.cli import check, doctor, export, inspect, run, targets, verify
-from exporter.cli.output import Format, Output, bug, failure
+from exporter.cli.output import Format, Output, bug, failure, stdout_lost
 from exporter.errors import Diagnostic, ExitCode
 
 app = typer.Typer(
@@ -50,6 +50,8 @@ def main() -> None:
     arguments = sys.argv[1:] or ["--help"]
     try:
         code = app(arguments, standalone_mode=False)
+    except OSError as error:  # the help's or the version's: a command reports its own
+        code = stdout_lost(error)
     except Exception as error:
         # Typer's own errors (a wrong option, say) know how to say so; they come from a class that Typer keeps private.
         message = getattr(error, "format_message", None)
@@ -61,8 +63,7 @@ def main() -> None:
             report = failure(command, ExitCode.INPUT, found)
         else:
             report = failure(command, ExitCode.BUG, (bug(error),))
-        Output(_format(arguments), quiet=False).write(report)
-        code = report.exit_code
+        code = Output(_format(arguments), quiet=False).write(report)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -49,13 +50,27 @@ class Output:
 
         return BarProgress() if sys.stderr.isatty() else LineProgress()
 
-    def write(self, report: Report) -> None:
-        """The report to stdout."""
+    def write(self, report: Report) -> int:
+        """The report to stdout; returns the exit code.
+
+        That is the report's, also where its reader has stopped reading (`| head`); 2 where all went well but for
+        stdout, which can't be written.
+        """
+        if sys.stdout is None:  # closed by the caller, who wants the exit code alone
+            return int(report.exit_code)
         colour = self.format is Format.text and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         text = render(report, self.format.value, colour=colour)
-        if text:
-            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        if isinstance(sys.stdout, TextIOWrapper):
+            if self.format is Format.text:
+                sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a letter stops no report
+            else:
+                sys.stdout.reconfigure(encoding="utf-8")  # as JSON and the XML's first line have it
+        try:
+            sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
             sys.stdout.flush()
+        except OSError as error:
+            return int(report.exit_code) or stdout_lost(error)
+        return int(report.exit_code)
 
 
 def run_command(command: str, output: Output, body: Callable[[Progress], Report]) -> int:
@@ -82,8 +97,16 @@ def run_command(command: str, output: Output, body: Callable[[Progress], Report]
         report = failure(command, ExitCode.INPUT, (lack,))
     except Exception as error:
         report = failure(command, ExitCode.BUG, (bug(error),))
-    output.write(report)
-    return int(report.exit_code)
+    return output.write(report)
+
+
+def stdout_lost(error: OSError) -> int:
+    """Gives up writing to stdout, so that Python does not try again at its end; returns the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return int(ExitCode.OK)
+    print(f"error: the report can't be written to stdout: {error.strerror}", file=sys.stderr)
+    return int(ExitCode.INPUT)
 
 
 def failure(command: str, exit_code: int, diagnostics: tuple[Diagnostic, ...]) -> Report:

@@ -45,9 +45,20 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
         psnr_plot=_psnr_plot(parity["rows"]),
         noticed_plot=_noticed_plot(parity["rows"]),
         weight_plot=_weight_plot(compression["tensors"]) if compression else "",
+        ran=_ran(parity["rows"]),
         runners=sorted({runner for row in parity["rows"] for runner in row["runners"]}),
     )
     return text.encode("utf-8", "replace")
+
+
+def _ran(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Artifact → what executed it: in its end-to-end row where there is one, else in every row about it alone."""
+    ran: dict[str, list[str]] = {}
+    for artifact in sorted({artifact for row in rows for artifact in row["artifacts"]}):
+        about = [row for row in rows if row["artifacts"] == [artifact]]
+        chosen = [row for row in about if row["name"] == artifact] or about
+        ran[artifact] = sorted({row["runners"][1] for row in chosen})
+    return ran
 
 
 def _psnr_plot(rows: Sequence[Mapping[str, Any]]) -> str:

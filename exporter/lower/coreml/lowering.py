@@ -185,6 +185,17 @@ class Lowering:
         )
 
 
+def first_columns(x: Var, count: int, name: str) -> Var:
+    """The first `count` elements along the last axis."""
+    return mb.slice_by_index(
+        x=x,
+        begin=[0] * x.rank,
+        end=[0] * (x.rank - 1) + [count],
+        end_mask=[True] * (x.rank - 1) + [False],
+        name=name,
+    )
+
+
 def as_float16(array: NDArray[np.generic], name: str) -> NDArray[np.float16]:
     """Rounds to float16; refuses what would become infinite."""
     with np.errstate(over="ignore"):

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from coremltools.converters.mil.mil import Builder as mb
 
 from exporter.lower.coreml.attributes import constant_ints, given, integer, number, optional, string
-from exporter.lower.coreml.lowering import Lowering, Var, as_float16
+from exporter.lower.coreml.lowering import Lowering, Var, as_float16, first_columns
 
 SMALLEST_HALF = 2.0**-24  # float16's smallest positive number: an epsilon below it would become 0
 
@@ -114,14 +114,7 @@ def lower_rms_norm(lowering: Lowering, node: ir.Node) -> None:
         epsilon=epsilon(node, 1e-5),
         name=lowering.op_name(f"{name}/both"),
     )
-    var = mb.slice_by_index(
-        x=normed,
-        begin=[0] * x.rank,
-        end=[0] * (x.rank - 1) + [width],
-        end_mask=[True] * (x.rank - 1) + [False],
-        name=lowering.op_name(name),
-    )
-    lowering.bind(node.outputs[0], var)
+    lowering.bind(node.outputs[0], first_columns(normed, width, lowering.op_name(name)))
 
 
 def lower_lp_normalization(lowering: Lowering, node: ir.Node) -> None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from coremltools.converters.mil.mil import Builder as mb
 
 from exporter.lower.coreml.attributes import given, integer
-from exporter.lower.coreml.lowering import Lowering, Var
+from exporter.lower.coreml.lowering import Lowering, Var, first_columns
 
 
 def lower_matmul(lowering: Lowering, node: ir.Node) -> None:
@@ -49,13 +49,7 @@ def linear(lowering: Lowering, x: Var, layer: Linear) -> Var:
     if not surplus:
         return mb.linear(x=x, weight=dense, bias=bias, name=lowering.op_name(layer.name))
     padded = mb.linear(x=x, weight=dense, bias=bias, name=lowering.op_name(f"{layer.name}/padded"))
-    return mb.slice_by_index(
-        x=padded,
-        begin=[0] * padded.rank,
-        end=[0] * (padded.rank - 1) + [rows],
-        end_mask=[True] * (padded.rank - 1) + [False],
-        name=lowering.op_name(layer.name),
-    )
+    return first_columns(padded, rows, lowering.op_name(layer.name))
 
 
 def _with_bias(lowering: Lowering, product: ir.Value) -> tuple[ir.Value, ir.Value | None]:
