@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.bundle import CompressionFacts, verify_bundle
 from exporter.checkpoint import open_checkpoint
-from exporter.errors import Diagnostic
+from exporter.errors import Diagnostic, InputError
 from exporter.importers import import_checkpoint, reference_points
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
 from exporter.progress import Progress
@@ -44,6 +44,10 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
     bundle = open_bundle(request.bundle)
     manifest = bundle.manifest
     checkpoint = open_checkpoint(request.against, revision=request.revision) if request.against else None
+    hub = import_checkpoint(checkpoint) if checkpoint else None
+    if hub is not None and hub.task != manifest.task:
+        message = f"this checkpoint is for {hub.task}, and the bundle for {manifest.task}"
+        raise InputError.of("check.task", message, where=request.against or "", hint="name the one it was made from")
     notes = []
     if checkpoint is not None and checkpoint.source.digest != manifest.source.digest:
         message = "this is not the checkpoint that the bundle was made from: its digest differs"
@@ -55,7 +59,7 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
         checkpoint=checkpoint.root if checkpoint else None,
         onnx=bundle.artifact("onnx"),
         coreml=bundle.artifact("coreml"),
-        reference_points=reference_points(import_checkpoint(checkpoint)) if checkpoint else {},
+        reference_points=reference_points(hub) if hub else {},
     )
     options = ParityOptions(
         depth="quick" if request.quick else "full",

@@ -77,14 +77,18 @@ def _checkpoint(reference: str, revision: str | None) -> Found:
 
 def _onnx(path: Path) -> Found:
     import onnx_ir as ir
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if not path.is_file():  # nor a pipe, at which reading would wait for ever
-        raise InputError.of("onnx.unreadable", "there is no such file", where=str(path))
+        message = "is not a regular file" if path.exists() else "there is no such file"
+        raise InputError.of("onnx.unreadable", message, where=str(path))
     try:
         model = ir.load(path)
-    except (OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+    except (DecodeError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise InputError.of("onnx.unreadable", f"not a readable ONNX file: {error}", where=str(path)) from None
     graph = model.graph
+    if not graph.outputs:  # an empty file is a valid protobuf message
+        raise InputError.of("onnx.unreadable", "not an ONNX model: it has no outputs", where=str(path))
     ports = [
         (role, value.name, value.dtype.name if value.dtype else "unknown", _shape(value.shape))
         for role, values in (("input", graph.inputs), ("output", graph.outputs))

@@ -19,7 +19,7 @@ from exporter.lower.onnx import OnnxOptions, OnnxWeights, lower_onnx
 from exporter.packing import PackingList, bundle_plan, candidates, kogata_metadata, size_findings
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
 from exporter.parity.prompts import read_prompts
-from exporter.parity.task import read_tasks
+from exporter.parity.task import read_tasks, require_generation
 from exporter.progress import Progress
 from exporter.settings import CACHED_TOKENS, settle
 from exporter.targets import Format, Target
@@ -74,6 +74,8 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     name = bundle_name(request.name or checkpoint.name)
     with Staging(request.destination, force=request.force, sources=(checkpoint.root,)) as staging:
         hub = _import(checkpoint, request.context)
+        if request.task is not None:
+            require_generation(hub.task, request.task)
         options = CompressOptions(settings.bits, settings.group_size)
         compression = compress(candidates(hub, checkpoint), options, progress)
         compressed = apply_palettes(hub, compression.palettes)

@@ -66,7 +66,9 @@ def _lengths(manifest: Manifest, coreml: Artifact | None) -> list[int]:
     """The sequence lengths that the Core ML encoder takes; empty for a range or no such artifact."""
     if coreml is None:
         return []
-    return sorted({shape[-1] for port in manifest.io[coreml.path].inputs for shape in port.enumerated})
+    ports = [port for port in manifest.io[coreml.path].inputs if port.shape and not port.ranges]
+    lengths = {shape[-1] for port in ports for shape in port.enumerated or (port.shape,)}
+    return sorted(length for length in lengths if isinstance(length, int))
 
 
 def _md(text: object) -> str:

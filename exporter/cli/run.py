@@ -34,6 +34,7 @@ def run(
     """Generate (a decoder, greedily) or embed (an encoder) from a bundle's files.
 
     The chat template is applied where the model has one. Core ML programs run in Kogata's executor off macOS.
+    The files are run as they are: `kogata verify` says whether they are the ones that were packed.
     """
 
     def body(progress: Progress) -> Report:

@@ -16,7 +16,7 @@ from exporter.parity.results import Artifact, ParityReport, Row, TaskScore
 from exporter.parity.rows import Comparer, Comparison, comparisons
 from exporter.parity.running import Running
 from exporter.parity.subjects import TITLES, Opener, fixed_threads
-from exporter.parity.task import EncodedItem, encode_tasks, read_tasks
+from exporter.parity.task import EncodedItem, encode_tasks, read_tasks, require_generation
 from exporter.parity.texts import encode_texts
 from exporter.parity.thresholds import TASK_DROP, TASK_DROP_REASONS, bits_class
 from exporter.parity.weights import WeightError, weight_errors
@@ -41,7 +41,8 @@ def check_parity(subjects: Subjects, options: ParityOptions, progress: Progress 
         raise InputError.of("parity.nothing", "there is nothing to compare")
     texts = encode_texts(subjects, options)
     tasks: tuple[EncodedItem, ...] = ()
-    if options.tasks is not None and opener.decoder:
+    if options.tasks is not None:
+        require_generation(subjects.task, options.tasks)
         items = read_tasks(options.tasks)
         chosen = choose(items, len(items) if options.depth == "full" else -(-len(items) // 4))
         tasks = encode_tasks(chosen, subjects.tokenizer, subjects.context)
@@ -60,7 +61,8 @@ def _report(running: Running, planned: Sequence[Comparison]) -> ParityReport:
     findings = _findings(running, planned, rows) + [_failed(row) for row in running.rows if row.verdict == "failed"]
     findings += [_failed_task(task) for task in tasks if task.verdict == "failed"]
     if texts.cut:
-        message = f"{texts.cut} of {len(texts.ids)} prompts are longer than the context and were cut"
+        verbs = ("is", "was") if texts.cut == 1 else ("are", "were")
+        message = "{} of {} prompts {} longer than the context and {} cut".format(texts.cut, len(texts.ids), *verbs)
         findings.append(Diagnostic("parity.cut", message, where=texts.source, level="note"))
     return ParityReport(
         depth=options.depth,

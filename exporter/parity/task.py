@@ -26,6 +26,7 @@ from exporter.progress import NoProgress, Progress
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokenizer import Tokenizer
+    from exporter.graph.hub import Task
     from exporter.parity.runners.base import DecoderRunner
 
 _SLACK = 16  # tokens beyond twice the expected answer after which a generation is wrong in any case
@@ -100,6 +101,13 @@ def read_tasks(path: Path) -> tuple[TaskItem, ...]:
     if not items:
         raise InputError.of("task.empty", "the file holds no tasks", where=path.name)
     return tuple(items)
+
+
+def require_generation(task: Task, path: Path) -> None:
+    """Raises InputError for a model that gives no answers."""
+    if task != "text-generation":
+        message = f"a task file asks for answers, and this model is for {task}"
+        raise InputError.of("task.model", message, where=path.name, hint="leave out --task")
 
 
 def encode_tasks(items: Sequence[TaskItem], tokenizer: Tokenizer, context: int) -> tuple[EncodedItem, ...]:

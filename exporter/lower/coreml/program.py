@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import coremltools as ct
 import numpy as np
@@ -39,7 +40,8 @@ def encoder_lengths(context: int) -> tuple[int, ...]:
 def encoder_program(hub: Hub, spec: EncoderSpec, context: int) -> CoreMLProgram:
     """Inputs `input_ids`, `attention_mask` int32 `[1, L]`; outputs as the hub's, float16."""
     _check_context(context, spec.context)
-    length = get_new_symbol()
+    lengths = encoder_lengths(context)
+    length = get_new_symbol() if len(lengths) > 1 else context
     inputs = {name: Placeholder((1, length), dtype=types.int32, name=name) for name in ("input_ids", "attention_mask")}
     with Function(inputs, opset_version=TARGET) as function:
         lowering = Lowering(hub)
@@ -53,8 +55,9 @@ def encoder_program(hub: Hub, spec: EncoderSpec, context: int) -> CoreMLProgram:
         function.set_outputs(_lower_outputs(lowering, hub.model.graph.outputs))
     program = Program()
     program.add_function("main", function)
-    lengths = encoder_lengths(context)
-    shapes = ct.EnumeratedShapes([(1, n) for n in lengths], default=(1, lengths[min(2, len(lengths) - 1)]))
+    shapes: Any = (1, context)  # a short context is the only length, and coremltools enumerates no fewer than two
+    if len(lengths) > 1:
+        shapes = ct.EnumeratedShapes([(1, n) for n in lengths], default=(1, lengths[min(2, len(lengths) - 1)]))
     return CoreMLProgram(
         program,
         [ct.TensorType(name, shapes, dtype=np.int32) for name in inputs],

@@ -232,3 +232,14 @@ def test_without_compression_there_is_no_such_section(facts: dict[str, Any] | No
     page = Page(render_parity_html("m", report(), facts))
     assert ("not palettized" in page.text) == (facts is not None)
     assert sum(tag == "svg" for tag, _ in page.elements) == 2
+
+
+def test_what_ran_stands_at_the_top_where_nothing_hides_it() -> None:
+    parity = report()
+    for row in parity["rows"]:
+        if row["name"] == "coreml":
+            row["runners"] = ["torch", "an executor; not run on a device"]
+    head = render_parity_html("m", parity).decode().partition("</header>")[0]
+    assert "<b>What ran for Core ML:</b> an executor; not run on a device." in head
+    assert "<b>What ran for ONNX:</b> Hm?." in head
+    assert "measured on a phone" in head

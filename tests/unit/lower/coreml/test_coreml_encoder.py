@@ -55,3 +55,16 @@ def test_a_shorter_context_gives_fewer_lengths(tmp_path: Path) -> None:
     lower_coreml(hub, tmp_path / "b.mlpackage", CoreMLOptions())
     model = load_mlpackage(tmp_path / "b.mlpackage")
     assert sorted(shape[1] for shape in model.inputs[0].enumerated) == [32, 48]
+
+
+def test_a_context_below_the_smallest_length_is_the_only_length(tmp_path: Path) -> None:
+    """coremltools enumerates no fewer than two shapes."""
+    folder = tiny_bert(tmp_path / "bert")
+    lower_coreml(import_checkpoint(open_checkpoint(folder), context=17), tmp_path / "b.mlpackage", CoreMLOptions())
+    model = load_mlpackage(tmp_path / "b.mlpackage")
+    assert (model.inputs[0].enumerated, tuple(model.inputs[0].shape)) == ((), (1, 17))
+    tokens, _ = reference(folder, "mean", True)
+    ids, mask = np.full((1, 17), 7, np.int32), np.zeros((1, 17), np.int32)
+    ids[0, : len(IDS)], mask[0, : len(IDS)] = IDS, 1
+    out = model.predict({"input_ids": ids, "attention_mask": mask})
+    assert np.abs(out["token_embeddings"][0, : len(IDS)] - tokens).max() < 1e-2 * np.abs(tokens).max()

@@ -1,0 +1,129 @@
+"""The command in hostile surroundings: a stdout that can't be written, links and pipes in a bundle, odd contexts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkpoints import tiny_bert, tiny_llama, write_json
+
+KOGATA = [sys.executable, "-m", "exporter"]
+
+
+def kogata(*arguments: object, shell_tail: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own; `shell_tail` stands behind it in bash."""
+    words = [*KOGATA, *map(str, arguments)]
+    if shell_tail:
+        words = ["bash", "-c", f'"$@" {shell_tail}', "bash", *words]
+    settings = {**os.environ, "NO_PROGRESS": "1", **environment}
+    return subprocess.run(
+        words, capture_output=True, text=True, encoding="utf-8", env=settings, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a decoder with room for 8 tokens: prompts are cut, and greedy continuations end early."""
+    root = tmp_path_factory.mktemp("small")
+    tiny_llama(root / "checkpoint", max_position_embeddings=8)
+    done = kogata("export", root / "checkpoint", "-o", root / "bundle", "--bits", 8)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root / "bundle"
+
+
+def test_a_context_smaller_than_a_continuation_passes_full_parity(bundle: Path) -> None:
+    assert json.loads((bundle / "parity" / "report.json").read_text())["verdict"] == "passed"
+
+
+@pytest.mark.parametrize("arguments", [("targets",), ("--help",), ("--version",)])
+def test_a_full_disk_behind_stdout_is_one_line(arguments: tuple[str, ...]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    done = kogata(*arguments, shell_tail="> /dev/full")
+    assert done.returncode == 2
+    assert done.stderr == "error: the report can't be written to stdout: No space left on device\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("targets",), 0), (("targets", "nope"), 2)])
+def test_a_reader_that_left_does_not_change_the_exit_code(arguments: tuple[str, ...], code: int) -> None:
+    done = kogata(*arguments, shell_tail="| true; exit ${PIPESTATUS[0]}")
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_closed_stdout_does_not_change_the_exit_code() -> None:
+    assert kogata("targets", shell_tail=">&-").returncode == 0
+    assert kogata("targets", "nope", shell_tail=">&-").returncode == 2
+
+
+def test_letters_that_the_locale_lacks() -> None:
+    assert "'n\\xf6pe'" in kogata("targets", "nöpe", PYTHONIOENCODING="ascii").stdout
+    told = json.loads(kogata("targets", "nöpe", "--format", "json", PYTHONIOENCODING="ascii").stdout)
+    assert "'nöpe'" in told["diagnostics"][0]["message"]
+
+
+def _link(path: Path) -> None:
+    target = path.rename(path.parents[2] / path.name)
+    path.symlink_to(target)
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("name", ["onnx/model.onnx", "tokenizer/tokenizer.json"])
+@pytest.mark.parametrize("change", [_link, _pipe])
+def test_run_opens_neither_links_nor_pipes(
+    bundle: Path, tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    change(copy / name)
+    done = kogata("run", copy, "a")
+    assert done.returncode == 2
+    assert done.stdout.startswith(f"error: {name}: is ")
+
+
+def test_inspect_reads_no_manifest_through_a_link(bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    (copy / "manifest.json").unlink()
+    (copy / "manifest.json").symlink_to(bundle / "manifest.json")
+    done = kogata("inspect", copy)
+    assert (done.returncode, done.stdout) == (
+        2,
+        "error: manifest.json: is a symbolic link; a bundle holds files only\n",
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 300, b"\x08\x07"])
+def test_inspect_of_what_is_no_onnx_file(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    assert kogata("inspect", path).returncode == 2
+
+
+def test_run_stops_where_generation_config_says(bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    (copy / "tokenizer" / "chat_template.jinja").unlink()
+    write_json(copy / "tokenizer" / "generation_config.json", {"max_new_tokens": 2, "eos_token_id": 330})
+    assert json.loads(kogata("run", copy, "a", "--format", "json").stdout)["result"]["tokens"] == 2
+
+
+def test_a_task_and_another_kind_of_model_are_told_apart(bundle: Path, tmp_path: Path) -> None:
+    encoder = tiny_bert(tmp_path / "bert")
+    (tmp_path / "task.jsonl").write_text('{"prompt": "a", "expected": "b"}\n')
+    done = kogata("export", encoder, "-o", tmp_path / "out", "--task", tmp_path / "task.jsonl")
+    assert done.returncode == 2
+    assert "this model is for feature-extraction" in done.stdout
+    assert not (tmp_path / "out").exists()
+    done = kogata("check", bundle, "--against", encoder)
+    assert done.returncode == 2
+    assert "this checkpoint is for feature-extraction, and the bundle for text-generation" in done.stdout
