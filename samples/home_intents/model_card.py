@@ -29,8 +29,8 @@ metrics:
 
 # Kogata home-intents sample
 
-A decoder with {parameters:.2f} M parameters that turns one spoken-style smart-home request, in
-English or Japanese, into one compact JSON action:
+A decoder with {parameters:.2f} M parameters that turns one spoken-style smart-home request, in English
+or Japanese, into one compact JSON action:
 
 | Request | Answer |
 |---|---|
@@ -38,9 +38,9 @@ English or Japanese, into one compact JSON action:
 "device":"lamp","value":30,"time":"09:00"}}` |
 | `明日の朝7時に起こして` | `{{"action":"set_alarm","day":"tomorrow","time":"07:00"}}` |
 
-Llama architecture: {layers} layers, hidden size {hidden}, {heads} query heads and {kv_heads}
-key/value heads of {head_dim}, SwiGLU with {ffn}, RMSNorm, RoPE, tied embeddings, {vocab} byte-level
-BPE tokens, {context} positions. Weights are stored in fp16.
+Llama architecture: {layers} layers, hidden size {hidden}, {heads} query heads and {kv_heads} key/value
+heads of {head_dim}, SwiGLU with {ffn}, RMSNorm, RoPE, tied embeddings, {vocab:,} byte-level BPE tokens,
+{context} positions. Weights are stored in fp16.
 
 ## Accuracy
 
@@ -67,17 +67,19 @@ The prompt is `<|user|>REQUEST<|end|><|assistant|>`; the answer ends with `<|end
 
 ## How it was made
 
-Trained from scratch on CPU by `train.py` of the sample: {steps} steps of {batch} synthetic requests
-(out of {examples}), AdamW (peak rate {rate}, weight decay {decay}), warmup and cosine, loss on the
-answer only, seed {seed}; {minutes:.0f} minutes on {threads} CPU thread(s) in
-{precision}. All data comes from the
-sample's own seeded grammar (`generate.py`); no other data and no other model was used.
+Trained from scratch by `train.py` of the sample: {steps:,} steps of {batch} synthetic requests (out
+of {examples:,}), AdamW (peak rate {rate}, weight decay {decay}), warmup and cosine, loss on the
+answer only, seed {seed}, {precision}. It took {minutes:.0f} minutes with {threads}.
+
+All data comes from the sample's own seeded grammar (`generate.py`); no other data and no other
+model was used.
 
 ## Limits
 
 It knows the rooms, devices, actions and phrasings of its grammar. It always answers with an action,
 also to text that is no request, and it takes one request at a time. Treat its answers as
-suggestions to validate, above all for locks.
+suggestions to validate, above all for locks. The folder that holds `train.py` documents the actions,
+their slots, and how times are read.
 """
 
 
@@ -115,7 +117,7 @@ def write_model_card(
         decay=args.weight_decay,
         seed=args.seed,
         minutes=minutes,
-        threads=args.threads,
+        threads="1 CPU thread" if args.threads == 1 else f"{args.threads} CPU threads",
         precision="bf16 autocast" if args.bf16 else "fp32",
     )
     (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
