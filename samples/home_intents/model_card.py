@@ -29,8 +29,8 @@ metrics:
 
 # Kogata home-intents sample
 
-A decoder with {parameters:.2f} M parameters that turns one spoken-style smart-home request, in English
-or Japanese, into one compact JSON action:
+A decoder with {parameters:.2f} M parameters that turns one spoken-style smart-home request, in
+English or Japanese, into one compact JSON action:
 
 | Request | Answer |
 |---|---|
@@ -38,9 +38,9 @@ or Japanese, into one compact JSON action:
 "device":"lamp","value":30,"time":"09:00"}}` |
 | `明日の朝7時に起こして` | `{{"action":"set_alarm","day":"tomorrow","time":"07:00"}}` |
 
-Llama architecture: {layers} layers, hidden size {hidden}, {heads} query heads and {kv_heads} key/value
-heads of {head_dim}, SwiGLU with {ffn}, RMSNorm, RoPE, tied embeddings, {vocab:,} byte-level BPE tokens,
-{context} positions. Weights are stored in fp16.
+Llama architecture: {layers} layers, hidden size {hidden}, {heads} query heads and {kv_heads}
+key/value heads of {head_dim}, SwiGLU with {ffn}, RMSNorm, RoPE, tied embeddings, {vocab:,}
+byte-level BPE tokens, {context} positions. Weights are stored in fp16.
 
 ## Accuracy
 
@@ -78,8 +78,8 @@ model was used.
 
 It knows the rooms, devices, actions and phrasings of its grammar. It always answers with an action,
 also to text that is no request, and it takes one request at a time. Treat its answers as
-suggestions to validate, above all for locks. The folder that holds `train.py` documents the actions,
-their slots, and how times are read.
+suggestions to validate, above all for locks. The folder that holds `train.py` documents the
+actions, their slots, and how times are read.
 """
 
 
