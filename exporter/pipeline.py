@@ -79,31 +79,29 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         options = CompressOptions(settings.bits, settings.group_size)
         compression = compress(candidates(hub, checkpoint), options, progress)
         compressed = apply_palettes(hub, compression.palettes)
+        metadata = kogata_metadata(name, checkpoint)
         artifacts: dict[Format, Path] = {}
         for kind in settings.formats:
             progress.stage(f"write {kind}", 1)
-            (staging.path / kind).mkdir()
-            lower = _lower_onnx if kind == "onnx" else _lower_coreml
-            artifacts[kind] = lower(compressed, staging.path / kind, name, checkpoint, request)
-        parity = (
-            None
-            if request.parity == "none"
-            else _check(
-                request,
-                Subjects(
-                    task=hub.task,
-                    context=hub.spec.context,
-                    tokenizer=tokenizer,
-                    checkpoint=checkpoint.root,
-                    hub=hub,
-                    compressed=compressed,
-                    onnx=artifacts.get("onnx"),
-                    coreml=artifacts.get("coreml"),
-                    reference_points=reference_points(hub),
-                ),
-                progress,
-            )
+            place = staging.path / kind
+            place.mkdir()
+            if kind == "onnx":
+                artifacts[kind] = lower_onnx(compressed, place, OnnxOptions(request.onnx_weights, metadata)).path
+            else:
+                described = CoreMLOptions(metadata=metadata, license=checkpoint.source.license)
+                artifacts[kind] = lower_coreml(compressed, place / f"{name}.mlpackage", described).path
+        subjects = Subjects(
+            task=hub.task,
+            context=hub.spec.context,
+            tokenizer=tokenizer,
+            checkpoint=checkpoint.root,
+            hub=hub,
+            compressed=compressed,
+            onnx=artifacts.get("onnx"),
+            coreml=artifacts.get("coreml"),
+            reference_points=reference_points(hub),
         )
+        parity = _check(request, subjects, progress)
         progress.stage("pack", 1)
         packing = PackingList(name, checkpoint, compressed, compression, settings, artifacts, parity)
         manifest = finish_bundle(bundle_plan(packing), staging.path)
@@ -119,18 +117,10 @@ def _import(checkpoint: Checkpoint, context: int | None) -> Hub:
     return hub
 
 
-def _lower_onnx(hub: Hub, folder: Path, name: str, checkpoint: Checkpoint, request: ExportRequest) -> Path:
-    options = OnnxOptions(weights=request.onnx_weights, metadata=kogata_metadata(name, checkpoint))
-    return lower_onnx(hub, folder, options).path
-
-
-def _lower_coreml(hub: Hub, folder: Path, name: str, checkpoint: Checkpoint, request: ExportRequest) -> Path:  # noqa: ARG001
-    options = CoreMLOptions(metadata=kogata_metadata(name, checkpoint), license=checkpoint.source.license)
-    return lower_coreml(hub, folder / f"{name}.mlpackage", options).path
-
-
-def _check(request: ExportRequest, subjects: Subjects, progress: Progress) -> ParityReport:
-    """The shipped files, the graphs before and after compression, and the checkpoint, side by side."""
+def _check(request: ExportRequest, subjects: Subjects, progress: Progress) -> ParityReport | None:
+    """The shipped files, the graphs before and after compression, and the checkpoint, side by side; None: not asked."""
+    if request.parity == "none":
+        return None
     options = ParityOptions(
         depth="quick" if request.parity == "quick" else "full",
         bits=request.bits,
