@@ -18,6 +18,7 @@ from exporter.bundle import (
     BundlePlan,
     CompressionFacts,
     Interface,
+    Manifest,
     ParityFacts,
     SourceFacts,
     onnx_interface,
@@ -30,6 +31,7 @@ from exporter.graph.hub import Hub
 from exporter.importers import unused_tensors
 from exporter.machine import tool_versions
 from exporter.parity import ParityReport
+from exporter.parity.metrics import METRICS
 from exporter.report import render_parity_html
 from exporter.settings import Settings
 from exporter.targets import Format, load_target
@@ -140,18 +142,16 @@ def compression_facts(packing: PackingList) -> CompressionFacts:
     )
 
 
-def size_findings(packing: PackingList) -> tuple[Diagnostic, ...]:
+def size_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
     """Artifacts that are larger than one of their targets takes well."""
     found = []
-    for kind, path in packing.artifacts.items():
-        size = sum(
-            f.stat().st_size for f in (path.rglob("*") if path.is_dir() else path.parent.iterdir()) if f.is_file()
-        )
-        for target in packing.settings.targets_of(kind):
-            limit = target.limits.mlpackage if kind == "coreml" else target.limits.pack
-            if limit is not None and isinstance(limit.value, int | float) and size > limit.value:
-                message = f"{size:,} bytes, and {target.title} takes {limit.value:,} well: {limit.source}"
-                found.append(Diagnostic("target.size", message, where=path.name, hint="fewer --bits", level="warning"))
+    for artifact in manifest.artifacts:
+        for target in settings.targets_of(artifact.kind):
+            limit = target.limits.mlpackage if artifact.kind == "coreml" else target.limits.pack
+            if limit is not None and isinstance(limit.value, int | float) and artifact.bytes > limit.value:
+                message = f"{artifact.bytes:,} bytes, and {target.title} takes {limit.value:,} well: {limit.source}"
+                where = artifact.path.rsplit("/", 1)[-1]
+                found.append(Diagnostic("target.size", message, where=where, hint="fewer --bits", level="warning"))
     return tuple(found)
 
 
@@ -185,18 +185,13 @@ def parity_facts(report: ParityReport, kind: Format) -> ParityFacts:
         verdict=report.artifact_verdict(kind),
         runner=row.runners[1],
         metrics=facts["metrics"],
-        thresholds={
-            check["metric"]: Bound(
-                min=check["limit"] if check["higher_is_better"] else None,
-                max=None if check["higher_is_better"] else check["limit"],
-                reason=check["reason"],
-            )
-            for check in (
-                {**check, "higher_is_better": report.as_json()["metrics"][check["metric"]]["higher_is_better"]}
-                for check in facts["thresholds"]
-            )
-        },
+        thresholds={check["metric"]: _bound(check) for check in facts["thresholds"]},
     )
+
+
+def _bound(check: Mapping[str, Any]) -> Bound:
+    side = "min" if METRICS[check["metric"]].higher_is_better else "max"
+    return Bound(**{side: check["limit"]}, reason=check["reason"])
 
 
 def _license_files(checkpoint: Checkpoint) -> dict[str, Path]:

@@ -105,7 +105,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         progress.stage("pack", 1)
         packing = PackingList(name, checkpoint, compressed, compression, settings, artifacts, parity)
         manifest = finish_bundle(bundle_plan(packing), staging.path)
-        findings = (*size_findings(packing), *(parity.findings if parity else ()))
+        findings = (*size_findings(manifest, settings), *(parity.findings if parity else ()))
         failed = parity is not None and parity.verdict == "failed"
         return ExportResult(staging.reject() if failed else staging.commit(), manifest, parity, findings)
 

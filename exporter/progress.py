@@ -14,6 +14,9 @@ class Progress(Protocol):
     def advance(self, item: str = "") -> None:
         """One step of the stage is done; `item` names it."""
 
+    def close(self) -> None:
+        """Nothing more will come; whatever is on the screen goes."""
+
 
 class NoProgress:
     """Shows nothing."""
@@ -23,3 +26,6 @@ class NoProgress:
 
     def advance(self, item: str = "") -> None:
         """Ignore the step."""
+
+    def close(self) -> None:
+        """Nothing is shown, nothing goes."""

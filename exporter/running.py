@@ -18,6 +18,7 @@ from exporter.errors import InputError
 from exporter.parity import ParityOptions, Subjects
 from exporter.parity.prompts import Prompt
 from exporter.parity.runners.base import DecoderRunner, EncoderRunner
+from exporter.parity.runners.greedy import greedy
 from exporter.parity.subjects import Opener
 from exporter.targets import Format
 
@@ -119,16 +120,8 @@ def _generate(
 ) -> Answer:
     """Greedy decoding with the cache, until an end token or the bound."""
     tokenizer = bundle.tokenizer
-    # A full context leaves room for one more token: the last one is never fed.
     bound = min(max_tokens or _stated_length(bundle.folder) or MAX_TOKENS, bundle.manifest.context - len(prompt) + 1)
-    session, ids = runner.session(), prompt
-    answer: list[int] = []
-    while len(answer) < bound:
-        token = int(session.feed(ids)[-1].argmax())
-        if token in tokenizer.eos_ids:
-            break
-        answer.append(token)
-        ids = np.array([token], np.int64)
+    answer = [token for token in greedy(runner, prompt, bound, tokenizer.eos_ids) if token not in tokenizer.eos_ids]
     return Answer(kind, runner.name, len(answer), text=tokenizer.decode(answer))
 
 

@@ -80,9 +80,7 @@ def run_command(command: str, output: Output, body: Callable[[Progress], Report]
         try:
             report = body(progress)
         finally:
-            close = getattr(progress, "close", None)
-            if close is not None:
-                close()
+            progress.close()
     except KogataError as error:
         report = failure(command, error.exit_code, error.diagnostics)
     except KeyboardInterrupt:

@@ -44,3 +44,6 @@ class LineProgress:
 
     def advance(self, item: str = "") -> None:
         """Logs don't need every step."""
+
+    def close(self) -> None:
+        """Lines stay."""

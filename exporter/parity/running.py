@@ -12,6 +12,7 @@ from exporter.parity.locate.mil_values import OverflowScan
 from exporter.parity.outputs import Outputs
 from exporter.parity.results import Artifact, Row
 from exporter.parity.runners.base import DecoderRunner, EncoderRunner
+from exporter.parity.runners.greedy import greedy
 from exporter.parity.subjects import TITLES, Key, Opener
 from exporter.parity.task import Answers, EncodedItem, answer_tasks
 from exporter.parity.texts import GREEDY_TOKENS, Texts
@@ -88,14 +89,7 @@ class Running:
         self.progress.stage("parity: greedy continuations", len(self.texts.ids))
         tails = []
         for ids in self.texts.ids:
-            session, step = runner.session(), ids
-            tail: list[int] = []
-            room = self.opener.subjects.context - len(ids) + 1
-            while len(tail) < min(GREEDY_TOKENS, room):
-                tail.append(int(session.feed(step)[-1].argmax()))
-                if tail[-1] in self.opener.subjects.tokenizer.eos_ids:
-                    break
-                step = np.asarray(tail[-1:], np.int64)
-            tails.append(np.asarray(tail, np.int64))
+            bound = min(GREEDY_TOKENS, self.opener.subjects.context - len(ids) + 1)
+            tails.append(np.asarray(greedy(runner, ids, bound, self.opener.subjects.tokenizer.eos_ids), np.int64))
             self.progress.advance()
         return tails

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import Diagnostic, InputError
-from exporter.parity.prompts import Prompt, prompt_of, read_json_lines
+from exporter.parity.prompts import Prompt, parse_json_lines, prompt_of
 from exporter.progress import NoProgress, Progress
 
 if TYPE_CHECKING:
@@ -89,18 +89,10 @@ class Answers:
 
 def read_tasks(path: Path) -> tuple[TaskItem, ...]:
     """Raises InputError naming every bad line (the first 20)."""
-    items: list[TaskItem] = []
-    problems: list[Diagnostic] = []
-    for where, value in read_json_lines(path):
-        item = value if isinstance(value, Diagnostic) else _item(value, where)
-        if isinstance(item, Diagnostic):
-            problems.append(item)
-        else:
-            items.append(item)
-    InputError.raise_all(problems[:_PROBLEMS])
+    items = parse_json_lines(path, _item)
     if not items:
         raise InputError.of("task.empty", "the file holds no tasks", where=path.name)
-    return tuple(items)
+    return items
 
 
 def require_generation(task: Task, path: Path) -> None:

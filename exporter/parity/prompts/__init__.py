@@ -7,7 +7,7 @@ emoji, 24 languages) and `decoder.jsonl` (24 prompts, 11 of them chats).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from exporter.checkpoint.tokenizer import Tokenizer
     from exporter.graph.hub import Task
 
+T = TypeVar("T")
 Message = Mapping[str, str]
 Item = TypeVar("Item")
 
@@ -62,22 +63,29 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
     Raises InputError naming every bad line (the first 20).
     """
     if path.suffix == ".jsonl":
-        prompts, problems = [], []
-        for where, value in read_json_lines(path):
-            prompt = value if isinstance(value, Diagnostic) else prompt_of(value, where)
-            if isinstance(prompt, Diagnostic):
-                problems.append(prompt)
-            else:
-                prompts.append(prompt)
-        InputError.raise_all(problems[:_PROBLEMS])
+        prompts = parse_json_lines(path, prompt_of)
     else:
-        prompts = [Prompt(line.strip()) for line in _read_text(path).split("\n") if line.strip()]
+        prompts = tuple(Prompt(line.strip()) for line in _read_text(path).split("\n") if line.strip())
     if not prompts:
         raise InputError.of("prompts.empty", "the file holds no prompts", where=path.name)
-    return tuple(prompts)
+    return prompts
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Diagnostic]]:
+def parse_json_lines(path: Path, parse: Callable[[dict[str, Any], str], T | Diagnostic]) -> tuple[T, ...]:
+    """`parse(object, "file:line")` of every line. Raises InputError naming every bad line (the first 20)."""
+    parsed: list[T] = []
+    problems: list[Diagnostic] = []
+    for where, value in _read_json_lines(path):
+        item = value if isinstance(value, Diagnostic) else parse(value, where)
+        if isinstance(item, Diagnostic):
+            problems.append(item)
+        else:
+            parsed.append(item)
+    InputError.raise_all(problems[:_PROBLEMS])
+    return tuple(parsed)
+
+
+def _read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Diagnostic]]:
     """`file:line` and the object of each line that isn't blank; a Diagnostic where the line is no JSON object."""
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         where = f"{path.name}:{number}"
