@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,9 @@ _TEMPLATE_JSON = "chat_template.json"  # written by older transformers for proce
 _MAX_TEMPLATE_BYTES = 1 << 20  # the longest in use (Cohere's) has some 20 kB
 _MAX_BITS = 4096  # of an integer that a template computes
 _MAX_REPEATED = 1 << 20  # characters or items that `text * n` in a template may make
+
+_ASKS_FOR_CLOCK = re.compile(r"strftime_now\s+is\s+(not\s+)?(un)?defined")
+_DAY = date(2024, 7, 26)  # the one that Llama 3.2's template falls back to
 
 Message = Mapping[str, Any]
 
@@ -51,8 +56,9 @@ def find_template(folder: Folder, tokenizer_config: Mapping[str, Any]) -> str | 
 def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any], add_generation_prompt: bool) -> str:
     """`messages` as one prompt. `tokens`: bos_token, eos_token … as the template may name them.
 
-    `strftime_now` is not defined, so that a prompt never depends on the day: templates that ask for it first
-    (Llama 3.2) fall back to their own fixed date. Raises `InputError` for whatever the template does wrong.
+    A prompt never depends on the day: templates that ask whether there is a `strftime_now` (Llama 3.2) hear no, and
+    fall back to their own date; those that call it unasked (SmolLM3) get a fixed one. Raises `InputError` for
+    whatever the template does wrong.
     """
     import jinja2
 
@@ -105,6 +111,8 @@ def _compile(template: str) -> jinja2.Template:
     environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = raise_exception
+    if not _ASKS_FOR_CLOCK.search(template):
+        environment.globals["strftime_now"] = _DAY.strftime
     return environment.from_string(template)
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from exporter.checkpoint.convert import Conversion
+from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.sentence import SentenceModules
 from exporter.checkpoint.tensors import TensorStore
+from exporter.checkpoint.tokenizer_settings import read_settings
+from exporter.checkpoint.tokenizer_source import conversion_of
 from exporter.errors import InputError
 
 
@@ -31,14 +37,31 @@ class Source:
     languages: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict, repr=False)
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """`sha256:…` over `sha256sum`'s listing of `files`, sorted by name. Computed when first asked for.
 
-        Reads every byte (about 0.3 s for 90 MB, a minute for 14 GB). Raises `InputError` when a file can't be read.
+        Reads every byte (some 8 s for 14 GB, if the disk can). Raises `InputError` when a file can't be read.
         """
-        listing = "".join(f"{_sha256(path, name)}  {name}\n" for name, path in sorted(self.files.items()))
-        return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
+        return self._hashing.result()
+
+    def begin_digest(self) -> None:
+        """Computes the digest on a thread of its own; whoever asks for it waits."""
+        _ = self._hashing
+
+    @cached_property
+    def _hashing(self) -> Future[str]:
+        future: Future[str] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(_digest(self.files))
+            except BaseException as error:  # whatever it is, it belongs to whoever asks for the digest
+                future.set_exception(error)
+
+        # A daemon: an export that fails meanwhile doesn't wait for its end.
+        threading.Thread(target=run, name="digest", daemon=True).start()
+        return future
 
 
 @dataclass(frozen=True)
@@ -47,7 +70,7 @@ class Checkpoint:
 
     root: the folder, which transformers itself could load; name: safe as a file name.
     config: config.json; generation_config: generation_config.json, empty without that file.
-    tokenizer_files: file name → path, of those that exist (tokenizer.json always does).
+    tokenizer_files: file name → path, of those that exist; empty for a model without text.
     chat_template: the default Jinja template, None where the checkpoint has none.
     sentence: sentence-transformers' modules, None where the folder has no modules.json.
     """
@@ -61,6 +84,20 @@ class Checkpoint:
     chat_template: str | None
     sentence: SentenceModules | None
     source: Source
+
+    @cached_property
+    def conversion(self) -> Conversion | None:
+        """The tokenizer.json made from the checkpoint's older tokenizer files, None where it has its own, or none.
+
+        Converted and checked when first asked for (a second for 256,000 pieces). Raises as `convert_tokenizer` does.
+        """
+        folder = Folder.at(self.root)
+        return conversion_of(folder, read_settings(folder), self.config)
+
+
+def _digest(files: Mapping[str, Path]) -> str:
+    listing = "".join(f"{_sha256(path, name)}  {name}\n" for name, path in sorted(files.items()))
+    return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
 
 
 def _sha256(path: Path, name: str) -> str:

@@ -89,8 +89,8 @@ class Folder:
                 "checkpoint.unreadable", f"the folder can't be listed: {error.strerror}", where=self.root.name
             ) from None
 
-    def read_text(self, name: str, limit: int) -> str | None:
-        """The UTF-8 text of `name`, or None when there is no such file; `InputError` above `limit` bytes."""
+    def read_bytes(self, name: str, limit: int) -> bytes | None:
+        """The bytes of `name`, or None when there is no such file; `InputError` above `limit` bytes."""
         path = self.find(name)
         if path is None:
             return None
@@ -98,13 +98,23 @@ class Folder:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 data = file.read(limit + 1) if size <= limit else b""
-            if max(size, len(data)) > limit:
-                raise InputError.of("checkpoint.too_large", f"{name} has more than {limit} bytes", where=name)
-            return data.decode("utf-8")
         except OSError as error:
             raise InputError.of(
                 "checkpoint.unreadable", f"{name} can't be read: {error.strerror}", where=name
             ) from None
+        if max(size, len(data)) > limit:
+            raise InputError.of("checkpoint.too_large", f"{name} has more than {limit} bytes", where=name)
+        if data.startswith(b"version https://git-lfs"):
+            message = f"{name} is a Git LFS pointer, not the file itself"
+            hint = "run `git lfs pull` in the checkpoint's repository"
+            raise InputError.of("checkpoint.git_lfs", message, where=name, hint=hint)
+        return data
+
+    def read_text(self, name: str, limit: int) -> str | None:
+        """The UTF-8 text of `name`, or None when there is no such file; `InputError` above `limit` bytes."""
+        data = self.read_bytes(name, limit)
+        try:
+            return None if data is None else data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError.of(
                 "checkpoint.encoding", f"{name} is not UTF-8 (byte {error.start})", where=name

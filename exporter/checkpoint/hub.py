@@ -16,10 +16,22 @@ from exporter.errors import InputError
 _WANTED = (
     "config.json", "generation_config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json",
     "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model",
-    "chat_template.*", "modules.json", "sentence_*_config.json", "config_sentence_transformers.json", "*_*/config.json",
-    "README.md", "LICENSE*", "LICENCE*", "COPYING",
+    "chat_template.*", "preprocessor_config.json", "modules.json", "sentence_*_config.json",
+    "config_sentence_transformers.json", "*_*/config.json", "[0-9]_Dense/model.safetensors",
+    "adapter_config.json", "model_index.json", "README.md", "LICENSE*", "LICENCE*", "COPYING", "NOTICE*",
+    "USE_POLICY*",
 )  # fmt: skip
-_UNWANTED = ("*/*.safetensors", "*/*.model", "onnx/*", "openvino/*", "original/*", "*.bin", "*.py", "*.pt", "*.pth")
+_UNWANTED = (
+    "[!0-9]*/*.safetensors",
+    "*/*.model",
+    "onnx/*",
+    "openvino/*",
+    "original/*",
+    "*.bin",
+    "*.py",
+    "*.pt",
+    "*.pth",
+)
 
 _REPO = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?/[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9_][\w.+/-]*", re.ASCII)

@@ -1,4 +1,4 @@
-"""Licence and languages: from the model card's front matter, else from a licence file."""
+"""Licence, languages and base model: from the model card's front matter, else from a licence file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exporter.errors import KogataError
 CARD = "README.md"
 _MAX_CARD_BYTES = 16 << 20  # embedding models list thousands of benchmark results in the front matter
 _MAX_BLOCK_BYTES = 64 << 10
-_KEYS = ("license", "license_name", "license_link", "language")
+_KEYS = ("license", "license_name", "license_link", "language", "base_model")
 _LICENSE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
 _MAX_LICENSE_BYTES = 1 << 20
 
@@ -48,11 +48,13 @@ class Licence:
     """license: SPDX id where there is one, else the name that the authors use ("llama3.2"); None when unknown.
 
     link: where its text is, as the model card says it. languages: as the model card lists them ("en", "ja").
+    base_models: the hub ids that the card says the model was made from.
     """
 
     license: str | None = None
     link: str | None = None
     languages: tuple[str, ...] = ()
+    base_models: tuple[str, ...] = ()
 
 
 def read_licence(folder: Folder) -> Licence:
@@ -65,7 +67,12 @@ def read_licence(folder: Folder) -> Licence:
     if license_id is not None:
         # "other" is the hub's word for "see license_name".
         license_id = name if license_id.lower() == "other" and name else _SPDX.get(license_id.lower(), license_id)
-    return Licence(license_id or _from_text(folder), _first(facts.get("license_link")), _strings(facts.get("language")))
+    return Licence(
+        license=license_id or _from_text(folder),
+        link=_first(facts.get("license_link")),
+        languages=_strings(facts.get("language")),
+        base_models=_strings(facts.get("base_model")),
+    )
 
 
 def _text(folder: Folder, name: str, limit: int) -> str:

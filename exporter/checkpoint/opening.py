@@ -15,14 +15,18 @@ from exporter.checkpoint.checkpoint import Checkpoint, Source
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.licence import read_licence
 from exporter.checkpoint.problems import Problems
+from exporter.checkpoint.refusals import no_config, refuse_adapter, refuse_quantized
 from exporter.checkpoint.sentence import SentenceModules, read_sentence
 from exporter.checkpoint.tensors import TensorStore
-from exporter.checkpoint.tokenizer_files import TOKENIZER, TOKENIZER_CONFIG, find_tokenizer_files, lowercases
+from exporter.checkpoint.tokenizer_files import TOKENIZER, TOKENIZER_CONFIG, find_tokenizer_files
+from exporter.checkpoint.tokenizer_settings import read_settings
+from exporter.checkpoint.tokenizer_source import lowercases
 from exporter.checkpoint.weights import open_weights
 from exporter.errors import InputError, UnsupportedError
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
+PREPROCESSOR_CONFIG = "preprocessor_config.json"
 _ACCEPTED = "accepted: a checkpoint folder (config.json, model.safetensors, tokenizer.json) or a hub id `org/name`"
 
 
@@ -42,6 +46,7 @@ def open_checkpoint(reference: str | Path, *, revision: str | None = None) -> Ch
     """
     place = _locate(str(reference), revision)
     folder, problems = place.folder, Problems()
+    refuse_adapter(folder)
     config: Mapping[str, Any] = {}
     generation_config: Mapping[str, Any] = {}
     tensors = TensorStore([])
@@ -49,25 +54,25 @@ def open_checkpoint(reference: str | Path, *, revision: str | None = None) -> Ch
     tokenizer_files: Mapping[str, Path] = {}
     chat_template: str | None = None
     sentence: SentenceModules | None = None
+    licence = read_licence(folder)
     with problems.collecting():
         config = _read_config(folder)
+        refuse_quantized(config, licence.base_models)
     with problems.collecting():
         generation_config = folder.read_object(GENERATION_CONFIG, small_integers=True) or {}
     with problems.collecting():
         tensors, weight_files = open_weights(folder)
-    tokenizer: Mapping[str, Any] = {}
+    lowercase = False
     with problems.collecting():
         tokenizer_files = find_tokenizer_files(folder)
-        tokenizer = folder.read_object(TOKENIZER) or {}
+        lowercase = lowercases(folder.read_object(TOKENIZER) or {}, read_settings(folder), config)
     with problems.collecting():
         chat_template = find_template(folder, folder.read_object(TOKENIZER_CONFIG) or {})
     with problems.collecting():
-        sentence = read_sentence(folder, tokenizer_lowercases=lowercases(tokenizer))
+        sentence = read_sentence(folder, tokenizer_lowercases=lowercase)
     problems.raise_any()
     names = {CONFIG, *weight_files, *tokenizer_files, *(sentence.files if sentence else ())}
-    if folder.find(GENERATION_CONFIG) is not None:
-        names.add(GENERATION_CONFIG)
-    licence = read_licence(folder)
+    names |= {name for name in (GENERATION_CONFIG, PREPROCESSOR_CONFIG) if folder.find(name) is not None}
     source = Source(
         repo=place.repo,
         revision=place.revision,
@@ -136,13 +141,9 @@ def _local(folder: Folder, revision: str | None) -> _Place:
 def _read_config(folder: Folder) -> Mapping[str, Any]:
     config = folder.read_object(CONFIG, small_integers=True)
     if config is None:
-        raise InputError.of(
-            "checkpoint.config",
-            f"there is no {CONFIG}",
-            where=CONFIG,
-            hint="a checkpoint is a folder as transformers' `save_pretrained` writes it",
-        )
-    if "model_type" not in config and "auto_map" in config:
+        raise no_config(folder)
+    # MiniCPM's first configurations state their class, which is name enough, and no model_type.
+    if "model_type" not in config and "architectures" not in config and "auto_map" in config:
         raise UnsupportedError.of(
             "checkpoint.custom_code",
             "the model is described only by Python code of its own, which is never run",

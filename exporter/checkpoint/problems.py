@@ -27,7 +27,6 @@ class Problems:
 
     def raise_any(self) -> None:
         """Raises what was collected: `InputError` if anything is missing or damaged, else `UnsupportedError`."""
-        if self._input:
-            raise InputError(*self._input, *self._unsupported)
-        if self._unsupported:
-            raise UnsupportedError(*self._unsupported)
+        found = tuple(dict.fromkeys((*self._input, *self._unsupported)))  # two readers of one file say the same
+        if found:
+            raise (InputError if self._input else UnsupportedError)(*found)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from exporter.checkpoint.folder import Folder
+from exporter.checkpoint.safetensors_header import read_header
+from exporter.checkpoint.tensors import Shard, TensorStore
 from exporter.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 MODULES = "modules.json"
 _PROMPTS = "config_sentence_transformers.json"
@@ -27,12 +32,28 @@ _POOLINGS = {
 
 
 @dataclass(frozen=True)
+class SentenceDense:
+    """A linear layer behind the pooling: `activation(x · weightᵀ + bias)`.
+
+    path: its folder. activation: torch's class name, "Tanh" say.
+    tensors: `linear.weight` `[out_features, in_features]` and perhaps `linear.bias`.
+    """
+
+    path: str
+    in_features: int
+    out_features: int
+    activation: str
+    tensors: Mapping[str, ir.TensorProtocol] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class SentenceModules:
     """How token embeddings become a sentence embedding.
 
     pooling: "mean", "cls", or another of sentence-transformers' modes ("max", "mean_sqrt_len", "weightedmean",
         "lasttoken"); None without a pooling module, or with several modes at once.
     normalize: whether the embedding is scaled to L2 norm 1.
+    dense: the layers between pooling and normalization, in their order.
     max_seq_length: in tokens, special tokens included; None where it isn't stated.
     unsupported: what the modules do beyond that, in words; an export that ignored it would compute something else.
     files: the files this was read from.
@@ -43,6 +64,7 @@ class SentenceModules:
     max_seq_length: int | None
     unsupported: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    dense: tuple[SentenceDense, ...] = ()
 
 
 def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModules | None:
@@ -60,7 +82,9 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
     kinds = [_kind(module["type"]) for module in modules]
     files, unsupported = [MODULES], []
     pooling, max_seq_length = None, None
-    if kinds != sorted(kinds, key=_order) or len(set(kinds)) != len(kinds) or kinds[:1] != ["Transformer"]:
+    dense: list[SentenceDense] = []
+    once = [kind for kind in kinds if kind != "Dense"]
+    if kinds != sorted(kinds, key=_order) or len(set(once)) != len(once) or kinds[:1] != ["Transformer"]:
         unsupported.append(f"the module order {' → '.join(kinds) or '(none)'}")
     for module, kind in zip(modules, kinds, strict=True):
         if kind == "Transformer":
@@ -69,10 +93,14 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
             max_seq_length = _settings(folder, files, unsupported, tokenizer_lowercases)
         elif kind == "Pooling":
             pooling = _pooling(folder, module.get("path", ""), files, unsupported)
+        elif kind == "Dense":
+            dense += _dense(folder, module.get("path", ""), files, unsupported)
         elif kind != "Normalize":
             unsupported.append(f"the module {kind}")
     _prompt(folder, files, unsupported)
-    return SentenceModules(pooling, "Normalize" in kinds, max_seq_length, tuple(unsupported), tuple(files))
+    return SentenceModules(
+        pooling, "Normalize" in kinds, max_seq_length, tuple(unsupported), tuple(files), tuple(dense)
+    )
 
 
 def _kind(type_name: str) -> str:
@@ -115,12 +143,44 @@ def _pooling(folder: Folder, path: str, files: list[str], unsupported: list[str]
     return modes[0]
 
 
+def _dense(folder: Folder, path: str, files: list[str], unsupported: list[str]) -> list[SentenceDense]:
+    """The layer in the folder `path`; nothing where it can't be expressed, which `unsupported` then says."""
+    name, weights = f"{path}/config.json", f"{path}/model.safetensors"
+    settings = folder.read_object(name, small_integers=True) if path else None
+    if settings is None:
+        raise InputError.of("checkpoint.sentence", f"{MODULES} names {path!r}, but {name} is missing", where=name)
+    files.append(name)
+    place = folder.find(weights)
+    if place is None:
+        unsupported.append(f"the module Dense without {weights} (pickle is never read)")
+        return []
+    files.append(weights)
+    ends = [settings.get(key) for key in ("module_input_name", "module_output_name")]
+    if any(end not in (None, "sentence_embedding") for end in ends):
+        unsupported.append("the module Dense on something else than the sentence embedding")
+        return []
+    sizes = [settings.get(key) for key in ("in_features", "out_features")]
+    tensors = TensorStore([Shard(place, weights, read_header(place, weights))])
+    shapes = {"linear.weight": (sizes[1], sizes[0]), "linear.bias": (sizes[1],)}
+    expected = list(shapes)[: 2 if settings.get("bias", True) else 1]
+    found = {tensor: stored.shape for tensor, stored in tensors.stored.items()}
+    if found != {tensor: shapes[tensor] for tensor in expected}:
+        message = f"{weights} holds {found}, its config.json implies {shapes}"
+        raise InputError.of("checkpoint.sentence", message, where=weights)
+    activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    package, _, kind = activation.rpartition(".")
+    if package.split(".")[0] != "torch":
+        unsupported.append(f"the module Dense with the activation {activation[:80]!r}")
+        return []
+    return [SentenceDense(path, int(sizes[0] or 0), int(sizes[1] or 0), kind, tensors)]
+
+
 def _modes(settings: Mapping[str, Any], name: str) -> list[str]:
     stated = settings.get("pooling_mode")  # the newer spelling
     if stated is not None:
         modes = [stated] if isinstance(stated, str) else stated
         if isinstance(modes, list) and all(isinstance(mode, str) for mode in modes):
-            return modes
+            return [_POOLINGS.get(f"pooling_mode_{mode}", str(mode)) for mode in modes]  # mean_sqrt_len_tokens
         raise InputError.of("checkpoint.sentence", f"pooling_mode is {str(stated)[:80]!r}", where=name)
     # Where a flag isn't stated, sentence-transformers takes mean for True and all others for False.
     return [mode for flag, mode in _POOLINGS.items() if settings.get(flag, mode == "mean")]

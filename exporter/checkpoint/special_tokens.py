@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 ADDITIONAL = "additional_special_tokens"
 _EXTRA = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
-_LISTED = "added_tokens_decoder"
+LISTED = "added_tokens_decoder"
+_MAX_DIGITS = 10  # of an id
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 Flags = Mapping[str, bool]
@@ -33,11 +34,11 @@ def add_tokens(
     special token that is stated as text alone. Returns `bos_token` … `mask_token` → text and
     `additional_special_tokens` → list of texts, as chat templates see them. `InputError` where something isn't a token.
     """
-    listed = _listed(settings)
+    listed = [token for _, token in listed_tokens(settings)]
     known = {token.content: token for token in (listed or backend.get_added_tokens_decoder().values())}
     special: dict[str, Any] = {}
     for key in SPECIAL:
-        token = _token(settings[key], key) if key in settings else defaults.get(key)
+        token = token_of(settings[key], key) if key in settings else defaults.get(key)
         if isinstance(token, str) and key in settings:
             token = known.get(token, token)
         if isinstance(token, str) and key in flags:
@@ -46,10 +47,10 @@ def add_tokens(
             special[key] = token
     additional = settings.get(ADDITIONAL)
     if isinstance(additional, list) and additional:
-        special[ADDITIONAL] = [token for entry in additional if (token := _token(entry, ADDITIONAL)) is not None]
+        special[ADDITIONAL] = [token for entry in additional if (token := token_of(entry, ADDITIONAL)) is not None]
     extra = settings.get(_EXTRA)
     for key, entry in extra.items() if isinstance(extra, dict) else ():
-        if (token := _token(entry, key)) is not None:
+        if (token := token_of(entry, key)) is not None:
             special.setdefault(key, token)
     _extend(backend, listed, special)
     return {key: [str_of(t) for t in value] if key == ADDITIONAL else str_of(value) for key, value in special.items()}
@@ -65,9 +66,11 @@ def _extend(backend: Tokenizer, listed: Sequence[AddedToken], special: Mapping[s
     for value in special.values():
         for token in value if isinstance(value, list) else [value]:
             every.setdefault(str_of(token), token)
-    present = backend.get_added_tokens_decoder().values()
+    present = list(backend.get_added_tokens_decoder().values())
     same = {repr(token) for token in present}
-    new: list[str | AddedToken] = [token for token in listed if repr(token) not in same]
+    # A token that is listed as an ordinary one, and named as a special one, is special.
+    changed = [t for t in (listed or present) if repr(t) not in same or (t.content in every and not t.special)]
+    new: list[str | AddedToken] = [*changed]
     texts = {token.content for token in present} | {str_of(token) for token in new}
     # A special token with flags is added once more even where its text is known: its flags then win.
     new += [token for token in every.values() if not (token in texts if isinstance(token, str) else token in new)]
@@ -83,19 +86,28 @@ def _extend(backend: Tokenizer, listed: Sequence[AddedToken], special: Mapping[s
         backend.add_tokens(added)
 
 
-def _listed(settings: Mapping[str, Any]) -> list[AddedToken]:
-    entries = settings.get(_LISTED)
+def stated_tokens(settings: Mapping[str, Any]) -> dict[int, str]:
+    """Id → text of the tokens that `added_tokens_decoder` lists. `InputError` where it isn't such a map."""
+    return {index: str_of(token) for index, token in listed_tokens(settings)}
+
+
+def listed_tokens(settings: Mapping[str, Any]) -> list[tuple[int, AddedToken]]:
+    """Id and token of each entry of `added_tokens_decoder`, by id. `InputError` where it isn't such a map."""
+    entries = settings.get(LISTED)
     if entries is None:
         return []
-    if not isinstance(entries, dict) or not all(key.isdecimal() and isinstance(e, dict) for key, e in entries.items()):
+    if not isinstance(entries, dict) or not all(
+        key.isascii() and key.isdecimal() and len(key) <= _MAX_DIGITS and isinstance(entry, dict)
+        for key, entry in entries.items()
+    ):
         raise InputError.of(
-            "checkpoint.tokenizer", f"{_LISTED} is not a map from ids to tokens", where="tokenizer_config.json"
+            "checkpoint.tokenizer", f"{LISTED} is not a map from ids to tokens", where="tokenizer_config.json"
         )
-    tokens = [_token(entry, _LISTED) for _, entry in sorted(entries.items(), key=lambda item: int(item[0]))]
-    return [token for token in tokens if token is not None and not isinstance(token, str)]
+    tokens = [(int(key), token_of(entry, LISTED)) for key, entry in sorted(entries.items(), key=lambda e: int(e[0]))]
+    return [(index, token) for index, token in tokens if token is not None and not isinstance(token, str)]
 
 
-def _token(value: Any, where: str) -> str | AddedToken | None:
+def token_of(value: Any, where: str) -> str | AddedToken | None:
     """A token as the files write it: text, or an object with `content` and flags; None stays None."""
     if value is None or isinstance(value, str):
         return value

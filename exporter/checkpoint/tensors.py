@@ -25,9 +25,14 @@ _ONNX_DTYPES: Mapping[str, str] = {
 }  # fmt: skip
 _FLOATS = ("F", "BF")
 
+# Pages of a mapping that were touched count as this process's memory for as long as it lives. A large tensor therefore
+# has a mapping of its own, gone with the last array of it, and all small ones of a file share one: each mapping holds a
+# file descriptor, and there may be thousands of norms and biases.
+_MAPPED_ALONE = 4 << 20  # bytes
+
 
 class Shard:
-    """One safetensors file. It is mapped while arrays of it are alive: one mapping, however many arrays."""
+    """One safetensors file. It is mapped while arrays of it live: once for all small ones, once for a large one."""
 
     def __init__(self, path: Path, name: str, header: Header) -> None:
         self.path = path
@@ -35,25 +40,33 @@ class Shard:
         self.header = header
         self._mapping: weakref.ref[mmap.mmap] | None = None
 
-    def mapping(self) -> mmap.mmap:
-        """The file's bytes. Raises `InputError` when it is gone or no longer has the size it was opened with
-        (reading past the end of a mapped file would kill the process).
+    def mapping(self, offset: int, size: int) -> tuple[mmap.mmap, int]:
+        """A mapping that holds `size` bytes of the file from `offset` on, and where in it they begin.
+
+        Raises `InputError` when the file is gone or no longer has the size it was opened with (reading past the end of
+        a mapped file would kill the process).
         """
+        if size >= _MAPPED_ALONE:
+            start = offset - offset % mmap.ALLOCATIONGRANULARITY
+            return self._map(start, offset - start + size), offset - start
         mapped = self._mapping() if self._mapping is not None else None
         if mapped is None:
-            try:
-                with self.path.open("rb") as file:
-                    if os.fstat(file.fileno()).st_size != self.header.file_bytes:
-                        raise InputError.of(
-                            "checkpoint.changed", f"{self.name} changed while it was in use", where=self.name
-                        )
-                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except OSError as error:
-                raise InputError.of(
-                    "checkpoint.unreadable", f"{self.name} can't be read: {error.strerror}", where=self.name
-                ) from None
+            mapped = self._map(0, 0)  # all of it
             self._mapping = weakref.ref(mapped)
-        return mapped
+        return mapped, offset
+
+    def _map(self, start: int, size: int) -> mmap.mmap:
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size != self.header.file_bytes:
+                    raise InputError.of(
+                        "checkpoint.changed", f"{self.name} changed while it was in use", where=self.name
+                    )
+                return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ, offset=start)
+        except OSError as error:
+            raise InputError.of(
+                "checkpoint.unreadable", f"{self.name} can't be read: {error.strerror}", where=self.name
+            ) from None
 
 
 class TensorStore(Mapping[str, "ir.TensorProtocol"]):
@@ -135,7 +148,8 @@ def _read(shard: Shard, tensor: StoredTensor, dtype: ir.DataType) -> ir.TensorPr
     if tensor.nbytes == 0:
         array = np.empty(tensor.shape, little_endian)
     else:
-        array = np.frombuffer(shard.mapping(), little_endian, tensor.size, tensor.offset).reshape(tensor.shape)
+        mapped, offset = shard.mapping(tensor.offset, tensor.nbytes)
+        array = np.frombuffer(mapped, little_endian, tensor.size, offset).reshape(tensor.shape)
         if not array.flags.aligned:
             array = array.copy()
     array.flags.writeable = False

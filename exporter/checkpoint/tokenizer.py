@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 from exporter.checkpoint import tokenizer_rules as rules
 from exporter.checkpoint.chat import Message, find_template, render
 from exporter.checkpoint.checkpoint import Checkpoint
+from exporter.checkpoint.encoded import EncodedText
 from exporter.checkpoint.folder import MAX_JSON_BYTES, Folder, parse_json
-from exporter.checkpoint.tokenizer_files import SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG
-from exporter.errors import InputError
+from exporter.checkpoint.rust_errors import rust_errors
+from exporter.checkpoint.tokenizer_files import TOKENIZER, TOKENIZER_CONFIG, find_tokenizer_files, no_tokenizer
+from exporter.checkpoint.tokenizer_settings import read_settings
+from exporter.checkpoint.tokenizer_source import conversion_of
+from exporter.checkpoint.vocabulary import Vocabulary, compare_vocabulary
+from exporter.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
     import tokenizers
@@ -32,6 +36,8 @@ class Tokenizer:
     eos_ids: the ids that end a generation, as generation_config.json states them, else config.json, else the
         tokenizer; bos_id, pad_id likewise; unk_id is the tokenizer's.
     chat_template: None where there is none.
+    eos_stated: whether eos_ids are the configurations', not the tokenizer's.
+    notes: what a user should know of it, though nothing is wrong.
     """
 
     tokens: Mapping[str, Any]
@@ -41,8 +47,11 @@ class Tokenizer:
     unk_id: int | None
     chat_template: str | None
     _backend: tokenizers.Tokenizer = field(repr=False)
+    _vocabulary: Vocabulary = field(default_factory=lambda: Vocabulary(None, {}), repr=False)
     _truncate_left: bool = False
     _clean_up: bool = False
+    eos_stated: bool = True
+    notes: tuple[Diagnostic, ...] = ()
 
     @property
     def vocab_size(self) -> int:
@@ -64,6 +73,29 @@ class Tokenizer:
                 return self._cut(text, max_length, special_tokens)
         return self._ids(text, special_tokens)
 
+    def encode_text(self, text: str, second: str | None = None, *, max_length: int | None = None) -> EncodedText:
+        """The tokens of `text`, or of a pair of texts, with the tokens that the model expects around them.
+
+        max_length: of a pair, the longer text is cut first. Raises InputError as `encode` does.
+        """
+        import numpy as np
+
+        if max_length is not None:
+            with rust_errors("the tokenizer can't cut this text"):
+                side = "left" if self._truncate_left else "right"
+                self._backend.enable_truncation(max_length, strategy="longest_first", direction=side)
+        try:
+            encoding = self._encoding(text, second, special_tokens=True)
+        finally:
+            self._backend.no_truncation()
+        return EncodedText(
+            np.asarray(encoding.ids, np.int64),
+            np.asarray(encoding.type_ids, np.int64),
+            np.asarray(encoding.special_tokens_mask, np.bool_),
+            tuple((int(start), int(end)) for start, end in encoding.offsets),
+            tuple(encoding.sequence_ids),
+        )
+
     def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """`messages` (`role`, `content`) through the chat template. `InputError` without one, or when it fails."""
         if self.chat_template is None:
@@ -77,7 +109,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of `ids`; ids that the tokenizer doesn't know are left out."""
-        with _rust_errors("the tokenizer can't decode these ids"):
+        with rust_errors("the tokenizer can't decode these ids"):
             text = str(self._backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens))
         if self._clean_up:
             for spaced, joined in _CLEAN_UP:
@@ -89,16 +121,25 @@ class Tokenizer:
         found: int | None = self._backend.token_to_id(token)
         return found
 
+    def to_json(self) -> str:
+        """The tokenizer.json that holds all of this but the ids that configurations state."""
+        return str(self._backend.to_str())
+
     def _ids(self, text: str, special_tokens: bool) -> list[int]:
+        return list(self._encoding(text, None, special_tokens).ids)
+
+    def _encoding(self, text: str, second: str | None, special_tokens: bool) -> tokenizers.Encoding:
         try:
-            text.encode()
+            (text + (second or "")).encode()
         except UnicodeEncodeError:
             raise InputError.of("tokenizer.text", "the text holds half a surrogate pair: not valid Unicode") from None
-        with _rust_errors("the tokenizer can't encode this text"):
-            return list(self._backend.encode(text, add_special_tokens=special_tokens).ids)
+        with rust_errors("the tokenizer can't encode this text"):
+            encoding = self._backend.encode(text, second, add_special_tokens=special_tokens)
+        self._vocabulary.check(encoding.ids)
+        return encoding
 
     def _cut(self, text: str, max_length: int, special_tokens: bool) -> list[int]:
-        with _rust_errors("the tokenizer can't cut this text"):
+        with rust_errors("the tokenizer can't cut this text"):
             self._backend.enable_truncation(max_length, direction="left" if self._truncate_left else "right")
         try:
             return self._ids(text, special_tokens)
@@ -107,10 +148,12 @@ class Tokenizer:
 
 
 def load_tokenizer(source: Checkpoint | Path | str) -> Tokenizer:
-    """The tokenizer of an opened checkpoint, or of a folder with `tokenizer.json` and what belongs to it.
+    """The tokenizer of an opened checkpoint, or of a folder with `tokenizer.json` and what belongs to it; without that
+    file it is made from the older ones (`convert`).
 
     Where the folder has config.json and generation_config.json, the ids that end a generation come from them.
-    Raises `InputError` when files are missing, malformed or contradict each other.
+    Raises `InputError` when files are missing, malformed or contradict each other, `UnsupportedError` for a tokenizer
+    that can't be converted.
     """
     folder = Folder.at(source.root if isinstance(source, Checkpoint) else Path(source))
     if isinstance(source, Checkpoint):
@@ -118,18 +161,23 @@ def load_tokenizer(source: Checkpoint | Path | str) -> Tokenizer:
     else:
         config = folder.read_object("config.json", small_integers=True) or {}
         generation_config = folder.read_object("generation_config.json", small_integers=True) or {}
-    text = folder.read_text(TOKENIZER, MAX_JSON_BYTES)
-    if text is None:
-        raise InputError.of("checkpoint.tokenizer", f"there is no {TOKENIZER}", where=TOKENIZER)
-    settings = _settings(folder)
+    settings = read_settings(folder)
     template = find_template(folder, settings)
+    conversion = source.conversion if isinstance(source, Checkpoint) else conversion_of(folder, settings, config)
+    if conversion is None:
+        text = folder.read_text(TOKENIZER, MAX_JSON_BYTES)
+    else:
+        text, settings = conversion.text, {**conversion.defaults, **settings}
+    if text is None:
+        raise no_tokenizer(find_tokenizer_files(folder), config)
     backend = _backend(text)
     direction = (backend.truncation or {}).get("direction", "right")
-    with _rust_errors(f"{TOKENIZER} and {TOKENIZER_CONFIG} don't go together"):
-        tokens = rules.apply(backend, rules.tokenizer_class(settings, config), settings)
+    with rust_errors(f"{TOKENIZER} and {TOKENIZER_CONFIG} don't go together"):
+        tokens = rules.apply(backend, rules.tokenizer_class(rules.class_name(settings, config)), settings)
     backend.no_truncation()
     backend.no_padding()
     ids = {key: _own_id(backend, tokens, f"{key}_token") for key in ("eos", "bos", "pad", "unk")}
+    vocabulary, notes = compare_vocabulary(backend, tokens, config)
     stated = {key: _stated_ids(key, generation_config, config) for key in ("eos", "bos", "pad")}
     return Tokenizer(
         tokens=tokens,
@@ -138,44 +186,35 @@ def load_tokenizer(source: Checkpoint | Path | str) -> Tokenizer:
         pad_id=next(iter(stated["pad"]), ids["pad"]),
         unk_id=ids["unk"],
         chat_template=template,
+        eos_stated=bool(stated["eos"]),
+        notes=(*notes, *_end_notes(stated["eos"], tokens, ids["eos"])),
         _backend=backend,
+        _vocabulary=vocabulary,
         _truncate_left=settings.get("truncation_side", direction) == "left",
         _clean_up=bool(settings.get("clean_up_tokenization_spaces", False)),
     )
-
-
-def _settings(folder: Folder) -> Mapping[str, Any]:
-    """tokenizer_config.json. Without `added_tokens_decoder` special_tokens_map.json wins, as in transformers."""
-    settings = folder.read_object(TOKENIZER_CONFIG) or {}
-    if "added_tokens_decoder" not in settings:
-        settings = {**settings, **(folder.read_object(SPECIAL_TOKENS) or {})}
-    return settings
 
 
 def _backend(text: str) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer as Backend
 
     parse_json(text, TOKENIZER)
-    with _rust_errors(f"{TOKENIZER} is not a tokenizer"):
+    with rust_errors(f"{TOKENIZER} is not a tokenizer"):
         return Backend.from_str(text)
-
-
-@contextmanager
-def _rust_errors(what: str) -> Iterator[None]:
-    """The tokenizers library raises bare `Exception`, `ValueError` and `TypeError` for what it can't use, and
-    PanicException, a `BaseException`, for what it doesn't expect: all of them become `InputError`.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if type(error) not in (Exception, ValueError, TypeError) and type(error).__name__ != "PanicException":
-            raise
-        reason = str(error).partition("\n")[0][:200]
-        raise InputError.of("checkpoint.tokenizer", f"{what}: {reason}", where=TOKENIZER) from None
 
 
 def _own_id(backend: tokenizers.Tokenizer, tokens: Mapping[str, Any], key: str) -> int | None:
     return backend.token_to_id(tokens[key]) if key in tokens else None
+
+
+def _end_notes(stated: Sequence[int], tokens: Mapping[str, Any], own: int | None) -> tuple[Diagnostic, ...]:
+    if not stated or own is None or own in stated:
+        return ()
+    message = (
+        f"texts end with token {', '.join(map(str, stated))}; the tokenizer's {tokens['eos_token']!r} ({own}) isn't one"
+    )
+    hint = "if answers don't stop, add it to eos_token_id in generation_config.json"
+    return (Diagnostic("checkpoint.eos", message, "generation_config.json", hint, "note"),)
 
 
 def _as_ids(token_id: int | None) -> tuple[int, ...]:

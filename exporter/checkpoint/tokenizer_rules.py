@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from exporter.checkpoint.special_tokens import Flags, add_tokens
+from exporter.checkpoint.special_tokens import ADDITIONAL, Flags, add_tokens, str_of, token_of
 from exporter.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TokenizerClass:
     tokens: its default special tokens. flags: those that it gives to special tokens stated as text alone.
     normalizer: the settings that it forces upon a BertNormalizer, with their defaults (None: it leaves the normalizer
     alone). template: default (add_bos_token, add_eos_token) of a class that builds its own post-processor.
-    prefix_space: its default add_prefix_space, None where it doesn't force one.
+    prefix_space: its default add_prefix_space, None where it doesn't force one. extra_ids: it has T5's sentinels.
     """
 
     tokens: Mapping[str, str]
@@ -34,6 +34,7 @@ class TokenizerClass:
     normalizer: Mapping[str, Any] | None = None
     template: tuple[bool, bool] | None = None
     prefix_space: bool | None = False
+    extra_ids: bool = False
 
 
 _BERT_TOKENS = {
@@ -59,10 +60,13 @@ _NORMALIZER_FIELDS = {
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
 
+_MAX_SENTINELS = 10_000  # T5 and its kin have 100
 _NO_FLAGS: Flags = {}
 _EXACT: Flags = {"special": True, "normalized": False}
 _PLAIN = TokenizerClass({})
 _BERT = TokenizerClass(_BERT_TOKENS, normalizer=_BERT_NORMALIZER)
+_LLAMA = TokenizerClass(_LLAMA_TOKENS, template=(True, False), prefix_space=None)
+_T5 = TokenizerClass({"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}, extra_ids=True)
 _CLASSES: Mapping[str, TokenizerClass] = {
     "BertTokenizer": _BERT,
     "ConvBertTokenizer": _BERT,
@@ -77,7 +81,16 @@ _CLASSES: Mapping[str, TokenizerClass] = {
     ),
     "RobertaTokenizer": TokenizerClass(_ROBERTA_TOKENS, {"mask_token": {"lstrip": True, "normalized": False}}),
     "XLMRobertaTokenizer": TokenizerClass(_ROBERTA_TOKENS, {"mask_token": {"lstrip": True}}),
-    "LlamaTokenizer": TokenizerClass(_LLAMA_TOKENS, template=(True, False), prefix_space=None),
+    "BartTokenizer": TokenizerClass(
+        _ROBERTA_TOKENS, {"mask_token": {"lstrip": True, "normalized": True, "special": True}}
+    ),
+    "LlamaTokenizer": _LLAMA,
+    "InternLMTokenizer": _LLAMA,
+    "InternLM2Tokenizer": _LLAMA,
+    "InternLM3Tokenizer": _LLAMA,
+    "T5Tokenizer": _T5,
+    "MT5Tokenizer": _T5,
+    "DebertaV2Tokenizer": TokenizerClass({**_BERT_TOKENS, "bos_token": "[CLS]", "eos_token": "[SEP]"}),
     "GemmaTokenizer": TokenizerClass(_GEMMA_TOKENS, template=(True, False)),
     "GPTNeoXTokenizer": TokenizerClass(_GPT2_TOKENS, template=(False, False)),
     "GPT2Tokenizer": TokenizerClass(_GPT2_TOKENS),
@@ -85,34 +98,81 @@ _CLASSES: Mapping[str, TokenizerClass] = {
     "Qwen2Tokenizer": TokenizerClass(_QWEN_TOKENS, dict.fromkeys(("bos_token", *_QWEN_TOKENS), _EXACT)),
 }
 # The class where tokenizer_config.json names none: transformers goes by the model type.
-_BY_MODEL_TYPE = {
-    "bert": "BertTokenizer", "distilbert": "DistilBertTokenizer", "electra": "ElectraTokenizer",
-    "mobilebert": "MobileBertTokenizer", "mpnet": "MPNetTokenizer", "roberta": "RobertaTokenizer",
-    "xlm-roberta": "XLMRobertaTokenizer", "llama": "LlamaTokenizer", "mistral": "LlamaTokenizer",
-    "phi3": "LlamaTokenizer", "gemma": "GemmaTokenizer", "gemma2": "GemmaTokenizer", "gemma3_text": "GemmaTokenizer",
-    "gpt2": "GPT2Tokenizer", "opt": "GPT2Tokenizer", "granite": "GPT2Tokenizer", "phi": "CodeGenTokenizer",
-    "olmo2": "GPTNeoXTokenizer", "qwen2": "Qwen2Tokenizer", "qwen3": "Qwen2Tokenizer",
-}  # fmt: skip
+_MODEL_TYPES = {
+    "BertTokenizer": ("bert", "ernie"),
+    "DistilBertTokenizer": ("distilbert",),
+    "ElectraTokenizer": ("electra",),
+    "MobileBertTokenizer": ("mobilebert",),
+    "ConvBertTokenizer": ("convbert",),
+    "SqueezeBertTokenizer": ("squeezebert",),
+    "MPNetTokenizer": ("mpnet",),
+    "RobertaTokenizer": ("roberta",),
+    "BartTokenizer": ("bart",),
+    "XLMRobertaTokenizer": ("xlm-roberta", "xlm-roberta-xl"),
+    "DebertaV2Tokenizer": ("deberta-v2",),
+    "T5Tokenizer": ("t5", "umt5", "switch_transformers"),
+    "MT5Tokenizer": ("mt5",),
+    "LlamaTokenizer": ("llama", "mistral", "mixtral", "phi3", "phimoe", "arcee", "ernie4_5", "minicpm", "openelm"),
+    "InternLM2Tokenizer": ("internlm2",),
+    "InternLM3Tokenizer": ("internlm3",),
+    "GemmaTokenizer": ("gemma", "gemma2", "gemma3", "gemma3_text"),
+    "GPT2Tokenizer": ("gpt2", "opt", "granite", "gpt_neo", "gptj", "gpt_bigcode", "starcoder2", "olmo3"),
+    "CodeGenTokenizer": ("phi", "codegen"),
+    "GPTNeoXTokenizer": ("olmo", "olmo2", "olmoe", "gpt_neox", "stablelm", "mpt"),
+    "Qwen2Tokenizer": ("qwen2", "qwen3", "qwen2_moe", "qwen3_moe"),
+}
+_BY_MODEL_TYPE = {model_type: name for name, types in _MODEL_TYPES.items() for model_type in types}
 
 
-def tokenizer_class(settings: Mapping[str, Any], config: Mapping[str, Any]) -> TokenizerClass:
-    """The class that AutoTokenizer would take: by `tokenizer_class` in either file, else by the model type."""
+def class_name(settings: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The class that AutoTokenizer would take, without `Fast`: by `tokenizer_class` in either file, else by the model
+    type; "" where neither says.
+    """
     name = settings.get("tokenizer_class") or config.get("tokenizer_class")
     if not isinstance(name, str):
         name = _BY_MODEL_TYPE.get(str(config.get("model_type")), "")
-    return _CLASSES.get(name.removesuffix("Fast"), _PLAIN)
+    return name.removesuffix("Fast")
+
+
+def tokenizer_class(name: str) -> TokenizerClass:
+    """The rules of the class `name`, without `Fast`; of a class that isn't known, none."""
+    return _CLASSES.get(name, _PLAIN)
+
+
+def is_known(name: str) -> bool:
+    """Whether `tokenizer_class` has rules for the class `name`."""
+    return name in _CLASSES
 
 
 def apply(backend: tokenizers.Tokenizer, kind: TokenizerClass, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Changes `backend` in place the way transformers does. Returns the special tokens, as chat templates see them."""
     # The padding that tokenizer.json describes names the padding token where nothing else does.
     padding = {} if backend.padding is None else {"pad_token": backend.padding["pad_token"]}
+    if kind.extra_ids:
+        settings = {**settings, ADDITIONAL: _with_sentinels(settings)}
     tokens = add_tokens(backend, settings, {**padding, **kind.tokens}, kind.flags)
     _prefix_space(backend, settings.get("add_prefix_space", kind.prefix_space))
     if kind.normalizer is not None:
         _normalize(backend, {key: settings.get(key, value) for key, value in kind.normalizer.items()})
-    if kind.template is not None:
+    if kind.template is not None and not _template_is_stored(settings):
         _template(backend, settings, tokens, kind.template)
+    return tokens
+
+
+def _template_is_stored(settings: Mapping[str, Any]) -> bool:
+    """transformers 5 (it writes `backend`) leaves tokenizer.json's template be unless the settings state another."""
+    return "backend" in settings and all(settings.get(key) is None for key in ("add_bos_token", "add_eos_token"))
+
+
+def _with_sentinels(settings: Mapping[str, Any]) -> list[Any]:
+    """T5's additional special tokens: `<extra_id_0>` and so on, unless they are stated."""
+    stated, count = settings.get(ADDITIONAL), settings.get("extra_ids", 100)
+    tokens = list(stated) if isinstance(stated, list) else []
+    if type(count) is not int or not 0 <= count <= _MAX_SENTINELS:
+        raise InputError.of("checkpoint.tokenizer", f"extra_ids is {str(count)[:40]!r}", where="tokenizer_config.json")
+    texts = [str_of(token) for entry in tokens if (token := token_of(entry, ADDITIONAL)) is not None]
+    if not any("<extra_id_" in text for text in texts):
+        tokens += [f"<extra_id_{i}>" for i in range(count)]
     return tokens
 
 

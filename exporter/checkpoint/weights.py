@@ -9,11 +9,12 @@ from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.problems import Problems
 from exporter.checkpoint.safetensors_header import read_header
 from exporter.checkpoint.tensors import Shard, TensorStore
-from exporter.errors import Diagnostic, InputError, KogataError, UnsupportedError
+from exporter.errors import Diagnostic, InputError, KogataError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _SHARD_NAME = re.compile(r"[\w][\w.+-]*\.safetensors", re.ASCII)  # a plain file name: no folder, no control character
+_VARIANT = re.compile(r"model\.[\w-]+\.safetensors", re.ASCII)  # model.fp16.safetensors
 _NAMED = 5  # names listed in one message
 
 _CONVERT = (
@@ -31,7 +32,7 @@ _OTHER_FORMATS = (
 def open_weights(folder: Folder) -> tuple[TensorStore, tuple[str, ...]]:
     """The tensors, and the names of the files that they come from (the index included).
 
-    Raises `InputError` with everything that is missing, damaged or contradictory, `UnsupportedError` for an adapter.
+    Raises `InputError` with everything that is missing, damaged or contradictory.
     """
     path = folder.find(SINGLE)
     if path is not None:
@@ -116,19 +117,15 @@ def _some(names: Sequence[str]) -> str:
 
 def _no_weights(names: Sequence[str]) -> KogataError:
     """Says what the folder holds instead of weights that can be read."""
-    if "adapter_config.json" in names or "adapter_model.safetensors" in names:
-        return UnsupportedError.of(
-            "checkpoint.adapter",
-            "the folder holds an adapter (LoRA), not a whole model",
-            hint="merge it first: peft's `merge_and_unload()`, then `save_pretrained`",
-        )
     found = [name for name in names if name.endswith(".safetensors")]
     if found:
-        return InputError.of(
-            "checkpoint.weights",
-            f"no {SINGLE} and no {INDEX}; found {_some(found)}",
-            hint="a single file is named model.safetensors; shards need their index",
-        )
+        hint = "a single file is named model.safetensors; shards need their index"
+        variants = [name for name in found if _VARIANT.fullmatch(name)]
+        if variants:
+            hint = f"{variants[0]} is a variant: rename it to {SINGLE} if it is the one to export"
+        elif found[0].startswith("consolidated"):
+            hint = "consolidated files have the makers' own tensor names; fetch the model*.safetensors beside them"
+        return InputError.of("checkpoint.weights", f"no {SINGLE} and no {INDEX}; found {_some(found)}", hint=hint)
     for endings, format_name, why, hint in _OTHER_FORMATS:
         found = [name for name in names if name.lower().endswith(endings)]
         if found:
@@ -141,5 +138,6 @@ def _no_weights(names: Sequence[str]) -> KogataError:
     return InputError.of(
         "checkpoint.weights",
         f"there are no weights: no {SINGLE} and no {INDEX}",
-        hint="a checkpoint is a folder as transformers' `save_pretrained` writes it",
+        hint="a checkpoint is a folder as transformers' `save_pretrained` writes it; of the hub only safetensors are "
+        "fetched, so a repository of GGUF or .bin files alone ends here",
     )

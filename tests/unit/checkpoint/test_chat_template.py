@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from exporter.checkpoint import open_checkpoint
 from exporter.checkpoint.chat import render
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.errors import InputError
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -71,8 +73,27 @@ LLAMA_3_2_DATE = (
 
 def test_a_prompt_never_depends_on_the_day() -> None:
     assert render(LLAMA_3_2_DATE, CHATS[0], {}, True) == "26 Jul 2024"
-    with pytest.raises(InputError, match="'strftime_now' is undefined"):
-        render("{{ strftime_now('%Y') }}", CHATS[0], {}, True)
+    unasked = "{%- set today = strftime_now('%d-%B-%Y') -%}{{ today }}"  # as SmolLM3's
+    assert render(unasked, CHATS[0], {}, True) == "26-July-2024"
+    assert len(render("{{ strftime_now('%999999999Y') }}", CHATS[0], {}, True)) < 1000
+
+
+def test_a_template_that_writes_the_beginning_gets_no_second_one(folder: Path) -> None:
+    """Llama's class puts <s> before every text, its template before every chat; transformers' ids are the judge."""
+    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<eos>", "eos_token": "<end>", "unk_token": "<unk>"}
+    template = "{{ bos_token }} hello {{ messages[0].content }}{{ eos_token }}"
+    settings(folder, **config, chat_template=template)
+    ours, reference = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
+    chat = [{"role": "user", "content": "world"}]
+    assert ours.encode_chat(chat) == reference.apply_chat_template(chat) == [1, 3, 4, 2]
+    assert ours.encode("hello world") == reference("hello world")["input_ids"] == [1, 3, 4]
+
+
+def test_templates_in_a_folder_of_their_own_do_not_disturb(folder: Path) -> None:
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
+    (folder / "chat_template.jinja").write_text("default")
+    assert open_checkpoint(folder).chat_template == "default"
 
 
 @pytest.mark.parametrize(

@@ -148,13 +148,15 @@ def test_only_what_a_checkpoint_needs_is_downloaded(monkeypatch: pytest.MonkeyPa
         "config.json", "generation_config.json", "model.safetensors", "model-00001-of-00002.safetensors",
         "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
         "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
-        "modules.json", "1_Pooling/config.json", "2_Dense/config.json", "sentence_bert_config.json", "README.md",
-        "LICENSE", "LICENSE.txt", "config_sentence_transformers.json", "chat_template.json",
+        "modules.json", "1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors",
+        "sentence_bert_config.json", "README.md", "LICENSE", "LICENSE.txt",
+        "config_sentence_transformers.json", "chat_template.json",
     ]  # fmt: skip
     others = [
         "pytorch_model.bin", "modeling_x.py", "tf_model.h5", "consolidated.safetensors", "original/consolidated.00.pth",
         "onnx/model.onnx", "onnx/config.json", "fp32/model.safetensors", "model.onnx", "openvino/model.xml", "a.gguf",
-        "training_args.bin", "2_Dense/model.safetensors", "runs/events.out", "rust_model.ot", "coreml/x.mlmodel",
+        "training_args.bin", "2_Dense/pytorch_model.bin", "0_T/model.safetensors", "runs/events.out",
+        "rust_model.ot", "coreml/x.mlmodel",
     ]  # fmt: skip
     kept = huggingface_hub.utils.filter_repo_objects(
         [*files, *others], allow_patterns=wanted["allow_patterns"], ignore_patterns=wanted["ignore_patterns"]

@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.checkpoint import open_checkpoint
+from exporter.checkpoint.shipping import shipped_tokenizer
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.errors import ExitCode, InputError, KogataError, UnsupportedError
 
 
@@ -67,7 +69,7 @@ def test_the_digest_depends_on_every_file_that_matters_and_not_on_the_place(fold
 def test_everything_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "generation_config.json").write_text("[")
     error = refusal(tmp_path)
-    assert codes(error) == ["checkpoint.config", "checkpoint.json", "checkpoint.weights", "checkpoint.tokenizer"]
+    assert codes(error) == ["checkpoint.config", "checkpoint.json", "checkpoint.weights"]
     assert error.exit_code == ExitCode.INPUT
 
 
@@ -142,12 +144,26 @@ def test_custom_code_beside_a_known_model_type_is_simply_not_used(folder: Path) 
     assert open_checkpoint(folder).config["model_type"] == "minicpm"
 
 
-def test_a_slow_tokenizer_is_an_input_error_that_tells_how_to_convert(folder: Path) -> None:
-    (folder / "tokenizer.json").rename(folder / "vocab.txt")
-    error = refusal(folder)
-    assert codes(error) == ["checkpoint.tokenizer"]
-    assert "only vocab.txt" in str(error)
-    assert "save_pretrained" in error.diagnostics[0].hint
+def test_a_checkpoint_opens_without_a_tokenizer_and_only_loading_one_fails(folder: Path) -> None:
+    """Vision models have none."""
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    checkpoint = open_checkpoint(folder)
+    assert checkpoint.tokenizer_files == {}
+    assert shipped_tokenizer(checkpoint).files == {}
+    with pytest.raises(InputError, match="there is no tokenizer"):
+        load_tokenizer(checkpoint)
+    (folder / "tekken.json").write_text("{}")
+    with pytest.raises(InputError, match=r"the only tokenizer is tekken\.json"):
+        load_tokenizer(open_checkpoint(folder))
+
+
+def test_a_model_that_is_published_without_its_tokenizer_names_the_one_it_needs(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "config.json").write_text('{"model_type": "openelm"}')
+    with pytest.raises(InputError) as error:
+        load_tokenizer(open_checkpoint(folder))
+    assert "Llama-2-7b-hf" in error.value.diagnostics[0].hint
 
 
 def test_symbolic_links_out_of_the_folder_are_refused_for_every_kind_of_file(folder: Path) -> None:

