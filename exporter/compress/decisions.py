@@ -21,14 +21,14 @@ class Candidate:
 
     stored_bytes: what it takes when it is kept as it is.
     open: compression may touch it.
-    load: reads it as float32; called at most once, and only for open tensors.
+    load: reads the rows of a slice as float32 `[rows, in]`; only for open matrices, and from several threads at once.
     """
 
     name: str
     shape: tuple[int, ...]
     stored_bytes: int
     open: bool
-    load: Callable[[], NDArray[np.float32]]
+    load: Callable[[slice], NDArray[np.float32]]
 
     @property
     def parameters(self) -> int:

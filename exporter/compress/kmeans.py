@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import InputError, KogataError, UnsupportedError
+from exporter.graph.bits import RUN, pack
 from exporter.graph.palette import PALETTE_BITS, Palette
+from exporter.graph.spill import InMemory
 
 FP16_OVERFLOW = 65520.0  # float16 rounds this and everything above to infinity (its largest value is 65504)
 
@@ -35,10 +39,15 @@ def palettize(
     return cluster(weight, bits, group_size, importance)[0]
 
 
+def fits_float16(weight: NDArray[np.float32]) -> bool:
+    """Whether all values are finite and stay so in float16."""
+    lowest, highest = float(weight.min(initial=0)), float(weight.max(initial=0))  # NaN wins both
+    return lowest > -FP16_OVERFLOW and highest < FP16_OVERFLOW
+
+
 def weight_problem(name: str, weight: NDArray[np.float32]) -> KogataError | None:
     """Why this weight can't be stored as float16 values, if so: the error to raise, with the first culprit's index."""
-    lowest, highest = float(weight.min(initial=0)), float(weight.max(initial=0))  # NaN wins both
-    if lowest > -FP16_OVERFLOW and highest < FP16_OVERFLOW:
+    if fits_float16(weight):
         return None
     finite = np.isfinite(weight)
     if finite.all():
@@ -64,31 +73,53 @@ def cluster(
 ) -> tuple[Palette, float]:
     """The palette of a weight without problems, and its squared error Σ (weight - decoded)², not weighted."""
     _check(weight, bits, group_size, importance)
+    rows, columns = weight.shape
+    group_size, threads = min(group_size, rows), cores()
+    whole = math.lcm(group_size, RUN)  # rows of which groups and packed indices both begin anew
+    step = -(-rows // (4 * threads * whole)) * whole  # a few spans per thread: even out cores that are busy otherwise
+
+    def run(first: int) -> Clusters:
+        span = slice(first, first + step)
+        return cluster_rows(weight[span], bits, group_size, None if importance is None else importance[span])
+
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(run, range(0, rows, step)))
+    packed = InMemory(np.concatenate([part.packed for part in parts]))
+    lut = np.concatenate([part.lut for part in parts])
+    errors = np.concatenate([part.errors for part in parts])
+    return Palette(packed, (rows, columns), lut, bits, group_size), float(errors.sum())
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Some rows of a weight.
+
+    packed: their indices, as `graph.bits` packs them; lut: float16 `[groups, 2**bits]`; errors: float64 `[groups]`,
+        Σ (weight - decoded)² of each group.
+    """
+
+    packed: NDArray[np.uint8]
+    lut: NDArray[np.float16]
+    errors: NDArray[np.float64]
+
+
+def cluster_rows(
+    weight: NDArray[np.float32], bits: int, group_size: int, importance: NDArray[np.float32] | None = None
+) -> Clusters:
+    """What `palettize` makes of these rows, which begin a group; on the caller's thread, without the GIL."""
     from exporter.compress import compiled  # imports numba and compiles
 
     rows, columns = weight.shape
-    group_size = min(group_size, rows)
-    groups = -(-rows // group_size)
+    groups, size = -(-rows // group_size), group_size * columns
     flat = np.require(weight, np.float32, ["C", "A"]).reshape(-1)
     masses = (
         np.empty(0, np.float32) if importance is None else np.require(importance, np.float32, ["C", "A"]).reshape(-1)
     )
     weights = (flat, flat.view(np.uint32), masses, _half_values())
-    out = np.empty((groups, 2**bits), np.float32), np.empty(flat.size, np.uint8), np.empty(groups)
-
-    def run(span: tuple[int, int]) -> None:
-        work = compiled.buffers(group_size * columns, 2**bits, importance is not None)
-        compiled.run_groups(weights, (*span, group_size * columns), out, work)
-
-    threads = _threads()
-    step = -(-groups // (4 * threads))  # a few spans per thread: even out cores that are busy with something else
-    spans = [(first, min(first + step, groups)) for first in range(0, groups, step)]
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(run, spans):
-            pass
-    lut, indices, errors = out
-    palette = Palette(indices.reshape(weight.shape), lut.astype(np.float16), bits, group_size)
-    return palette, float(errors.sum())
+    lut, indices, errors = np.empty((groups, 2**bits), np.float32), np.empty(flat.size, np.uint8), np.empty(groups)
+    work = compiled.buffers(min(size, flat.size), 2**bits, importance is not None)
+    compiled.run_groups(weights, (0, groups, size), (lut, indices, errors), work)
+    return Clusters(pack(indices, bits), lut.astype(np.float16), errors)
 
 
 def _check(weight: NDArray[np.float32], bits: int, group_size: int, importance: NDArray[np.float32] | None) -> None:
@@ -115,7 +146,7 @@ def _half_values() -> NDArray[np.float64]:
     return values
 
 
-def _threads() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from exporter.compress.decisions import UNCOMPRESSED, Candidate, Compression, CompressOptions, TensorDecision
-from exporter.compress.kmeans import cluster, weight_problem
+from exporter.compress.kmeans import cluster_rows, cores, fits_float16, weight_problem
 from exporter.errors import InputError, KogataError, UnsupportedError
+from exporter.graph.bits import RUN
 from exporter.graph.palette import Palette
+from exporter.graph.spill import InMemory, Spill, Stored
 from exporter.progress import Progress
 
+BLOCK = 1 << 22  # weights that a thread holds at once, 16 MB as float32; a group is never cut, so it may be more
+QUEUED = 2  # blocks per thread that are begun or done before their turn
 
-def compress(candidates: Sequence[Candidate], options: CompressOptions, progress: Progress) -> Compression:
+
+def compress(
+    candidates: Sequence[Candidate], options: CompressOptions, progress: Progress, spill: Spill | None = None
+) -> Compression:
     """One decision for every candidate, and palettes for those that gain by it.
 
-    One tensor is in memory at a time. Reports the stage "palettize", a step per open tensor (none with 16 bits).
-    Raises InputError naming all tensors with NaN or infinity, else UnsupportedError naming all that overflow float16.
+    spill: where the palettes' indices go; None keeps them in memory. A few blocks of rows are in memory at a time,
+    however large the tensors are, and nothing depends on their number or on the threads that cluster them.
+    Reports the stage "palettize", a step per open tensor (none with 16 bits). Raises InputError naming all tensors
+    with NaN or infinity, else UnsupportedError naming all that overflow float16; OSError when the spill's disk is full.
     """
     twice = [name for name, count in Counter(c.name for c in candidates).items() if count > 1]
     if twice:
@@ -25,18 +41,22 @@ def compress(candidates: Sequence[Candidate], options: CompressOptions, progress
     if options.bits == UNCOMPRESSED:
         return Compression({}, tuple(_keep(c, "not asked for: 16 bits keep every tensor") for c in candidates))
     progress.stage("palettize", sum(c.open for c in candidates))
+    reasons = {candidate.name: _reason_to_keep(candidate, options) for candidate in candidates}
     palettes: dict[str, Palette] = {}
     decisions: list[TensorDecision] = []
     problems: list[KogataError] = []
-    for candidate in candidates:
-        reason = _reason_to_keep(candidate, options)
-        if reason is not None:
-            decisions.append(_keep(candidate, reason))
-        elif (done := _palettize(candidate, options, problems)) is not None:
-            palettes[candidate.name], decision = done
-            decisions.append(decision)
-        if candidate.open:
-            progress.advance(candidate.name)
+    with closing(_clustered([c for c in candidates if reasons[c.name] is None], options, problems)) as results:
+        for candidate in candidates:
+            reason = reasons[candidate.name]
+            if reason is not None:
+                decisions.append(_keep(candidate, reason))
+            elif isinstance(done := _palettize(candidate, options, results, spill), KogataError):
+                problems.append(done)
+            elif done is not None:
+                palettes[candidate.name], decision = done
+                decisions.append(decision)
+            if candidate.open:
+                progress.advance(candidate.name)
     for kind in (InputError, UnsupportedError):
         kind.raise_all([d for problem in problems if isinstance(problem, kind) for d in problem.diagnostics])
     return Compression(palettes, tuple(decisions))
@@ -65,23 +85,92 @@ def _keep(candidate: Candidate, reason: str) -> TensorDecision:
     return TensorDecision(candidate.name, candidate.shape, None, None, candidate.stored_bytes, reason)
 
 
-def _palettize(
-    candidate: Candidate, options: CompressOptions, problems: list[KogataError]
-) -> tuple[Palette, TensorDecision] | None:
-    """None, with one of `problems` more, where a weight can't be palettized; once there are any, it is only checked."""
-    weight = candidate.load()
-    if weight.shape != candidate.shape:
-        raise ValueError(f"{candidate.name!r} was announced as {candidate.shape} and is {weight.shape}")
-    problem = weight_problem(candidate.name, weight)
-    if problem is not None:
-        problems.append(problem)
+@dataclass(frozen=True)
+class _Block:
+    """What rows of a weight became: LUTs, squared error of each group, largest magnitude."""
+
+    lut: NDArray[np.float16]
+    errors: NDArray[np.float64]
+    peak: float
+
+
+# Packed indices and the rest. Without them: "flawed" rows can't be stored as float16 values, "fine" ones were checked.
+_Result = tuple[NDArray[np.uint8], _Block] | Literal["flawed", "fine"]
+
+
+def _spans(candidate: Candidate, options: CompressOptions) -> list[slice]:
+    """Blocks of whole groups; each begins where its packed indices begin on a byte."""
+    rows, columns = candidate.shape
+    step = math.lcm(min(options.group_size, rows), RUN)
+    step *= max(1, BLOCK // (step * columns))
+    return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
+
+
+def _clustered(
+    candidates: Sequence[Candidate], options: CompressOptions, problems: Sequence[KogataError]
+) -> Generator[_Result]:
+    """One result for every block of every candidate, in order, computed ahead on all cores."""
+    waiting: deque[Future[_Result]] = deque()
+    threads = cores()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for candidate in candidates:
+            for rows in _spans(candidate, options):
+                if len(waiting) == QUEUED * threads:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(_cluster, candidate, rows, options, problems))
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cluster(candidate: Candidate, rows: slice, options: CompressOptions, problems: Sequence[KogataError]) -> _Result:
+    weight = candidate.load(rows)
+    if weight.shape != (rows.stop - rows.start, candidate.shape[1]):
+        raise ValueError(f"{candidate.name!r} was announced as {candidate.shape}, and {rows} of it are {weight.shape}")
+    if not fits_float16(weight):
+        return "flawed"
     if problems:
-        return None
-    palette, error = cluster(weight, options.bits, options.group_size, None)
-    mse = error / weight.size
+        return "fine"
     peak = float(max(weight.max(), -weight.min()))
+    found = cluster_rows(weight, options.bits, min(options.group_size, candidate.shape[0]))
+    return found.packed, _Block(found.lut, found.errors, peak)
+
+
+def _palettize(
+    candidate: Candidate, options: CompressOptions, results: Iterator[_Result], spill: Spill | None
+) -> tuple[Palette, TensorDecision] | KogataError | None:
+    """Collects the candidate's blocks; the error, where one is flawed; None where it was only checked."""
+    start = spill.end if spill is not None else 0
+    blocks: list[_Block] = []
+    kept: list[NDArray[np.uint8]] = []
+    states = set()
+    for _ in _spans(candidate, options):
+        result = next(results)
+        if isinstance(result, str):
+            states.add(result)
+            continue
+        packed, block = result
+        blocks.append(block)
+        if spill is None:
+            kept.append(packed)
+        else:
+            spill.append(packed)
+    if states:
+        return weight_problem(candidate.name, candidate.load(slice(None))) if "flawed" in states else None
+    stored: Stored = InMemory(np.concatenate(kept)) if spill is None else spill.part(start)
+    lut = np.concatenate([block.lut for block in blocks])
+    group_size = min(options.group_size, candidate.shape[0])
+    palette = Palette(stored, (candidate.shape[0], candidate.shape[1]), lut, options.bits, group_size)
+    return palette, _decision(candidate, palette, blocks)
+
+
+def _decision(candidate: Candidate, palette: Palette, blocks: Sequence[_Block]) -> TensorDecision:
+    mse = float(np.concatenate([block.errors for block in blocks]).sum()) / palette.size
+    peak = max(block.peak for block in blocks)
     luts = len(palette.lut)
-    decision = TensorDecision(
+    return TensorDecision(
         candidate.name,
         candidate.shape,
         palette.bits,
@@ -91,4 +180,3 @@ def _palettize(
         20 * math.log10(peak / math.sqrt(mse)) if mse > 0 else None,
         mse,
     )
-    return palette, decision

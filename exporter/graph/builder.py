@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.graph.hub import IR_VERSION, OPSET, Weight, WeightRole
+from exporter.graph.hub import IR_VERSION, OPSET, DecoderSpec, EncoderSpec, Hub, Weight, WeightRole
 
 Attribute = int | float | str | Sequence[int]
 Dim = int | str
@@ -32,6 +32,7 @@ class GraphBuilder:
         self._initializers: dict[str, ir.Value] = {}
         self._as_float: dict[str, ir.Value] = {}
         self._weights: dict[str, Weight] = {}
+        self._stored: set[str] = set()
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
@@ -80,6 +81,7 @@ class GraphBuilder:
         """A checkpoint tensor as float32: stored in its own dtype, cast in the graph (folded at load)."""
         if name not in self._initializers:
             self._initializers[name] = _initializer(self._unique(name), tensor)
+            self._stored.add(name)
         stored = self._initializers[name]
         if tensor.dtype == ir.DataType.FLOAT:
             return stored
@@ -114,8 +116,8 @@ class GraphBuilder:
             return self.op("MatMul", x, transposed, name=label)
         return self.op("Add", self.op("MatMul", x, transposed, name=f"{label}/product"), bias, name=label)
 
-    def build(self) -> tuple[ir.Model, tuple[Weight, ...]]:
-        """The model and the weights open to compression, in the order in which they were first used."""
+    def build(self, family: str, spec: DecoderSpec | EncoderSpec) -> Hub:
+        """The hub of everything drawn; weights in the order in which they were first used."""
         graph = ir.Graph(
             self._inputs,
             self._outputs,
@@ -125,7 +127,7 @@ class GraphBuilder:
             name=self._name,
         )
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name="kogata")
-        return model, tuple(self._weights.values())
+        return Hub(model, family, spec, tuple(self._weights.values()), frozenset(self._stored))
 
     def _open(self, tensor: ir.TensorProtocol, name: str, role: WeightRole) -> None:
         seen = self._weights.get(name)

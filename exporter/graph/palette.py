@@ -2,54 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.graph.bits import RUN, pack, packed_size, unpack
+from exporter.graph.spill import InMemory, Stored
+
 PALETTE_BITS = (1, 2, 3, 4, 6, 8)  # what Core ML's constexpr_lut_to_dense can index with (no 5, no 7)
+Float = TypeVar("Float", np.float16, np.float32)
+
+BLOCK = 1 << 22  # weights in memory at once, unpacked: what a pass over a matrix of any size takes
 
 
 @dataclass(frozen=True)
 class Palette:
     """Indices into one lookup table (LUT) per group of output rows.
 
-    indices: uint8 `[out, in]`, unpacked, each < 2**bits.
+    packed: the indices, each < 2**bits, row by row as `graph.bits` packs them; in memory or in a file.
+    shape: `(out, in)` of the dense weight.
     lut: float16 `[groups, 2**bits]`, ascending within a group; `groups = ceil(out / group_size)`.
     group_size: rows that share a LUT; group g holds rows `g*group_size … (g+1)*group_size-1`, the last group
         may hold fewer. Writers that need whole groups pad the rows.
     """
 
-    indices: NDArray[np.uint8]
+    packed: Stored
+    shape: tuple[int, int]
     lut: NDArray[np.float16]
     bits: int
     group_size: int
 
     def __post_init__(self) -> None:
-        rows, _ = self.indices.shape
+        rows, columns = self.shape
         groups = -(-rows // self.group_size)
         if self.bits not in PALETTE_BITS:
             raise ValueError(f"a palette has {PALETTE_BITS} bits, not {self.bits}")
-        if self.lut.shape != (groups, 2**self.bits):
-            raise ValueError(f"LUT is {self.lut.shape}, expected {(groups, 2**self.bits)}")
-        if self.indices.dtype != np.uint8 or self.lut.dtype != np.float16:
-            raise ValueError("a palette holds uint8 indices and a float16 LUT")
+        if self.lut.shape != (groups, 2**self.bits) or self.lut.dtype != np.float16:
+            raise ValueError(f"LUT is {self.lut.dtype} {self.lut.shape}, expected float16 {(groups, 2**self.bits)}")
+        if self.packed.size != packed_size(rows * columns, self.bits):
+            raise ValueError(f"{self.packed.size} bytes of indices for {self.shape} at {self.bits} bits")
+
+    @classmethod
+    def of(cls, indices: NDArray[np.uint8], lut: NDArray[np.float16], bits: int, group_size: int) -> Self:
+        """From unpacked indices, uint8 `[out, in]`; they are packed in memory."""
+        rows, columns = indices.shape
+        if indices.dtype != np.uint8:
+            raise ValueError(f"indices are uint8, not {indices.dtype}")
+        return cls(InMemory(pack(indices, bits)), (rows, columns), lut, bits, group_size)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """`(out, in)` of the dense weight."""
-        return self.indices.shape[0], self.indices.shape[1]
+    def size(self) -> int:
+        """Number of weights."""
+        return self.shape[0] * self.shape[1]
 
     @property
     def stored_bytes(self) -> int:
         """Bytes of the packed indices and of the LUTs, as the bits say (no container overhead)."""
-        return -(-self.indices.size * self.bits // 8) + self.lut.nbytes
+        return self.packed.size + self.lut.nbytes
+
+    @property
+    def indices(self) -> NDArray[np.uint8]:
+        """All indices, unpacked each time: uint8 `[out, in]`. `blocks` takes less memory."""
+        return unpack(self.packed.read(0, self.packed.size), self.bits, self.size).reshape(self.shape)
+
+    def blocks(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Runs of up to `BLOCK` unpacked indices in row order, uint8 `[n]`, each after the number of indices before."""
+        assert BLOCK % RUN == 0
+        for first in range(0, self.size, BLOCK):
+            count = min(BLOCK, self.size - first)
+            start = first * self.bits // 8
+            packed = self.packed.read(start, start + packed_size(count, self.bits))
+            yield first, unpack(packed, self.bits, count)
 
     def dense(self) -> NDArray[np.float32]:
         """The weight that both phones decode: float32 `[out, in]`."""
-        out = np.empty(self.indices.shape, np.float32)
-        lut = self.lut.astype(np.float32)
-        for group, values in enumerate(lut):
-            rows = slice(group * self.group_size, (group + 1) * self.group_size)
-            out[rows] = values[self.indices[rows]]
-        return out
+        return self._decoded(np.float32)
+
+    def halves(self) -> NDArray[np.float16]:
+        """The same numbers as float16, which they are."""
+        return self._decoded(np.float16)
+
+    def _decoded(self, dtype: type[Float]) -> NDArray[Float]:
+        out = np.empty(self.size, dtype)
+        tables = self.lut.astype(dtype)
+        group = self.group_size * self.shape[1]
+        for first, indices in self.blocks():
+            begin, end = first, first + indices.size
+            while begin < end:  # from one group's end to the next
+                stop = min((begin // group + 1) * group, end)
+                out[begin:stop] = tables[begin // group][indices[begin - first : stop - first]]
+                begin = stop
+        return out.reshape(self.shape)

@@ -28,7 +28,7 @@ def apply_palettes(hub: Hub, palettes: Mapping[str, Palette]) -> Hub:
     for name, palette in palettes.items():
         _replace(model.graph, name, palette)
     model.graph.opset_imports[DOMAIN] = 1
-    function = lut_to_dense(OPSET)
+    function = lut_to_dense(model.graph.opset_imports.get("", OPSET))
     model.functions[function.identifier()] = function
     return replace(hub, model=model, palettes={**hub.palettes, **palettes})
 
@@ -38,13 +38,13 @@ def _replace(graph: ir.Graph, name: str, palette: Palette) -> None:
     # A ragged last group is padded to a whole one: the lookup stays one gather, the surplus rows are cut off.
     rows = palette.lut.shape[0] * palette.group_size
     surplus = rows - palette.shape[0]
-    indices = _add(graph, f"{name}/indices", np.pad(palette.indices, ((0, surplus), (0, 0))))
-    lut = _add(graph, f"{name}/lut", palette.lut)
+    indices = _add(graph, f"{name}/indices", _whole_groups(palette, rows))
+    lut = _add(graph, f"{name}/lut", ir.tensor(palette.lut))
     nodes = [ir.node(NAME, [indices, lut], domain=DOMAIN)]
     nodes[0].outputs[0].name = f"{name}/padded" if surplus else name
     if surplus:
         bounds = [
-            _add(graph, f"{name}/{key}", np.array([value], np.int64))
+            _add(graph, f"{name}/{key}", ir.tensor(np.array([value], np.int64)))
             for key, value in (("start", 0), ("end", palette.shape[0]), ("axis", 0))
         ]
         nodes.append(ir.node("Slice", [nodes[0].outputs[0], *bounds]))
@@ -63,8 +63,18 @@ def _replace(graph: ir.Graph, name: str, palette: Palette) -> None:
     graph.insert_before(graph[0], nodes)
 
 
-def _add(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
+def _whole_groups(palette: Palette, rows: int) -> ir.TensorProtocol:
+    """The indices uint8 `[rows, in]`, zeros below the palette's own rows; unpacked whenever they are asked for."""
+    surplus = rows - palette.shape[0]
+    return ir.LazyTensor(
+        lambda: ir.tensor(np.pad(palette.indices, ((0, surplus), (0, 0))) if surplus else palette.indices),
+        dtype=ir.DataType.UINT8,
+        shape=ir.Shape((rows, palette.shape[1])),
+    )
+
+
+def _add(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    tensor.name = name
     value = ir.Value(
         name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape.numpy()), const_value=tensor
     )

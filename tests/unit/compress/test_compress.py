@@ -1,14 +1,20 @@
 """Every tensor is accounted for: palettized, or kept and why."""
 
+import errno
+import functools
 import math
+import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from exporter.compress import Candidate, Compression, CompressOptions, compress
+from exporter.compress import Candidate, Compression, CompressOptions, compress, palettize, palettizer
 from exporter.errors import InputError, UnsupportedError, UsageError
+from exporter.graph.palette import PALETTE_BITS
+from exporter.graph.spill import Spill
 from exporter.progress import NoProgress
 
 
@@ -26,7 +32,7 @@ class Recorder:
         self.items.append(item)
 
 
-def never() -> np.ndarray:
+def never(rows: slice) -> np.ndarray:
     raise AssertionError("a tensor that is kept was loaded")
 
 
@@ -34,8 +40,8 @@ def matrix(rows: int, columns: int) -> np.ndarray:
     return (np.random.default_rng(rows).standard_t(5, (rows, columns)) * 0.02).astype(np.float32)
 
 
-def open_candidate(name: str, weight: np.ndarray, load: Callable[[], np.ndarray] | None = None) -> Candidate:
-    return Candidate(name, weight.shape, weight.size * 4, True, load or (lambda: weight))
+def open_candidate(name: str, weight: np.ndarray, load: Callable[[slice], np.ndarray] | None = None) -> Candidate:
+    return Candidate(name, weight.shape, weight.size * 4, True, load or (lambda rows: weight[rows]))
 
 
 def closed_candidate(name: str, *shape: int) -> Candidate:
@@ -119,7 +125,7 @@ def test_sixteen_bits_keep_everything() -> None:
 def test_bytes_decide_whether_a_palette_pays(columns: int, kept: bool) -> None:
     """6 bits and single rows: 8 · (¾ · columns + 128) bytes of palette, against 8 · 9/8 · columns in the kept form."""
     weight = matrix(8, columns)
-    candidate = Candidate("w", weight.shape, weight.size * 9 // 8, True, lambda: weight)
+    candidate = Candidate("w", weight.shape, weight.size * 9 // 8, True, lambda rows: weight[rows])
     (decision,) = compress([candidate], CompressOptions(6, 1), NoProgress()).decisions
     assert decision.kept == kept
     assert decision.stored_bytes <= candidate.stored_bytes
@@ -139,28 +145,81 @@ def test_group_size_beyond_the_rows_is_clamped() -> None:
     assert decision.group_size == 8
 
 
-def test_one_tensor_at_a_time() -> None:
-    alive: list[weakref.ref[np.ndarray]] = []
+def test_a_few_blocks_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of a tensor of 64 blocks and of one block alike: no more float32 rows are alive than threads work on them."""
+    monkeypatch.setattr(palettizer, "cores", lambda: 3)
+    monkeypatch.setattr(palettizer, "BLOCK", 16 * 64)
+    lock = threading.Lock()
+    alive = peak = total = 0
 
-    def load(rows: int) -> np.ndarray:
-        assert not any(reference() is not None for reference in alive)
-        weight = matrix(rows, 64)
-        alive.append(weakref.ref(weight))
-        return weight
+    def gone() -> None:
+        nonlocal alive
+        with lock:
+            alive -= 1
 
-    candidates = [open_candidate(f"w{rows}", matrix(rows, 64), lambda rows=rows: load(rows)) for rows in (16, 32, 48)]
-    compress(candidates, CompressOptions(4, 16), NoProgress())
-    assert len(alive) == 3
+    def load(weight: np.ndarray, rows: slice) -> np.ndarray:
+        nonlocal alive, peak, total
+        block = weight[rows].copy()
+        weakref.finalize(block, gone)
+        with lock:
+            alive, total = alive + 1, total + len(block)
+            peak = max(peak, alive)
+        assert len(block) <= 16
+        return block
+
+    matrices = {name: matrix(rows, 64) for name, rows in (("w", 1024), ("v", 16), ("ragged", 41))}
+    candidates = [open_candidate(n, w, functools.partial(load, w)) for n, w in matrices.items()]
+    compress(candidates, CompressOptions(4, 16), NoProgress(), Spill(tmp_path))
+    assert total == 1024 + 16 + 41
+    assert peak <= 3
+
+
+@pytest.mark.parametrize("bits", PALETTE_BITS)
+@pytest.mark.parametrize("group_size", [1, 3, 8, 16, 100])
+def test_blocks_and_spills_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bits: int, group_size: int
+) -> None:
+    """Odd column counts and ragged groups too: what is clustered whole and kept in memory is the reference."""
+    weights = {"a": matrix(57, 129), "b": matrix(100, 33), "c": matrix(64, 48)}
+    candidates = [open_candidate(name, w) for name, w in weights.items()]
+    options = CompressOptions(bits, group_size)
+    expected = compress(candidates, options, NoProgress())
+    monkeypatch.setattr(palettizer, "BLOCK", 300)
+    spilled = compress(candidates, options, NoProgress(), Spill(tmp_path))
+    assert spilled.decisions == expected.decisions
+    assert list(spilled.palettes) == list(expected.palettes)
+    for name, palette in expected.palettes.items():
+        whole, alone = spilled.palettes[name], palettize(weights[name], bits, group_size)
+        np.testing.assert_array_equal(whole.indices, palette.indices)
+        np.testing.assert_array_equal(whole.indices, alone.indices)
+        np.testing.assert_array_equal(whole.lut, alone.lut)
+        np.testing.assert_array_equal(whole.dense(), palette.dense())
+
+
+def test_a_full_disk_ends_the_spill_as_the_error_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spill = Spill(tmp_path)
+
+    def full(data: np.ndarray) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spill, "append", full)
+    with pytest.raises(OSError, match="No space left"):
+        compress(CANDIDATES, CompressOptions(4, 16), NoProgress(), spill)
 
 
 def test_all_bad_tensors_are_named_at_once() -> None:
     good, nan, large = matrix(16, 64), matrix(16, 65), matrix(16, 66)
     nan[3, 4] = np.nan
     large[5, 6] = 1e6
-    mixed = [open_candidate(name, w) for name, w in (("a", nan), ("b", good), ("c", large), ("d", nan))]
+    blocks_before_it = matrix(64, 64)
+    blocks_before_it[60, 1] = -np.inf
+    mixed = [
+        open_candidate(name, w)
+        for name, w in (("a", nan), ("b", good), ("c", large), ("d", nan), ("e", blocks_before_it))
+    ]
     with pytest.raises(InputError) as damaged:
         compress(mixed, CompressOptions(4, 16), NoProgress())
-    assert [d.where for d in damaged.value.diagnostics] == ["a", "d"]
+    assert [d.where for d in damaged.value.diagnostics] == ["a", "d", "e"]
     assert "[3, 4]" in damaged.value.diagnostics[0].message
     with pytest.raises(UnsupportedError) as beyond:
         compress(mixed[1:3], CompressOptions(4, 16), NoProgress())
@@ -172,7 +231,7 @@ def test_programming_errors_are_not_swallowed() -> None:
     with pytest.raises(ValueError, match="share a name"):
         compress([open_candidate("w", weight)] * 2, CompressOptions(4, 16), NoProgress())
     with pytest.raises(ValueError, match="announced"):
-        compress([open_candidate("w", weight, lambda: weight.T)], CompressOptions(4, 16), NoProgress())
+        compress([open_candidate("w", weight, lambda _: weight.T)], CompressOptions(4, 16), NoProgress())
 
 
 @pytest.mark.parametrize(("bits", "group_size"), [(5, 16), (0, 16), (7, 16), (32, 16), (4, 0), (4, -1)])

@@ -31,7 +31,7 @@ def digests() -> list[str]:
 def test_thread_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = digests()
     for threads in (1, 2, 3, 16, 200):
-        monkeypatch.setattr(kmeans, "_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(kmeans, "cores", lambda threads=threads: threads)
         assert digests() == expected
 
 

@@ -1,0 +1,55 @@
+"""Given a graph and a shape for each input whose shape it leaves open,
+Result: the same graph with inputs of these shapes; sizes inside the graph that were named after theirs are forgotten.
+Refuses: a shape for an input that there is none of, an input left open, a shape that contradicts the graph's, two sizes
+for the same named dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from exporter.errors import Diagnostic, InputError
+
+
+def fix_inputs(graph: ir.Graph, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Sets the shapes in place. Raises InputError with everything that is wrong with `shapes`."""
+    names = [value.name for value in graph.inputs]
+    problems = [
+        Diagnostic("onnx.inputs", f"the model has no input '{name}'", hint=f"its inputs: {', '.join(map(str, names))}")
+        for name in sorted(set(shapes) - set(names))
+    ]
+    sizes: dict[str, tuple[int, str]] = {}
+    for value in graph.inputs:
+        problem = _problem(value, shapes.get(value.name or ""), sizes)
+        if problem:
+            problems.append(Diagnostic("onnx.input-shape", problem, where=value.name or ""))
+    InputError.raise_all(problems)
+    for value in graph.inputs:
+        if (shape := shapes.get(value.name or "")) is not None:
+            value.shape = ir.Shape(list(shape))
+
+
+def _problem(value: ir.Value, shape: Sequence[int] | None, sizes: dict[str, tuple[int, str]]) -> str:
+    declared = value.shape
+    if shape is None:
+        open_ = declared is None or any(not isinstance(size, int) for size in declared)
+        return f"its shape {_text(declared)} is left open and no sizes were given for it" if open_ else ""
+    if any(size < 1 for size in shape):
+        return f"{list(shape)} is no shape of a tensor with elements"
+    if declared is None:
+        return ""
+    pairs = list(zip(shape, declared, strict=False))
+    if len(declared) != len(shape) or any(isinstance(size, int) and size != given for given, size in pairs):
+        return f"{list(shape)} was given, the model has {_text(declared)}"
+    for given, size in pairs:
+        if isinstance(size, ir.SymbolicDim) and size.value is not None:
+            first, where = sizes.setdefault(size.value, (given, value.name or ""))
+            if first != given:
+                return f"its dimension '{size.value}' is {given} here and {first} in '{where}'"
+    return ""
+
+
+def _text(shape: ir.Shape | None) -> str:
+    return "of unknown rank" if shape is None else "[" + ", ".join(str(size) for size in shape) + "]"

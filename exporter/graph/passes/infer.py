@@ -1,0 +1,106 @@
+"""Types and shapes of one node's results, by ONNX's own inference.
+
+A node at a time: nothing is serialized but the node and its small constants, so the size of the weights doesn't matter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, TypeProto
+
+from exporter.errors import InputError
+
+_UNINFERRED = ("GroupNormalization", "MeanVarianceNormalization")  # all that ONNX has no inference for: same shape
+SMALL = 1024  # elements of a constant that can decide a shape: axes, sizes, pads, scales
+
+
+def infer(node: ir.Node, opsets: dict[str, int], ir_version: int) -> None:
+    """Sets type and shape of the node's outputs as far as they are known.
+
+    Nodes of unknown domains and nodes with graphs inside keep what the file says of them. Raises InputError where the
+    node contradicts itself: operands whose shapes don't fit, say.
+    """
+    if node.domain not in ("", "ai.onnx") or any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
+        return
+    inputs = [value for value in node.inputs if value is not None]
+    if any(value.type is None for value in inputs):
+        return
+    if node.op_type in _UNINFERRED:
+        node.outputs[0].type, node.outputs[0].shape = inputs[0].type, inputs[0].shape
+        return
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opsets[""], "")
+    except onnx.defs.SchemaError as error:
+        raise InputError.of(
+            "onnx.op", f"ONNX {opsets['']} has no op '{node.op_type}'", where=node.name or node.op_type
+        ) from error
+    types = {str(value.name): _type_proto(value) for value in inputs}
+    data = {str(value.name): proto for value in inputs if (proto := _small(value)) is not None}
+    imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    try:
+        found = onnx.shape_inference.infer_node_outputs(
+            schema, ir.serde.serialize_node(node), types, data, opset_imports=imports, ir_version=ir_version
+        )
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        message = str(error).splitlines()[0] if str(error) else "its operands don't fit"
+        raise InputError.of("onnx.shape", message, where=node.name or node.op_type) from error
+    for value in node.outputs:
+        if value.name in found:
+            _set(value, found[value.name])
+    if node.op_type == "Resize":
+        _scale(node)
+
+
+def _scale(node: ir.Node) -> None:
+    """The sizes that scales give are rounded down from float32 products, as onnxruntime computes them."""
+    x, result = node.inputs[0], node.outputs[0]
+    scales = node.inputs[2].const_value if len(node.inputs) > 2 and node.inputs[2] is not None else None
+    by_size = len(node.inputs) > 3 and node.inputs[3] is not None
+    if x is None or x.shape is None or result.shape is None or scales is None or scales.size == 0 or by_size:
+        return
+    axes = list(node.attributes["axes"].as_ints()) if "axes" in node.attributes else range(len(x.shape))
+    sizes = list(result.shape)
+    for axis, scale in zip(axes, scales.numpy(), strict=True):
+        size = x.shape[axis]
+        if isinstance(size, int):
+            sizes[axis] = int(np.float32(size) * np.float32(scale))
+    result.shape = ir.Shape(sizes)
+
+
+def _type_proto(value: ir.Value) -> TypeProto:
+    if not isinstance(value.type, ir.TensorType):
+        proto = TypeProto()
+        ir.serde.serialize_type_into(proto, value.type)  # type: ignore[arg-type]
+        return proto
+    sizes = None
+    if value.shape is not None:
+        sizes = [size if isinstance(size, int) else size.value for size in value.shape]
+    return onnx.helper.make_tensor_type_proto(int(value.dtype or 0), sizes)
+
+
+def _small(value: ir.Value) -> TensorProto | None:
+    tensor = value.const_value
+    if tensor is None or tensor.size > SMALL or tensor.dtype == ir.DataType.STRING:
+        return None
+    return onnx.numpy_helper.from_array(tensor.numpy(), name=value.name)
+
+
+def _set(value: ir.Value, proto: TypeProto) -> None:
+    if proto.WhichOneof("value") != "tensor_type":
+        return
+    tensor = proto.tensor_type
+    if tensor.elem_type:
+        value.type = ir.TensorType(ir.DataType(tensor.elem_type))
+    if not tensor.HasField("shape"):
+        return
+    old = value.shape
+    sizes: list[int | str | None] = []
+    for axis, dim in enumerate(tensor.shape.dim):
+        size: int | str | None = dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+        if not isinstance(size, int) and old is not None and len(old) == len(tensor.shape.dim):
+            known = old[axis]
+            size = known if isinstance(known, int) else size
+        sizes.append(size)
+    value.shape = ir.Shape(sizes)

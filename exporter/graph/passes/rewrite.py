@@ -1,0 +1,143 @@
+"""What passes share: adding nodes and constants under names that nothing has yet, and letting one value stand for
+another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+SHARED = 16  # elements up to which equal constants are one initializer
+Attribute = int | float | str | Sequence[int] | Sequence[float]
+
+
+class Rewriter:
+    """Changes one graph."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self._taken = {name for value in _values(graph) if (name := value.name) is not None}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    def fresh(self, name: str) -> str:
+        """`name`, or `name.1`, `name.2` … where it is taken."""
+        candidate, count = name, 0
+        while candidate in self._taken:
+            count += 1
+            candidate = f"{name}.{count}"
+        self._taken.add(candidate)
+        return candidate
+
+    def constant(self, array: NDArray[np.generic], name: str) -> ir.Value:
+        """An initializer with these elements; small ones (at most 16) are shared."""
+        if array.size > SHARED:
+            return self.initializer(_tensor(array), self.fresh(name))
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.initializer(_tensor(array), self.fresh(name))
+        return self._constants[key]
+
+    def settle(self, value: ir.Value, result: ir.TensorProtocol | NDArray[np.generic]) -> None:
+        """`value`, which a node computed, is the constant `result` from now on, under its own name."""
+        if isinstance(result, np.ndarray):
+            if result.size <= SHARED:
+                self.replace(value, self.constant(result, str(value.name)))
+                return
+            result = _tensor(result)
+        name, value.name = str(value.name), None
+        self.replace(value, self.initializer(result, name))
+
+    def initializer(self, tensor: ir.TensorProtocol, name: str) -> ir.Value:
+        """An initializer that holds `tensor`; `name` must be free."""
+        self._taken.add(name)
+        tensor.name = name
+        shape = ir.Shape(tensor.shape.numpy())
+        value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)
+        self.graph.register_initializer(value)
+        return value
+
+    def op(self, before: ir.Node, kind: str, inputs: Sequence[ir.Value | None], **attributes: Attribute) -> ir.Value:
+        """A node with one output, put before `before` and named after it."""
+        node = ir.node(kind, inputs, attributes=attributes)
+        name = self.fresh(f"{before.name or before.op_type}/{kind}")
+        node.name = node.outputs[0].name = name
+        self.graph.insert_before(before, node)
+        return node.outputs[0]
+
+    def replace(self, old: ir.Value, new: ir.Value) -> None:
+        """Whoever reads `old` reads `new` from now on. A graph output keeps its name, whatever computes it."""
+        if not old.is_graph_output():
+            _merge(old, new)
+            old.replace_all_uses_with(new)
+            return
+        node = old.producer()
+        assert node is not None, "a graph output that no node makes is never replaced"
+        if new.producer() is None or new.is_graph_output():
+            new = self.op(node, "Identity", [new])
+        _merge(old, new)
+        name, old.name = old.name, self.fresh(f"{old.name}/replaced")
+        new.name = name
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+    def drop(self, node: ir.Node) -> None:
+        """Removes a node whose results nobody reads."""
+        self.graph.remove(node, safe=True)
+
+
+def _tensor(array: NDArray[np.generic]) -> ir.TensorProtocol:
+    return ir.tensor(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def _merge(old: ir.Value, new: ir.Value) -> None:
+    """`new` gets type and shape where only `old` has them."""
+    if new.type is None:
+        new.type = old.type
+    if new.shape is None:
+        new.shape = old.shape
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        yield from node.outputs
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                inner = attribute.as_graph()
+                yield from inner.inputs
+                yield from inner.initializers.values()
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape of a value where all of it is known."""
+    if value is None or value.shape is None:
+        return None
+    sizes = tuple(size for size in value.shape if isinstance(size, int))
+    return sizes if len(sizes) == len(value.shape) else None
+
+
+def constant_of(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor behind a value that is known before the graph runs."""
+    return None if value is None else value.const_value
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The number in a constant of one element."""
+    tensor = constant_of(value)
+    if tensor is None or tensor.size != 1 or tensor.dtype == ir.DataType.STRING:
+        return None
+    return float(tensor.numpy().reshape(-1)[0])
+
+
+def sole_user(value: ir.Value) -> ir.Node | None:
+    """The one node that reads `value`, once, where the graph's outputs don't."""
+    uses = tuple(value.uses())
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def is_standard(node: ir.Node, *kinds: str) -> bool:
+    """Whether `node` is one of these ops of ONNX itself (no kinds given: any)."""
+    return node.domain in ("", "ai.onnx") and (not kinds or node.op_type in kinds)

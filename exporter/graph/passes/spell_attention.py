@@ -1,0 +1,118 @@
+"""Given a graph of opset 23 or newer whose values have their shapes,
+Result: every Attention without a cache is spelt out in products, sums and a softmax, with grouped heads repeated and
+causality as a constant mask.
+Refuses: nothing; one with a cache, soft-capping or further results stays as it is.
+Source: https://onnx.ai/onnx/operators/onnx__Attention.html
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.graph.passes.rewrite import Rewriter, is_standard, static_shape
+
+
+def spell_attention(graph: ir.Graph) -> None:
+    """Rewrites in place; the new values have no shapes yet."""
+    rewriter = Rewriter(graph)
+    for node in list(graph):
+        if is_standard(node, "Attention") and (heads := _heads(node)) is not None:
+            result = _Spelling(rewriter, node, heads).spell()
+            rewriter.replace(node.outputs[0], result)
+            rewriter.drop(node)
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """Sizes of an attention: query and key heads, queries, keys, and what a query head holds."""
+
+    query: int
+    key: int
+    rows: int
+    columns: int
+    width: int
+
+
+def _heads(node: ir.Node) -> _Heads | None:
+    others = [value for value in node.inputs[4:] if value is not None]
+    more = any(tuple(value.uses()) or value.is_graph_output() for value in node.outputs[1:])
+    shapes = [static_shape(value) for value in node.inputs[:3]]
+    if others or more or _number(node, "softcap") or any(shape is None for shape in shapes):
+        return None
+    query, key = shapes[0] or (), shapes[1] or ()
+    if len(query) == 4:
+        return _Heads(query[1], key[1], query[2], key[2], query[3])
+    count, kv = int(_number(node, "q_num_heads")), int(_number(node, "kv_num_heads"))
+    return _Heads(count, kv, query[1], key[1], query[2] // count) if count and kv else None
+
+
+@dataclass(frozen=True)
+class _Spelling:
+    rewriter: Rewriter
+    node: ir.Node
+    heads: _Heads
+
+    def spell(self) -> ir.Value:
+        """The result, in the layout that the node gives."""
+        flat = len(self.node.inputs[0].shape or ()) == 3 if self.node.inputs[0] is not None else False
+        query, key, value = (self._by_heads(i, count, flat) for i, count in self._operands())
+        scale = _number(self.node, "scale") or 1 / math.sqrt(self.heads.width)
+        scores = self._op("MatMul", self._scaled(query, scale), self._op("Transpose", key, perm=[0, 1, 3, 2]))
+        mask = self._mask()
+        if mask is not None:
+            scores = self._op("Add", scores, mask)
+        if _number(self.node, "is_causal"):
+            hidden = np.triu(np.ones((self.heads.rows, self.heads.columns), np.bool_), 1)
+            scores = self._op("Add", scores, self._const(np.where(hidden, -np.inf, 0), "causal"))
+        result = self._op("MatMul", self._op("Softmax", scores, axis=-1), value)
+        if not flat:
+            return result
+        joined = self._op("Transpose", result, perm=[0, 2, 1, 3])
+        return self._op("Reshape", joined, self._ints([0, 0, -1]))
+
+    def _operands(self) -> tuple[tuple[int, int], ...]:
+        return (0, self.heads.query), (1, self.heads.key), (2, self.heads.key)
+
+    def _by_heads(self, index: int, count: int, flat: bool) -> ir.Value:
+        """Input `index` as `[batch, query heads, tokens, width]`; heads that several queries share are repeated."""
+        value = self.node.inputs[index]
+        assert value is not None
+        if flat:
+            split = self._op("Reshape", value, self._ints([0, 0, count, -1]))
+            value = self._op("Transpose", split, perm=[0, 2, 1, 3])
+        if count == self.heads.query:
+            return value
+        repeats = self.heads.query // count
+        each = self._op("Unsqueeze", value, self._ints([2]))
+        several = self._op("Expand", each, self._ints([1, 1, repeats, 1, 1]))
+        shape = static_shape(self.node.inputs[index]) or ()
+        sizes = [shape[0], self.heads.query, shape[1 if flat else 2], -1]
+        return self._op("Reshape", several, self._ints(sizes))
+
+    def _scaled(self, query: ir.Value, scale: float) -> ir.Value:
+        return self._op("Mul", query, self._const(np.array(scale), "scale"))
+
+    def _mask(self) -> ir.Value | None:
+        mask = self.node.inputs[3] if len(self.node.inputs) > 3 else None
+        if mask is None or mask.dtype != ir.DataType.BOOL:
+            return mask
+        return self._op("Where", mask, self._const(np.array(0), "shown"), self._const(np.array(-np.inf), "hidden"))
+
+    def _op(self, kind: str, *inputs: ir.Value, **attributes: int | list[int]) -> ir.Value:
+        return self.rewriter.op(self.node, kind, inputs, **attributes)
+
+    def _const(self, array: np.ndarray, name: str) -> ir.Value:
+        dtype = self.node.inputs[0].dtype if self.node.inputs[0] is not None else None
+        wanted = (dtype or ir.DataType.FLOAT).numpy()
+        return self.rewriter.constant(array.astype(wanted), f"{self.node.name}/{name}")
+
+    def _ints(self, values: list[int]) -> ir.Value:
+        return self.rewriter.constant(np.array(values, np.int64), f"{self.node.name}/shape")
+
+
+def _number(node: ir.Node, name: str) -> float:
+    return float(node.attributes[name].value) if name in node.attributes else 0.0

@@ -1,0 +1,185 @@
+"""Given a graph of opset 7 to 22 whose values have their ranks,
+Result: the same graph in the opset that the hub is drawn in (23): attributes that became inputs are inputs, ops that
+were renamed have their new name, and what changed its meaning (softmax over several axes, scales per group) is spelt
+out.
+Refuses: older opsets, and ops that went away and that nothing replaces.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.errors import UnsupportedError
+from exporter.graph.hub import IR_VERSION, OPSET
+from exporter.graph.passes.rewrite import Rewriter, is_standard, static_shape
+
+OLDEST = 7  # the first with numpy's broadcasting; onnxruntime runs nothing older either
+_Upgrade = Callable[[Rewriter, ir.Node], None]
+
+
+def upgrade_opset(model: ir.Model) -> None:
+    """Upgrades in place; newer graphs than the hub's stay as they are. Raises UnsupportedError below opset 7."""
+    version = model.graph.opset_imports.get("", 0)
+    if version < OLDEST:
+        raise UnsupportedError.of(
+            "onnx.opset", f"the model is in opset {version}; Kogata reads {OLDEST} and newer", hint="export it again"
+        )
+    rewriter = Rewriter(model.graph)
+    for node in list(model.graph):
+        for since, kinds, upgrade in _UPGRADES:
+            if version < since and is_standard(node, *kinds.split()):
+                upgrade(rewriter, node)
+    if version < OPSET:
+        model.graph.opset_imports[""] = OPSET
+        model.ir_version = max(model.ir_version or 0, IR_VERSION)
+
+
+def _to_input(rewriter: Rewriter, node: ir.Node, name: str, index: int, dtype: type[np.generic] = np.int64) -> None:
+    """The attribute `name` becomes input `index`."""
+    if name not in node.attributes:
+        return
+    array = np.asarray(node.attributes.pop(name).value, dtype)
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, rewriter.constant(array, f"{node.name}/{name}"))
+
+
+def _axes(rewriter: Rewriter, node: ir.Node) -> None:
+    _to_input(rewriter, node, "axes", 1)
+
+
+def _bounds(rewriter: Rewriter, node: ir.Node) -> None:
+    dtype = node.inputs[0].dtype if node.inputs[0] is not None and node.inputs[0].dtype else ir.DataType.FLOAT
+    for name, index, outermost in (("min", 1, -3.4028234663852886e38), ("max", 2, 3.4028234663852886e38)):
+        if name in node.attributes and node.attributes[name].as_float() == outermost:
+            node.attributes.pop(name)  # the default, which was the attribute's way to say: no bound
+        _to_input(rewriter, node, name, index, dtype.numpy().type)
+
+
+def _slice(rewriter: Rewriter, node: ir.Node) -> None:
+    for index, name in enumerate(("starts", "ends", "axes"), 1):
+        _to_input(rewriter, node, name, index)
+
+
+def _pad(rewriter: Rewriter, node: ir.Node) -> None:
+    _to_input(rewriter, node, "pads", 1)
+    _to_input(rewriter, node, "value", 2, np.float32)
+
+
+def _topk(rewriter: Rewriter, node: ir.Node) -> None:
+    if "k" in node.attributes:
+        node.attributes["k"] = ir.AttrInt64s("k", [node.attributes["k"].as_int()])
+    _to_input(rewriter, node, "k", 1)
+
+
+def _upsample(rewriter: Rewriter, node: ir.Node) -> None:
+    """Upsample, and Resize before opset 11: scales alone, places counted from the corner, rounded down."""
+    scales = node.inputs[1] if len(node.inputs) > 1 else None
+    if scales is None:
+        array = np.asarray(node.attributes.pop("scales").as_floats(), np.float32)
+        scales = rewriter.constant(array, f"{node.name}/scales")
+    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "nearest"
+    result = rewriter.op(
+        node,
+        "Resize",
+        [node.inputs[0], None, scales],
+        mode="linear" if mode in ("linear", "bilinear") else mode,
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+    _stand_in(rewriter, node, result)
+
+
+def _dropout(rewriter: Rewriter, node: ir.Node) -> None:
+    """At inference it changes nothing, whatever its ratio."""
+    for name in ("ratio", "seed", "is_test"):
+        node.attributes.pop(name, None)
+    if all(not tuple(value.uses()) for value in node.outputs[1:]):
+        source = node.inputs[0]
+        _stand_in(rewriter, node, rewriter.op(node, "Identity", [source]))
+
+
+def _split(rewriter: Rewriter, node: ir.Node) -> None:
+    _to_input(rewriter, node, "split", 1)
+    if len(node.inputs) < 2 or node.inputs[1] is None:
+        node.attributes["num_outputs"] = ir.AttrInt64("num_outputs", len(node.outputs))
+
+
+def _softmax(rewriter: Rewriter, node: ir.Node) -> None:
+    """Until opset 12 everything from `axis` (1 by default) on was one axis."""
+    source = node.inputs[0]
+    if source is None or source.shape is None:
+        raise UnsupportedError.of("onnx.rank", "softmax of a tensor of unknown rank", where=node.name or node.op_type)
+    rank = len(source.shape)
+    axis = (node.attributes["axis"].as_int() if "axis" in node.attributes else 1) % max(rank, 1)
+    shape = static_shape(source)
+    if axis == rank - 1 or (shape is not None and math.prod(shape[axis + 1 :]) == 1):
+        node.attributes["axis"] = ir.AttrInt64("axis", axis)
+        return
+    flat = rewriter.op(node, "Flatten", [source], axis=axis)
+    result = rewriter.op(node, node.op_type, [flat], axis=1)
+    size = rewriter.op(node, "Shape", [source])
+    _stand_in(rewriter, node, rewriter.op(node, "Reshape", [result, size]))
+
+
+def _batch_norm(_: Rewriter, node: ir.Node) -> None:
+    node.attributes.pop("spatial", None)
+
+
+def _group_norm(rewriter: Rewriter, node: ir.Node) -> None:
+    """Until opset 20 scale and bias were per group, since then per channel."""
+    shape = static_shape(node.inputs[0])
+    if shape is None:
+        raise UnsupportedError.of("onnx.rank", "GroupNormalization of unknown shape", where=node.name or node.op_type)
+    groups = node.attributes["num_groups"].as_int()
+    for index in (1, 2):
+        column = rewriter.op(node, "Reshape", [node.inputs[index], _ints(rewriter, node, [groups, 1])])
+        each = rewriter.op(node, "Expand", [column, _ints(rewriter, node, [groups, shape[1] // groups])])
+        node.replace_input_with(index, rewriter.op(node, "Reshape", [each, _ints(rewriter, node, [shape[1]])]))
+
+
+def _scatter(rewriter: Rewriter, node: ir.Node) -> None:
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    _stand_in(rewriter, node, rewriter.op(node, "ScatterElements", list(node.inputs), axis=axis))
+
+
+def _grid_sample(_: Rewriter, node: ir.Node) -> None:
+    names = {"bilinear": "linear", "bicubic": "cubic"}
+    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "bilinear"
+    node.attributes["mode"] = ir.AttrString("mode", names.get(mode, mode))
+
+
+def _ints(rewriter: Rewriter, node: ir.Node, values: Sequence[int]) -> ir.Value:
+    return rewriter.constant(np.array(values, np.int64), f"{node.name}/shape")
+
+
+def _stand_in(rewriter: Rewriter, node: ir.Node, result: ir.Value) -> None:
+    rewriter.replace(node.outputs[0], result)
+    rewriter.drop(node)
+
+
+# (first opset that needs no upgrade, ops, what to do); in this order where an op has several
+_UPGRADES: tuple[tuple[int, str, _Upgrade], ...] = (
+    (10, "Slice", _slice),
+    (10, "TopK", _topk),
+    (11, "Upsample Resize", _upsample),
+    (11, "Clip", _bounds),
+    (11, "Pad", _pad),
+    (11, "Scatter", _scatter),
+    (12, "Dropout", _dropout),
+    (13, "Squeeze Unsqueeze ReduceSum", _axes),
+    (13, "Softmax LogSoftmax Hardmax", _softmax),
+    (18, "Split", _split),
+    (9, "BatchNormalization", _batch_norm),
+    (
+        18,
+        "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSumSquare",
+        _axes,
+    ),
+    (21, "GroupNormalization", _group_norm),
+    (20, "GridSample", _grid_sample),
+)

@@ -1,0 +1,136 @@
+"""Resize (opset 18) as one matrix per axis: row i says which elements of the input make element i of the result.
+
+Coordinates are computed in float32 as runtimes do, since a nearest neighbour can hang on the last bit.
+Source: the operator's specification, https://onnx.ai/onnx/operators/onnx__Resize.html.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How one axis is resized: its sizes, and the scale that maps places of the result to places of the input."""
+
+    size: int
+    result: int
+    scale: float
+
+
+def resize_plan(node: ir.Node, shape: tuple[int, ...]) -> dict[int, Matrix] | str:
+    """The matrices `[result, size]` of the axes whose values change, by axis; or why there are none.
+
+    shape: of the node's result. The scales must be constant, or come from the sizes.
+    """
+    x = node.inputs[0]
+    if x is None or x.shape is None or any(not isinstance(size, int) for size in x.shape):
+        return "a size that is known only at run time"
+    mode, coordinates = _text(node, "mode", "nearest"), _text(node, "coordinate_transformation_mode", "half_pixel")
+    if coordinates == "tf_crop_and_resize":
+        return "the coordinate transformation tf_crop_and_resize"
+    if _text(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
+        return "a policy that keeps the aspect ratio"
+    sizes = [int(size) for size in x.shape if isinstance(size, int)]
+    scales = _scales(node, len(sizes))
+    axes = [Axis(size, out, scales.get(i, out / size)) for i, (size, out) in enumerate(zip(sizes, shape, strict=True))]
+    plan: dict[int, Matrix] = {}
+    for i, axis in enumerate(axes):
+        if axis.size == axis.result and axis.scale == 1.0:
+            continue
+        if "antialias" in node.attributes and node.attributes["antialias"].as_int() and axis.scale < 1:
+            return "antialiasing"
+        at = _coordinates(axis, coordinates)
+        if mode == "nearest":
+            plan[i] = _nearest(axis, at, _text(node, "nearest_mode", "round_prefer_floor"))
+        elif mode == "linear":
+            plan[i] = linear_matrix(axis.size, at)
+        elif mode == "cubic":
+            a = node.attributes["cubic_coeff_a"].as_float() if "cubic_coeff_a" in node.attributes else -0.75
+            outside = "exclude_outside" in node.attributes and bool(node.attributes["exclude_outside"].as_int())
+            plan[i] = _cubic(axis, at, a, outside)
+        else:
+            return f"the mode '{mode}'"
+    return plan
+
+
+def linear_matrix(size: int, at: NDArray[np.float32]) -> Matrix:
+    """Linear interpolation at the places `at`, which stick to the ends."""
+    matrix = np.zeros((len(at), size))
+    places = np.clip(at.astype(np.float64), 0, size - 1)
+    low = np.floor(places).astype(int)
+    rows = np.arange(len(at))
+    np.add.at(matrix, (rows, low), 1 - (places - low))
+    np.add.at(matrix, (rows, np.minimum(low + 1, size - 1)), places - low)
+    return matrix
+
+
+def _scales(node: ir.Node, rank: int) -> dict[int, float]:
+    """The scales that the node states, by axis."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    tensor = None if value is None else value.const_value
+    if tensor is None or tensor.size == 0:
+        return {}
+    axes = list(node.attributes["axes"].as_ints()) if "axes" in node.attributes else range(rank)
+    return {int(axis) % rank: float(scale) for axis, scale in zip(axes, tensor.numpy(), strict=True)}
+
+
+def _coordinates(axis: Axis, mode: str) -> NDArray[np.float32]:
+    i, scale, half = np.arange(axis.result, dtype=np.float32), np.float32(axis.scale), np.float32(0.5)
+    if mode == "align_corners":
+        if axis.result == 1:
+            return np.zeros(1, np.float32)
+        return i * np.float32(axis.size - 1) / np.float32(axis.result - 1)
+    if mode == "asymmetric":
+        return i / scale
+    if mode == "pytorch_half_pixel" and axis.result == 1:
+        return np.zeros(1, np.float32)
+    at = (i + half) / scale - half
+    if mode == "half_pixel_symmetric":
+        adjustment = np.float32(axis.result) / (scale * np.float32(axis.size))
+        at = at + np.float32(axis.size) / np.float32(2) * (np.float32(1) - adjustment)
+    return at.astype(np.float32)
+
+
+def _nearest(axis: Axis, at: NDArray[np.float32], mode: str) -> Matrix:
+    half = np.float32(0.5)
+    rounded = {
+        "round_prefer_floor": np.ceil(at - half),
+        "round_prefer_ceil": np.floor(at + half),
+        "floor": np.floor(at),
+        "ceil": np.ceil(at),
+    }[mode]
+    matrix = np.zeros((axis.result, axis.size))
+    matrix[np.arange(axis.result), np.clip(rounded, 0, axis.size - 1).astype(int)] = 1
+    return matrix
+
+
+def _cubic(axis: Axis, at: NDArray[np.float32], a: float, exclude_outside: bool) -> Matrix:
+    """Keys' cubic convolution over four neighbours; those outside are the end's, or left out."""
+    matrix = np.zeros((axis.result, axis.size))
+    for row, place in enumerate(at.astype(np.float64)):
+        first = math.floor(place) - 1
+        weights = np.array([_keys(abs(place - (first + k)), a) for k in range(4)])
+        columns = np.arange(first, first + 4)
+        if exclude_outside:
+            weights = np.where((columns < 0) | (columns >= axis.size), 0, weights)
+            weights /= weights.sum()
+        np.add.at(matrix[row], np.clip(columns, 0, axis.size - 1), weights)
+    return matrix
+
+
+def _keys(distance: float, a: float) -> float:
+    if distance <= 1:
+        return ((a + 2) * distance - (a + 3)) * distance * distance + 1
+    return a * (((distance - 5) * distance + 8) * distance - 4) if distance < 2 else 0.0
+
+
+def _text(node: ir.Node, name: str, default: str) -> str:
+    return node.attributes[name].as_string() if name in node.attributes else default
