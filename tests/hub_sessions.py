@@ -37,7 +37,9 @@ class DecoderRun:
         assert isinstance(hub.spec, DecoderSpec)
         self._session = open_session(hub)
         cache = hub.spec.cache
-        self.cache: Cache = [np.zeros((batch, cache.kv_heads, 0, cache.head_dim), np.float32)] * (2 * cache.layers)
+        self.cache: Cache = [
+            np.zeros((batch, heads, 0, cache.head_dim), np.float32) for heads in cache.kv_heads for _ in range(2)
+        ]
 
     def feed(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """`ids` `[batch, sequence]`, `mask` over everything so far `[batch, total]`; logits of the new ids."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,22 @@ import onnx_ir as ir
 
 from exporter.errors import Diagnostic, InputError
 from exporter.importers.family import Family
+from exporter.importers.fused import Fused
 from exporter.importers.parts import Bound
 
 STORED = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+_INCOMPLETE = "the checkpoint is incomplete, or config.json describes another model"
+_HEADLESS = f"{_INCOMPLETE}; if the head is the embedding, set tie_word_embeddings to true"
+_MOST_NAMED = 20  # tensors with the same kind of problem
+_UNWRAP = "save the model inside: `accelerator.unwrap_model(model).save_pretrained(folder)`, or `model.module` of it"
+_MERGE = "merge the adapter first: `model.merge_and_unload().save_pretrained(folder)`"
+_WRAPPERS = {  # part of a name → whose it is, what to do
+    "_orig_mod": ("torch.compile", "save the model inside: `model._orig_mod.save_pretrained(folder)`"),
+    "module": ("a wrapper for several devices (DataParallel, say)", _UNWRAP),
+    "_fsdp_wrapped_module": ("FSDP", _UNWRAP),
+    "_checkpoint_wrapped_module": ("FSDP's activation checkpointing", _UNWRAP),
+    **dict.fromkeys(("base_model", "base_layer", "lora_A", "lora_B", "modules_to_save"), ("PEFT", _MERGE)),
+}
 _ROWS_AT_ONCE = 4096  # keeps the comparison of two memory-mapped embeddings in small memory
 
 
@@ -26,39 +39,93 @@ class Binding:
 
 
 def bind(
-    family: Family, shapes: Mapping[str, tuple[int, ...]], layers: int, tensors: Mapping[str, ir.TensorProtocol]
+    family: Family,
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Mapping[str, ir.TensorProtocol],
+    *,
+    layers: int,
+    head_dim: int = 1,
 ) -> Binding:
     """`shapes` says which roles the layout needs, and the shape that the configuration implies for each.
 
-    Raises InputError with every missing, surplus and misshapen tensor at once.
+    head_dim: of heads in grouped tensors. Raises InputError with every missing, surplus and misshapen tensor at once.
     """
     prefix = _prefix(family, tensors)
-    names = {role: _stored_name(family, name, tensors) for role, name in _expand(family, prefix, layers)}
+    stored = dict(_fused(family, prefix, shapes, tensors, layers=layers, head_dim=head_dim))
     weights: dict[str, Bound] = {}
     problems: list[Diagnostic] = []
-    for role, shape in shapes.items():
-        name = names[role]
+    for name, fused in stored.items():
         tensor = tensors.get(name)
         if tensor is None:
-            hint = "the checkpoint is incomplete, or config.json describes another model"
-            problems.append(Diagnostic("tensor.missing", f"{name} {_shown(shape)} is missing", name, hint))
+            hint = _INCOMPLETE if "head" not in fused.shapes else _HEADLESS
+            problems.append(Diagnostic("tensor.missing", f"{name} {_shown(fused.stored)} is missing", name, hint))
             continue
-        problems += _unlike(name, tensor, shape)
-        weights[role] = Bound(name, tensor)
-    unused, surplus = _account(family, prefix, weights, tensors)
-    InputError.raise_all([*problems, *surplus])
+        wrong = list(_unlike(name, tensor, fused.stored))
+        problems += wrong
+        weights |= {role: Bound(name, tensor) for role in fused.shapes} if wrong else fused.split(name, tensor)
+    if problems and (wrapped := _wrapped(tensors)) is not None:
+        raise InputError(wrapped)
+    unused, surplus = _account(family, prefix, weights, stored, tensors)
+    InputError.raise_all([*_shortened(problems), *_shortened(surplus)])
     return Binding(weights, unused)
 
 
-def _expand(family: Family, prefix: str, layers: int) -> Iterator[tuple[str, str]]:
+def _wrapped(tensors: Mapping[str, ir.TensorProtocol]) -> Diagnostic | None:
+    """Names that are the model's only behind what training put around it; transformers doesn't find them either."""
+    for name in sorted(tensors):
+        wrapper = next((part for part in name.split(".") if part in _WRAPPERS), None)
+        if wrapper is not None:
+            whose, hint = _WRAPPERS[wrapper]
+            message = f"the tensors have the names of {whose}, not of the model: {name} and others"
+            return Diagnostic("tensor.wrapped", message, name, hint)
+    return None
+
+
+def _shortened(problems: list[Diagnostic]) -> list[Diagnostic]:
+    """The first few of each kind, and how many more there are: another model's weights are all missing, and surplus."""
+    by_code: dict[str, list[Diagnostic]] = {}
+    for problem in problems:
+        by_code.setdefault(problem.code, []).append(problem)
+    shown: list[Diagnostic] = []
+    for code, alike in by_code.items():
+        shown += alike[:_MOST_NAMED]
+        if (left := len(alike) - _MOST_NAMED) > 0:
+            shown.append(Diagnostic(code, f"and {left} more tensors like these", alike[-1].where, alike[-1].hint))
+    return shown
+
+
+def _fused(
+    family: Family,
+    prefix: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Mapping[str, ir.TensorProtocol],
+    *,
+    layers: int,
+    head_dim: int,
+) -> Iterator[tuple[str, Fused]]:
+    """Name → what that tensor holds, for each tensor that the layout needs."""
+    roles: dict[str, dict[str, tuple[int, ...]]] = {}
+    transposed: set[str] = set()
+    for template, role, current in _expand(family, prefix, layers):
+        if role in shapes:
+            name = _stored_name(family, current, tensors)
+            roles.setdefault(name, {})[role] = shapes[role]
+            transposed |= {name} if template in family.transposed else set()
+    for name, together in roles.items():
+        grouped = family.grouped and len(together) == 3  # q, k, v
+        yield name, Fused(together, grouped_by=head_dim if grouped else None, transposed=name in transposed)
+
+
+def _expand(family: Family, prefix: str, layers: int) -> Iterator[tuple[str, str, str]]:
+    """Role template, role, name."""
     for role, name in family.names.items():
         for i in range(layers) if "{i}" in role else range(1):
-            yield role.format(i=i), name.format(i=i, prefix=prefix)
+            yield role, role.format(i=i), name.format(i=i, prefix=prefix)
 
 
 def _prefix(family: Family, tensors: Mapping[str, ir.TensorProtocol]) -> str:
     """The prefix under which most of the family's names are found; the first one when none is."""
-    one_layer = {prefix: [name for _, name in _expand(family, prefix, 1)] for prefix in family.prefixes}
+    one_layer = {prefix: [name for _, _, name in _expand(family, prefix, 1)] for prefix in family.prefixes}
     found = {
         prefix: sum(_stored_name(family, name, tensors) in tensors for name in names)
         for prefix, names in one_layer.items()
@@ -88,15 +155,19 @@ def _unlike(name: str, tensor: ir.TensorProtocol, shape: tuple[int, ...]) -> Ite
 
 
 def _account(
-    family: Family, prefix: str, weights: Mapping[str, Bound], tensors: Mapping[str, ir.TensorProtocol]
+    family: Family,
+    prefix: str,
+    weights: Mapping[str, Bound],
+    taken: Collection[str],
+    tensors: Mapping[str, ir.TensorProtocol],
 ) -> tuple[dict[str, str], list[Diagnostic]]:
     """Every tensor that no role took: why it isn't needed, or a problem."""
-    taken = {bound.name for bound in weights.values()}
     copies = {name.format(prefix=prefix): role for name, role in family.copies}
     unused: dict[str, str] = {}
     problems: list[Diagnostic] = []
-    for name in sorted(set(tensors) - taken):
-        why = next((known.why for known in family.ignorable if re.fullmatch(known.pattern, name)), "")
+    for name in sorted(set(tensors).difference(taken)):
+        ignorable = (known for known in family.ignorable if known.unless not in weights)
+        why = next((known.why for known in ignorable if re.fullmatch(known.pattern, name)), "")
         original = weights.get(copies.get(name, ""))
         if why:
             unused[name] = why
@@ -116,10 +187,12 @@ def _same(a: ir.TensorProtocol, b: ir.TensorProtocol) -> bool:
     """Bit for bit, so that NaN equals itself."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    left, right = np.ascontiguousarray(a.numpy()), np.ascontiguousarray(b.numpy())
+    rows = range(0, a.shape.numpy()[0] if len(a.shape) else 1, _ROWS_AT_ONCE)
+    # Each array is asked for again: the pages of a mapped file that were read count as ours while its array lives.
     return all(
-        left[i : i + _ROWS_AT_ONCE].tobytes() == right[i : i + _ROWS_AT_ONCE].tobytes()
-        for i in range(0, len(left), _ROWS_AT_ONCE)
+        np.atleast_1d(a.numpy())[i : i + _ROWS_AT_ONCE].tobytes()
+        == np.atleast_1d(b.numpy())[i : i + _ROWS_AT_ONCE].tobytes()
+        for i in rows
     )
 
 

@@ -31,6 +31,10 @@ class ConfigReader:
         """The raw value, None when absent."""
         return self._config.get(key)
 
+    def states(self, key: str) -> bool:
+        """Whether the key is there, even as null: for values where null means something else than the default."""
+        return key in self._config
+
     def integer(self, key: str, default: int | None = None, *, most: int = 2**31 - 1) -> int:
         """A whole number from 1 to `most`; required where there is no `default`."""
         value = self.get(key)

@@ -1,67 +1,22 @@
-"""The parametric decoder: a pre-norm transformer with rotary positions, grouped heads, a gated MLP and a KV cache."""
+"""Draws the parametric decoder: layers of attention and an MLP around a residual stream, with a KV cache."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
-from exporter.graph.builder import GraphBuilder
+from exporter.graph.builder import Attribute, GraphBuilder
 from exporter.graph.hub import CacheSpec, DecoderSpec, Hub
+from exporter.importers.activation import activate
+from exporter.importers.decoder_layout import DecoderLayout, LayerLayout, Norm, tensor_shapes
 from exporter.importers.parts import MASKED, Bound, Painter
 from exporter.importers.rope import Rope, rotary_tables
 
+__all__ = ["DecoderLayout", "draw_decoder", "tensor_shapes"]
 
-@dataclass(frozen=True)
-class DecoderLayout:
-    """Everything that a decoder's graph depends on besides its weights.
-
-    intermediate_size: width of the gated MLP. context: longest sequence, in tokens; the rotary tables end there.
-    qkv_bias, output_bias: of the attention's projections. tied: the head is the embedding.
-    """
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    context: int
-    norm_eps: float
-    rope: Rope
-    qkv_bias: bool
-    output_bias: bool
-    mlp_bias: bool
-    tied: bool
-
-
-def tensor_shapes(layout: DecoderLayout) -> dict[str, tuple[int, ...]]:
-    """Weight role → shape, linear weights `[out, in]`."""
-    hidden, inner = layout.hidden_size, layout.intermediate_size
-    q, kv = layout.heads * layout.head_dim, layout.kv_heads * layout.head_dim
-    linears = {
-        "attention.q": ((q, hidden), layout.qkv_bias),
-        "attention.k": ((kv, hidden), layout.qkv_bias),
-        "attention.v": ((kv, hidden), layout.qkv_bias),
-        "attention.output": ((hidden, q), layout.output_bias),
-        "mlp.gate": ((inner, hidden), layout.mlp_bias),
-        "mlp.up": ((inner, hidden), layout.mlp_bias),
-        "mlp.down": ((hidden, inner), layout.mlp_bias),
-    }
-    shapes: dict[str, tuple[int, ...]] = {"embedding": (layout.vocab_size, hidden)}
-    for i in range(layout.layers):
-        shapes[f"layers.{i}.attention.norm"] = (hidden,)
-        shapes[f"layers.{i}.mlp.norm"] = (hidden,)
-        for role, (shape, biased) in linears.items():
-            shapes[f"layers.{i}.{role}"] = shape
-            if biased:
-                shapes[f"layers.{i}.{role}.bias"] = shape[:1]
-    shapes["norm"] = (hidden,)
-    if not layout.tied:
-        shapes["head"] = (layout.vocab_size, hidden)
-    return shapes
+Cache = tuple[ir.Value, ir.Value]
 
 
 def draw_decoder(layout: DecoderLayout, weights: Mapping[str, Bound], family: str) -> Hub:
@@ -70,52 +25,63 @@ def draw_decoder(layout: DecoderLayout, weights: Mapping[str, Bound], family: st
 
 
 class _Decoder(Painter):
-    """Draws one decoder; values that all layers share are made once, in `draw`."""
+    """Draws one decoder; masks and rotary tables are made once for all layers that share them."""
 
     def __init__(self, layout: DecoderLayout, weights: Mapping[str, Bound], family: str) -> None:
         super().__init__(GraphBuilder(family), weights)
         self._layout = layout
         self._family = family
+        self._masks: dict[int | None, ir.Value] = {}
+        self._ropes: dict[Rope, tuple[ir.Value, ir.Value, ir.Value]] = {}
 
     def draw(self) -> Hub:
         layout, b = self._layout, self.builder
         ids = b.input("input_ids", ir.DataType.INT64, ["batch", "sequence"])
         attention_mask = b.input("attention_mask", ir.DataType.INT64, ["batch", "total"])
         self._positions = b.input("position_ids", ir.DataType.INT64, ["batch", "sequence"])
-        cache_shape: list[int | str] = ["batch", layout.kv_heads, "past", layout.head_dim]
         past = [
-            [b.input(f"past_key_values.{i}.{kind}", ir.DataType.FLOAT, cache_shape) for kind in ("key", "value")]
-            for i in range(layout.layers)
+            (
+                b.input(f"past_key_values.{i}.key", ir.DataType.FLOAT, self._cache_shape(layer, "past")),
+                b.input(f"past_key_values.{i}.value", ir.DataType.FLOAT, self._cache_shape(layer, "past")),
+            )
+            for i, layer in enumerate(layout.layers)
         ]
-        self._mask = self._draw_mask(ids, attention_mask)
-        cos, sin = rotary_tables(layout.rope, layout.head_dim, layout.context)
-        self._cos, self._sin = b.const(cos, "rope/cos"), b.const(sin, "rope/sin")
-        x = self.embedding("embedding", ids)
+        self._draw_masks(ids, attention_mask)
+        self._draw_ropes()
+        x = self._embed(ids)
         present = []
-        for i in range(layout.layers):
+        for i, layer in enumerate(layout.layers):
             with b.scope(f"layers.{i}"):
-                x, cache = self._layer(x, f"layers.{i}", past[i])
+                x, cache = self._layer(x, f"layers.{i}", layer, past[i])
                 present.append(cache)
-        x = self._norm(x, "norm")
-        head = self.weights["embedding" if layout.tied else "head"]
-        logits = b.linear(x, head.tensor, head.name, label="logits")
-        b.output(logits, "logits", ir.DataType.FLOAT, ["batch", "sequence", layout.vocab_size])
-        cache_shape[2] = "total"
-        for i, cache in enumerate(present):
+        if layout.final_norm:
+            x = self._norm(x, "norm", layout.norm)
+        b.output(self._logits(x), "logits", ir.DataType.FLOAT, ["batch", "sequence", layout.vocab_size])
+        for i, (layer, cache) in enumerate(zip(layout.layers, present, strict=True)):
             for kind, value in zip(("key", "value"), cache, strict=True):
-                b.output(value, f"present.{i}.{kind}", ir.DataType.FLOAT, cache_shape)
-        model, open_weights = b.build()
-        spec = DecoderSpec(
+                b.output(value, f"present.{i}.{kind}", ir.DataType.FLOAT, self._cache_shape(layer, "total"))
+        return b.build(self._family, self._spec())
+
+    def _cache_shape(self, layer: LayerLayout, length: str) -> list[int | str]:
+        return ["batch", layer.kv_heads, length, self._layout.head_dim]
+
+    def _spec(self) -> DecoderSpec:
+        layout = self._layout
+        return DecoderSpec(
             vocab_size=layout.vocab_size,
             hidden_size=layout.hidden_size,
-            heads=layout.heads,
+            heads=tuple(layer.heads for layer in layout.layers),
             context=layout.context,
-            cache=CacheSpec(layout.layers, layout.kv_heads, layout.head_dim),
+            cache=CacheSpec(tuple(layer.kv_heads for layer in layout.layers), layout.head_dim),
+            windows=layout.windows,
+            rope_switch=min(
+                (s for rope in self._ropes if (s := rope.switch_at(layout.context)) is not None), default=None
+            ),
         )
-        return Hub(model, self._family, spec, open_weights)
 
-    def _draw_mask(self, ids: ir.Value, attention_mask: ir.Value) -> ir.Value:
-        """`mask`, float32 `[batch, 1, sequence, total]`: 0 where a query may look, else a large negative number.
+    def _draw_masks(self, ids: ir.Value, attention_mask: ir.Value) -> None:
+        """`mask` and `mask.window.{width}`, float32 `[batch, 1, sequence, total]`: 0 where a query may look, else
+        a large negative number.
 
         Finite rather than −inf or a boolean: a padding row that may look nowhere stays finite in every runtime.
         """
@@ -127,48 +93,160 @@ class _Decoder(Painter):
             first = b.op("Unsqueeze", b.op("Sub", total, sequence, name="past"), self.integers(0), name="first")
             end = b.op("Unsqueeze", total, self.integers(0), name="end")
             queries = b.op("Slice", keys, first, end, name="queries")
-            causal = b.op(
-                "LessOrEqual", keys, b.op("Unsqueeze", queries, self.integers(1), name="column"), name="causal"
-            )
+            column = b.op("Unsqueeze", queries, self.integers(1), name="column")
+            causal = b.op("LessOrEqual", keys, column, name="causal")
             real = b.op("Cast", attention_mask, to=int(ir.DataType.BOOL), name="real")
-            seen = b.op("And", b.op("Unsqueeze", real, self.integers(1, 2), name="keys_real"), causal, name="seen")
+            real = b.op("Unsqueeze", real, self.integers(1, 2), name="keys_real")
             zero, masked = self.scalar(0.0, "mask/zero"), self.scalar(MASKED, "mask/masked")
-        return b.op("Where", seen, zero, masked, name="mask")
+        for window in dict.fromkeys(self._layout.window_of(layer) for layer in self._layout.layers):
+            name = "mask" if window is None else f"mask.window.{window}"
+            with b.scope(name):
+                seen = causal
+                if window is not None:
+                    before = b.op("Sub", column, self.integer(window), name="before")
+                    seen = b.op("And", causal, b.op("Greater", keys, before, name="inside"), name="near")
+                seen = b.op("And", real, seen, name="seen")
+            self._masks[window] = b.op("Where", seen, zero, masked, name=name)
 
-    def _layer(self, x: ir.Value, role: str, past: list[ir.Value]) -> tuple[ir.Value, tuple[ir.Value, ir.Value]]:
-        b = self.builder
+    def _draw_ropes(self) -> None:
+        """cos, sin and the rows to take: the positions, or, beyond the switch, the rows behind it."""
+        layout, b = self._layout, self.builder
+        for rope in dict.fromkeys(layer.rope for layer in layout.layers if layer.rope is not None):
+            label = f"rope.{len(self._ropes)}" if self._ropes else "rope"
+            cos, sin = rotary_tables(rope, layout.rotary_dim, layout.context)
+            rows, switch = self._positions, rope.switch_at(layout.context)
+            if switch is not None:
+                last = b.op("ReduceMax", rows, keepdims=0, name=f"{label}/last")
+                longer = b.op("GreaterOrEqual", last, self.integer(switch), name=f"{label}/longer")
+                longer = b.op("Cast", longer, to=int(ir.DataType.INT64), name=f"{label}/half")
+                second = b.op("Mul", longer, self.integer(switch), name=f"{label}/second")
+                rows = b.op("Add", rows, second, name=f"{label}/rows")
+            self._ropes[rope] = b.const(cos, f"{label}/cos"), b.const(sin, f"{label}/sin"), rows
+
+    def _embed(self, ids: ir.Value) -> ir.Value:
+        layout, b = self._layout, self.builder
+        x = self._scaled(self.embedding("embedding", ids), layout.embedding_factor, "embedding/scaled")
+        if layout.embedding_norm:
+            x = self._norm(x, "embedding.norm", layout.norm, "embedding/norm")
+        if layout.embedding_size is not None:
+            x = self.linear(x, "embedding.project_in", "embedding/project_in")
+        if layout.positions is None:
+            return x
+        rows = self._positions
+        if layout.position_offset:
+            rows = b.op("Add", rows, self.integer(layout.position_offset), name="positions/rows")
+        return b.op("Add", x, self.embedding("embedding.position", rows, "positions"), name="embedding/placed")
+
+    def _logits(self, x: ir.Value) -> ir.Value:
+        layout, b = self._layout, self.builder
+        if layout.embedding_size is not None:
+            x = self.linear(x, "embedding.project_out", "head/project_out")
+        head = self.weights["embedding" if layout.tied else "head"]
+        bias = self.vector("head.bias") if "head.bias" in self.weights else None
+        plain = layout.logits_factor == 1 and layout.logits_softcap is None
+        logits = b.linear(x, head.tensor, head.name, bias, label="logits" if plain else "head")
+        logits = self._scaled(logits, layout.logits_factor, "logits/scaled")
+        if layout.logits_softcap is None:
+            return logits
+        cap = self.scalar(layout.logits_softcap, "logits/cap")
+        bounded = b.op("Tanh", b.op("Div", logits, cap, name="logits/ratio"), name="logits/bounded")
+        return b.op("Mul", bounded, cap, name="logits/capped")
+
+    def _layer(self, x: ir.Value, role: str, layer: LayerLayout, past: Cache) -> tuple[ir.Value, Cache]:
+        layout, b, block = self._layout, self.builder, self._layout.block
+        before = block in ("pre", "sandwich", "parallel")
         with b.scope("attention"):
-            attended, cache = self._attention(self._norm(x, f"{role}.attention.norm"), f"{role}.attention", past)
-            x = b.op("Add", x, attended, name="residual")
+            normed = self._norm(x, f"{role}.attention.norm", layout.norm) if before else x
+            attended, cache = self._attention(normed, f"{role}.attention", layer, past)
+            after = b.op("Add", x, self._leave(attended, f"{role}.attention"), name="residual")
+            if block == "after":
+                after = self._norm(after, f"{role}.attention.post_norm", layout.norm, "post_norm")
         with b.scope("mlp"):
-            mapped = self._mlp(self._norm(x, f"{role}.mlp.norm"), f"{role}.mlp")
-        return b.op("Add", x, mapped, name="output"), cache
+            if not layout.shared_norm:
+                read = x if block == "parallel" else after
+                normed = self._norm(read, f"{role}.mlp.norm", layout.norm) if before else read
+            mapped = self._leave(self._mlp(normed, f"{role}.mlp"), f"{role}.mlp")
+        x = b.op("Add", after, mapped, name="output" if block != "after" else "mlp/residual")
+        return (self._norm(x, f"{role}.mlp.post_norm", layout.norm, "output") if block == "after" else x), cache
 
-    def _attention(self, x: ir.Value, role: str, past: list[ir.Value]) -> tuple[ir.Value, tuple[ir.Value, ir.Value]]:
+    def _leave(self, branch: ir.Value, role: str) -> ir.Value:
+        """What attention or MLP returned, as it joins the residual stream."""
+        if self._layout.block in ("post", "sandwich"):
+            branch = self._norm(branch, f"{role}.post_norm", self._layout.norm, "post_norm")
+        return self._scaled(branch, self._layout.residual_factor, "scaled")
+
+    def _attention(self, x: ir.Value, role: str, layer: LayerLayout, past: Cache) -> tuple[ir.Value, Cache]:
         layout, b = self._layout, self.builder
         q, k, v = (self.linear(x, f"{role}.{part}", part) for part in "qkv")
-        q = self._rotate(q, layout.heads, "q_rotated")
-        k = self._rotate(k, layout.kv_heads, "k_rotated")
+        q = self._place(q, f"{role}.q", layer.heads, layer.rope)
+        k = self._place(k, f"{role}.k", layer.kv_heads, layer.rope)
+        # Applied before the mask is added, in the standard's text and in onnxruntime alike.
+        cap: dict[str, Attribute] = {} if layout.softcap is None else {"softcap": layout.softcap}
         heads, key, value = b.ops(
             "Attention",
-            q, k, v, self._mask, *past,
+            q, k, v, self._masks[layout.window_of(layer)], *past,
             outputs=("heads", "key", "value"),
-            q_num_heads=layout.heads,
-            kv_num_heads=layout.kv_heads,
-            scale=layout.head_dim**-0.5,
+            q_num_heads=layer.heads,
+            kv_num_heads=layer.kv_heads,
+            scale=layer.scale,
+            **cap,
         )  # fmt: skip
         return self.linear(heads, f"{role}.output", "output"), (key, value)
 
-    def _rotate(self, x: ir.Value, heads: int, name: str) -> ir.Value:
-        return self.builder.op("RotaryEmbedding", x, self._cos, self._sin, self._positions, num_heads=heads, name=name)
+    def _place(self, x: ir.Value, role: str, heads: int, rope: Rope | None) -> ir.Value:
+        """Queries or keys `[batch, sequence, heads · head_dim]`, normalized and rotated in the layout's order."""
+        normed_last = self._layout.qk_norm is not None and self._layout.qk_norm.rotated
+        if not normed_last:
+            x = self._norm_heads(x, role, heads)
+        if rope is not None:
+            x = self._rotate(x, heads, rope, f"{role[-1]}_rotated")
+        return self._norm_heads(x, role, heads) if normed_last else x
+
+    def _norm_heads(self, x: ir.Value, role: str, heads: int) -> ir.Value:
+        layout, b, name = self._layout, self.builder, f"{role[-1]}_norm"
+        if layout.qk_norm is None:
+            return x
+        if layout.qk_norm.over == "projection":
+            return self._norm(x, f"{role}.norm", layout.qk_norm.norm, name)
+        x = b.op("Reshape", x, self.integers(0, -1, heads, layout.head_dim), name=f"{name}/heads")
+        x = self._norm(x, f"{role}.norm", layout.qk_norm.norm, name)
+        return b.op("Reshape", x, self.integers(0, -1, heads * layout.head_dim), name=f"{name}/flat")
+
+    def _rotate(self, x: ir.Value, heads: int, rope: Rope, name: str) -> ir.Value:
+        layout = self._layout
+        options: dict[str, Attribute] = {"interleaved": 1} if layout.interleaved else {}
+        if layout.rotary_dim != layout.head_dim:
+            options["rotary_embedding_dim"] = layout.rotary_dim
+        return self.builder.op("RotaryEmbedding", x, *self._ropes[rope], num_heads=heads, name=name, **options)
 
     def _mlp(self, x: ir.Value, role: str) -> ir.Value:
-        b = self.builder
-        gate = self.linear(x, f"{role}.gate", "gate")
-        up = self.linear(x, f"{role}.up", "up")
-        gated = b.op("Mul", gate, b.op("Sigmoid", gate, name="sigmoid"), name="silu")
-        return self.linear(b.op("Mul", gated, up, name="gated"), f"{role}.down", "down")
+        b, kind = self.builder, self._layout.activation
+        if not self._layout.gated:
+            inner = activate(b, self.linear(x, f"{role}.up", "up"), kind, "activation")
+        else:
+            gate = self.linear(x, f"{role}.gate", "gate")
+            up = self.linear(x, f"{role}.up", "up")
+            inner = b.op("Mul", activate(b, gate, kind, "activation"), up, name="gated")
+        return self.linear(inner, f"{role}.down", "down")
 
-    def _norm(self, x: ir.Value, role: str) -> ir.Value:
-        scale = self.vector(role)
-        return self.builder.op("RMSNormalization", x, scale, axis=-1, epsilon=self._layout.norm_eps, name="norm")
+    def _norm(self, x: ir.Value, role: str, norm: Norm, name: str = "norm") -> ir.Value:
+        """Over the last axis. Weights `[heads, head_dim]` scale each head by its own, after a norm without any."""
+        b = self.builder
+        kind = "RMSNormalization" if norm.kind == "rms" else "LayerNormalization"
+        if not norm.weight:
+            return b.op(kind, x, self._ones(self._layout.hidden_size), axis=-1, epsilon=norm.eps, name=name)
+        scale = self.vector(role, norm.shift)
+        if len(self.weights[role].tensor.shape) == 1:
+            bias = [self.vector(f"{role}.bias")] if norm.bias else []
+            return b.op(kind, x, scale, *bias, axis=-1, epsilon=norm.eps, name=name)
+        ones = self._ones(int(self.weights[role].tensor.shape.numpy()[-1]))
+        plain = b.op(kind, x, ones, axis=-1, epsilon=norm.eps, name=f"{name}/plain")
+        if not norm.bias:
+            return b.op("Mul", plain, scale, name=name)
+        return b.op("Add", b.op("Mul", plain, scale, name=f"{name}/scaled"), self.vector(f"{role}.bias"), name=name)
+
+    def _ones(self, size: int) -> ir.Value:
+        return self.builder.const(np.ones(size, np.float32), f"ones/{size}")
+
+    def _scaled(self, x: ir.Value, factor: float, name: str) -> ir.Value:
+        return x if factor == 1 else self.builder.op("Mul", x, self.scalar(factor, f"factor/{factor!r}"), name=name)

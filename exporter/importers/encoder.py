@@ -1,75 +1,27 @@
-"""The parametric encoder: BERT's post-norm transformer with learned positions, and sentence pooling behind it."""
+"""The parametric encoder: BERT's post-norm transformer and its relatives, ModernBERT's pre-norm one, and heads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import onnx_ir as ir
 
 from exporter.graph.builder import GraphBuilder
 from exporter.graph.hub import EncoderSpec, Hub
+from exporter.importers.activation import activate
+from exporter.importers.encoder_heads import PAIRED, draw_head
+from exporter.importers.encoder_layout import EncoderLayout, tensor_shapes
 from exporter.importers.parts import MASKED, Bound, Painter
+from exporter.importers.relative import Disentangled, RelativePositions, Scores
+from exporter.importers.rope import Rope, rotary_tables
+from exporter.importers.sentence import draw_sentence, first_token, mean_token, sentence_weights
 
-GeluKind = Literal["none", "tanh"]
-
-# torch clamps at 1e-12, which is 0 in fp16; 1e-7 is not, and no embedding of a real sentence is that short.
-_SHORTEST = 1e-7
-
-
-@dataclass(frozen=True)
-class EncoderLayout:
-    """Everything that an encoder's graph depends on besides its weights.
-
-    positions: rows of the position table. types: rows of the token type table.
-    gelu: ONNX's `approximate` attribute. context, pooling, normalize: as in `EncoderSpec`.
-    """
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    positions: int
-    types: int
-    norm_eps: float
-    gelu: GeluKind
-    context: int
-    pooling: Literal["mean", "cls"] | None = None
-    normalize: bool = False
-
-
-def tensor_shapes(layout: EncoderLayout) -> dict[str, tuple[int, ...]]:
-    """Weight role → shape, linear weights `[out, in]`."""
-    hidden, inner = layout.hidden_size, layout.intermediate_size
-    shapes: dict[str, tuple[int, ...]] = {
-        "embedding": (layout.vocab_size, hidden),
-        "embedding.position": (layout.positions, hidden),
-        "embedding.type": (layout.types, hidden),
-    }
-    linears = {
-        "attention.q": (hidden, hidden),
-        "attention.k": (hidden, hidden),
-        "attention.v": (hidden, hidden),
-        "attention.output": (hidden, hidden),
-        "mlp.up": (inner, hidden),
-        "mlp.down": (hidden, inner),
-    }
-    norms = ["embedding.norm"]
-    for i in range(layout.layers):
-        norms += [f"layers.{i}.attention.norm", f"layers.{i}.mlp.norm"]
-        for role, shape in linears.items():
-            shapes[f"layers.{i}.{role}"] = shape
-            shapes[f"layers.{i}.{role}.bias"] = shape[:1]
-    for norm in norms:
-        shapes[norm] = shapes[f"{norm}.bias"] = (hidden,)
-    return shapes
+__all__ = ["EncoderLayout", "draw_encoder", "tensor_shapes"]
 
 
 def draw_encoder(layout: EncoderLayout, weights: Mapping[str, Bound], family: str) -> Hub:
     """The graph as `EncoderSpec` states it; `weights` as `tensor_shapes` states them."""
-    return _Encoder(layout, weights, family).draw()
+    return _Encoder(layout, {**weights, **sentence_weights(layout.dense)}, family).draw()
 
 
 class _Encoder(Painter):
@@ -77,38 +29,69 @@ class _Encoder(Painter):
 
     def __init__(self, layout: EncoderLayout, weights: Mapping[str, Bound], family: str) -> None:
         super().__init__(GraphBuilder(family), weights)
+        self.norm_eps = layout.norm_eps
         self._layout = layout
         self._family = family
 
     def draw(self) -> Hub:
         layout, b = self._layout, self.builder
-        ids, attention_mask, types = (
-            b.input(name, ir.DataType.INT64, ["batch", "sequence"])
-            for name in ("input_ids", "attention_mask", "token_type_ids")
-        )
+        names = ["input_ids", "attention_mask", *(["token_type_ids"] if layout.inputs.types > 1 else [])]
+        ids, attention_mask, *types = (b.input(name, ir.DataType.INT64, ["batch", "sequence"]) for name in names)
         real = b.op("Cast", attention_mask, to=int(ir.DataType.FLOAT), name="attention_mask/float")
-        self._mask = self._draw_mask(ids, real)
+        self._masks = {0: self._padding_mask(ids, real)}
+        if layout.rotary is not None:
+            self._positions = self._draw_positions(ids)
+            for window in sorted(set(layout.rotary.windows) - {0}):
+                self._masks[window] = self._window_mask(window, self._positions)
+        self._relative = (
+            RelativePositions(self, layout.relative, layout.context, ids, layout.heads) if layout.relative else None
+        )
         with b.scope("embeddings"):
-            x = self._embed(ids, types)
+            x = self._embed(ids, types[0] if types else None)
         for i in range(layout.layers):
             with b.scope(f"layers.{i}"):
-                x = self._layer(x, f"layers.{i}")
-        b.output(x, "token_embeddings", ir.DataType.FLOAT, ["batch", "sequence", layout.hidden_size])
-        if layout.pooling is not None:
-            with b.scope("pooling"):
-                sentence = self._pool(x, real)
-            b.output(sentence, "sentence_embedding", ir.DataType.FLOAT, ["batch", layout.hidden_size])
-        model, open_weights = b.build()
-        spec = EncoderSpec(
-            vocab_size=layout.vocab_size,
-            hidden_size=layout.hidden_size,
-            context=layout.context,
-            pooling=layout.pooling,
-            normalize=layout.normalize,
-        )
-        return Hub(model, self._family, spec, open_weights)
+                x = self._layer(x, i)
+        if layout.pre_norm:
+            x = self._norm(x, "final.norm", "final_norm")
+        self._draw_outputs(x, real)
+        return b.build(self._family, self._spec(bool(types)))
 
-    def _draw_mask(self, ids: ir.Value, real: ir.Value) -> ir.Value:
+    def _spec(self, types: bool) -> EncoderSpec:
+        layout, head = self._layout, self._layout.head
+        sizes = EncoderSpec(layout.vocab_size, layout.hidden_size, layout.context, layout.pooling, layout.normalize)
+        if head is None:
+            return sizes
+        return EncoderSpec(
+            layout.vocab_size,
+            layout.hidden_size,
+            layout.context,
+            task=head.task,
+            labels=head.labels,
+            scores=head.scores,
+            pairs=types and head.slot in PAIRED,
+        )
+
+    def _draw_outputs(self, x: ir.Value, real: ir.Value) -> None:
+        layout, b, head = self._layout, self.builder, self._layout.head
+        if head is None:
+            b.output(x, "token_embeddings", ir.DataType.FLOAT, ["batch", "sequence", layout.hidden_size])
+            if layout.pooling is not None:
+                with b.scope("pooling"):
+                    sentence, width = draw_sentence(self, layout, x, real)
+                b.output(sentence, "sentence_embedding", ir.DataType.FLOAT, ["batch", width])
+            return
+        with b.scope("head"):
+            if head.slot == "sequence":
+                mean, width = head.style.pooling == "mean", layout.hidden_size
+                x = mean_token(self, x, real, width) if mean else first_token(self, x, width)
+            results = draw_head(self, head, x, layout.norm_eps)
+        sizes: list[int | str] = ["batch"] if head.slot == "sequence" else ["batch", "sequence"]
+        if head.slot != "answer":
+            sizes.append(layout.vocab_size if head.slot == "mask" else len(head.labels))
+        for name, value in results.items():
+            b.output(value, name, ir.DataType.FLOAT, sizes)
+
+    def _padding_mask(self, ids: ir.Value, real: ir.Value) -> ir.Value:
         """`mask`, float32 `[batch, 1, sequence, sequence]`: 0 for a real token, else a large negative number."""
         b = self.builder
         with b.scope("mask"):
@@ -120,50 +103,102 @@ class _Encoder(Painter):
             rows = b.op("Concat", self.integers(1, 1), queries, self.integers(1), axis=0, name="rows")
         return b.op("Expand", keys, rows, name="mask")
 
-    def _embed(self, ids: ir.Value, types: ir.Value) -> ir.Value:
-        b = self.builder
-        words = self.embedding("embedding", ids, "words")
-        positions = self.embedding("embedding.position", self.range(self.size(ids, 1, "length"), "index"), "positions")
-        kinds = b.op("Gather", self.vector("embedding.type"), types, axis=0, name="types")
-        return self._norm(b.op("Add", b.op("Add", words, kinds, name="typed"), positions, name="sum"), "embedding.norm")
+    def _window_mask(self, window: int, positions: ir.Value) -> ir.Value:
+        """`mask.window.{window}`, of layers that see that many tokens to either side."""
+        b, name = self.builder, f"mask.window.{window}"
+        columns = b.op("Unsqueeze", positions, self.integers(1), name=f"{name}/keys")
+        rows = b.op("Unsqueeze", positions, self.integers(2), name=f"{name}/queries")
+        apart = b.op("Abs", b.op("Sub", rows, columns, name=f"{name}/apart"), name=f"{name}/distance")
+        far = b.op("Greater", apart, self.integer(window), name=f"{name}/far")
+        score = b.op("Cast", far, to=int(ir.DataType.FLOAT), name=f"{name}/float")
+        score = b.op("Mul", score, self.scalar(MASKED, "mask/masked"), name=f"{name}/score")
+        own = b.op("Unsqueeze", score, self.integers(1), name=f"{name}/own")
+        return b.op("Min", self._masks[0], own, name=name)  # a sum would leave fp16's range
 
-    def _layer(self, x: ir.Value, role: str) -> ir.Value:
+    def _draw_positions(self, ids: ir.Value) -> ir.Value:
+        """`positions`, int64 `[batch, sequence]`: 0, 1, 2, … in every row. The rotary tables come with it."""
         layout, b = self._layout, self.builder
-        with b.scope("attention"):
-            q, k, v = (self.linear(x, f"{role}.attention.{part}", part) for part in "qkv")
-            heads = b.op(
-                "Attention",
-                q, k, v, self._mask,
-                name="heads",
-                q_num_heads=layout.heads,
-                kv_num_heads=layout.heads,
-                scale=(layout.hidden_size // layout.heads) ** -0.5,
-            )  # fmt: skip
-            attended = self.linear(heads, f"{role}.attention.output", "output")
-            x = self._norm(b.op("Add", x, attended, name="residual"), f"{role}.attention.norm")
-        with b.scope("mlp"):
-            up = self.linear(x, f"{role}.mlp.up", "up")
-            gelu = b.op("Gelu", up, approximate=layout.gelu, name="gelu")
-            down = self.linear(gelu, f"{role}.mlp.down", "down")
-            residual = b.op("Add", x, down, name="residual")
-        return self._norm(residual, f"{role}.mlp.norm", "output")
+        assert layout.rotary is not None
+        self._tables = {}
+        for theta in sorted(set(layout.rotary.thetas)):
+            cos, sin = rotary_tables(Rope(theta), layout.head_dim, layout.context)
+            self._tables[theta] = b.const(cos, f"rope.{theta:g}/cos"), b.const(sin, f"rope.{theta:g}/sin")
+        places = self.range(self.size(ids, 1, "positions/length"), "positions/places")
+        shape = b.op("Shape", ids, name="positions/shape")
+        return b.op(
+            "Expand", b.op("Unsqueeze", places, self.integers(0), name="positions/row"), shape, name="positions"
+        )
 
-    def _pool(self, tokens: ir.Value, real: ir.Value) -> ir.Value:
-        b, width = self.builder, self._layout.hidden_size
-        if self._layout.pooling == "mean":
-            # Each token is weighted before it is summed, so that a long text can't overflow fp16.
-            count = b.op("ReduceSum", real, self.integers(1), keepdims=1, name="count")
-            share = b.op("Div", real, b.op("Clip", count, self.scalar(1.0, "one"), name="at_least_one"), name="share")
-            pooled = b.op("MatMul", b.op("Unsqueeze", share, self.integers(1), name="row"), tokens, name="mean")
-        else:
-            pooled = b.op("Slice", tokens, self.integers(0), self.integers(1), self.integers(1), name="cls")
-        vector = b.op("Reshape", pooled, self.integers(-1, width), name="vector")
-        if not self._layout.normalize:
-            return vector
-        norm = b.op("ReduceL2", vector, self.integers(1), keepdims=1, name="norm")
-        length = b.op("Clip", norm, self.scalar(_SHORTEST, "pooling/shortest"), name="length")
-        return b.op("Div", vector, length, name="unit")
+    def _embed(self, ids: ir.Value, types: ir.Value | None) -> ir.Value:
+        b, inputs = self.builder, self._layout.inputs
+        x = self.embedding("embedding", ids, "words")
+        if inputs.types:
+            row = self.integers(0) if types is None else types
+            x = b.op("Add", x, b.op("Gather", self.vector("embedding.type"), row, axis=0, name="types"), name="typed")
+        if inputs.positions:
+            x = b.op("Add", x, self.embedding("embedding.position", self._places(ids), "positions"), name="sum")
+        if inputs.projection == "before norm":
+            x = self.linear(x, "embedding.projection", "projection")
+        x = self._norm(x, "embedding.norm")
+        return self.linear(x, "embedding.projection", "projection") if inputs.projection == "after norm" else x
+
+    def _places(self, ids: ir.Value) -> ir.Value:
+        """Rows of the position table."""
+        b, padding = self.builder, self._layout.inputs.padding_id
+        if padding is None:
+            return self.range(self.size(ids, 1, "length"), "index")
+        pads = b.op("Equal", ids, self.integer(padding), name="pads")
+        real = b.op("Cast", b.op("Not", pads, name="reals"), to=int(ir.DataType.INT64), name="real")
+        count = b.op("CumSum", real, self.integer(1), name="count")
+        return b.op("Add", b.op("Mul", count, real, name="counted"), self.integer(padding), name="index")
+
+    def _layer(self, x: ir.Value, i: int) -> ir.Value:
+        layout, b = self._layout, self.builder
+        role = f"layers.{layout.stored_layer(i)}"
+        with b.scope("attention"):
+            given = x
+            if layout.pre_norm and i:  # the embeddings' norm stands before the first layer
+                given = self._norm(x, f"{role}.attention.norm")
+            x = b.op("Add", x, self._attention(given, role, i), name="residual")
+            if not layout.pre_norm:
+                x = self._norm(x, f"{role}.attention.norm")
+        with b.scope("mlp"):
+            given = self._norm(x, f"{role}.mlp.norm") if layout.pre_norm else x
+            down = self._mlp(given, role)
+        if layout.pre_norm:
+            return b.op("Add", x, down, name="output")
+        return self._norm(b.op("Add", x, down, name="mlp/residual"), f"{role}.mlp.norm", "output")
+
+    def _attention(self, x: ir.Value, role: str, i: int) -> ir.Value:
+        layout, b = self._layout, self.builder
+        q, k, v = (self.linear(x, f"{role}.attention.{part}", part) for part in "qkv")
+        mask, scale = self._masks[0], layout.head_dim**-0.5
+        if layout.rotary is not None:
+            cos, sin = self._tables[layout.rotary.thetas[i]]
+            q, k = (
+                b.op("RotaryEmbedding", t, cos, sin, self._positions, num_heads=layout.heads, name=f"{name}_rotated")
+                for t, name in ((q, "q"), (k, "k"))
+            )
+            mask = self._masks[layout.rotary.windows[i]]
+        if self._relative is not None:
+            if isinstance(layout.relative, Disentangled):
+                scale = (layout.head_dim * (1 + len(layout.relative.kinds))) ** -0.5
+            added = self._relative.layer(role, Scores(q, k, layout.heads, layout.head_dim, scale))
+            mask = b.op("Add", added, mask, name="mask")
+        heads = b.op(
+            "Attention", q, k, v, mask,
+            name="heads", q_num_heads=layout.heads, kv_num_heads=layout.heads, scale=scale,
+        )  # fmt: skip
+        return self.linear(heads, f"{role}.attention.output", "output")
+
+    def _mlp(self, x: ir.Value, role: str) -> ir.Value:
+        layout, b = self._layout, self.builder
+        inner = activate(b, self.linear(x, f"{role}.mlp.up", "up"), layout.activation, "activation")
+        if layout.gated:
+            inner = b.op("Mul", inner, self.linear(x, f"{role}.mlp.gate", "gate"), name="gated")
+        return self.linear(inner, f"{role}.mlp.down", "down")
 
     def _norm(self, x: ir.Value, role: str, name: str = "norm") -> ir.Value:
-        scale, bias = self.vector(role), self.vector(f"{role}.bias")
-        return self.builder.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=self._layout.norm_eps, name=name)
+        scale = self.vector(role)
+        inputs = [x, scale, *([self.vector(f"{role}.bias")] if f"{role}.bias" in self.weights else [])]
+        return self.builder.op("LayerNormalization", *inputs, axis=-1, epsilon=self.norm_eps, name=name)

@@ -12,10 +12,14 @@ from exporter.importers.encoder import EncoderLayout
 
 @dataclass(frozen=True)
 class Ignorable:
-    """Checkpoint tensors that the graph does without: `pattern` matches the whole name, `why` goes into the report."""
+    """Checkpoint tensors that the graph does without: `pattern` matches the whole name, `why` goes into the report.
+
+    unless: a role; where the graph has it, these tensors must be accounted for like any others.
+    """
 
     pattern: str
     why: str
+    unless: str = ""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,11 @@ class Family:
     model_type: the value in `config.json`.
     architectures: transformers classes whose checkpoints are read; others of the type have a head we don't export.
     layout: configuration → what the parametric decoder or encoder draws.
-    names: weight role (see `tensor_shapes` of decoder.py and encoder.py) → checkpoint tensor; `{i}` is the layer,
-        `{prefix}` one of `prefixes`, whichever the checkpoint uses.
+    names: weight role (see `tensor_shapes` of decoder_layout.py and encoder.py) → checkpoint tensor; `{i}` is the
+        layer, `{prefix}` one of `prefixes`, whichever the checkpoint uses. Roles with the same tensor share its rows,
+        in the order of `names`.
+    grouped: a tensor that q, k and v share holds, for each key/value head, its query heads, the key and the value.
+    transposed: roles whose matrices are stored `[in, out]`.
     aliases: endings of old checkpoints: (ending in `names`, ending in the file).
     copies: tensors that some checkpoints store beside the one they are tied to → the role they must equal.
     points: hub value → module of the transformers model that computes the same; `{i}` is the layer.
@@ -41,3 +48,5 @@ class Family:
     ignorable: tuple[Ignorable, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
     copies: tuple[tuple[str, str], ...] = ()
+    grouped: bool = False
+    transposed: frozenset[str] = frozenset()

@@ -21,6 +21,16 @@ class Bound:
     tensor: ir.TensorProtocol
 
 
+def shifted(bound: Bound, by: float) -> ir.LazyTensor:
+    """The small tensor plus a number, float32."""
+
+    def load() -> ir.TensorProtocol:
+        return ir.Tensor(bound.tensor.numpy().astype(np.float32) + np.float32(by), name=bound.name)
+
+    shape = ir.Shape(bound.tensor.shape.numpy())
+    return ir.LazyTensor(load, dtype=ir.DataType.FLOAT, shape=shape, name=bound.name)
+
+
 class Painter:
     """A graph builder together with the weights by role."""
 
@@ -39,10 +49,10 @@ class Painter:
         bias = self.vector(f"{role}.bias") if f"{role}.bias" in self.weights else None
         return self.builder.linear(x, bound.tensor, bound.name, bias, label)
 
-    def vector(self, role: str) -> ir.Value:
-        """A weight that compression leaves alone: norms, biases, tables of a few rows."""
+    def vector(self, role: str, shift: float = 0.0) -> ir.Value:
+        """A weight that compression leaves alone: norms, biases, tables of a few rows. shift: added to it, in fp32."""
         bound = self.weights[role]
-        return self.builder.weight(bound.tensor, bound.name)
+        return self.builder.weight(shifted(bound, shift) if shift else bound.tensor, bound.name)
 
     def size(self, x: ir.Value, axis: int, name: str) -> ir.Value:
         """One dimension of `x` as an int64 scalar."""

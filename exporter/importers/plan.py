@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import get_args
 
 from exporter.checkpoint import Checkpoint
 from exporter.errors import InputError, UnsupportedError
+from exporter.graph.hub import Pooling
 from exporter.importers import decoder, encoder
 from exporter.importers.binding import Binding, bind
 from exporter.importers.config import ConfigReader
@@ -15,10 +16,11 @@ from exporter.importers.decoder import DecoderLayout
 from exporter.importers.encoder import EncoderLayout
 from exporter.importers.families import FAMILIES
 from exporter.importers.family import Family
+from exporter.importers.sentence import DENSE_ACTIVATIONS
 
 _LONGEST_TABLE = 1 << 20  # positions; its cos and sin take 0.5 GB at 64 pairs
 
-_POOLINGS: dict[str, Literal["mean", "cls"]] = {"mean": "mean", "cls": "cls"}
+_POOLINGS: dict[str, Pooling] = {pooling: pooling for pooling in get_args(Pooling)}
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,22 @@ def plan_import(checkpoint: Checkpoint, context: int | None) -> Plan:
     config.refuse("quantization_config", [], "export the checkpoint that it was quantized from")
     layout = _with_sentence(family.layout(config), checkpoint, config)
     tensors = checkpoint.tensors
-    if layout.layers > len(tensors):  # before names are made for each of a billion layers
-        config.invalid("num_hidden_layers", f"{layout.layers}, with {len(tensors)} tensors in the checkpoint")
+    layers = len(layout.layers) if isinstance(layout, DecoderLayout) else layout.layers
+    if layers > len(tensors):  # before names are made for each of a billion layers
+        config.invalid("num_hidden_layers", f"{layers}, with {len(tensors)} tensors in the checkpoint")
     config.finish()
     layout = _with_context(layout, context)
-    shapes = decoder.tensor_shapes(layout) if isinstance(layout, DecoderLayout) else encoder.tensor_shapes(layout)
-    return Plan(family, layout, bind(family, shapes, layout.layers, tensors))
+    if isinstance(layout, DecoderLayout):
+        shapes, head_dim = decoder.tensor_shapes(layout), layout.head_dim
+    else:
+        shapes, head_dim = encoder.tensor_shapes(layout), 1
+    return Plan(family, layout, bind(family, shapes, tensors, layers=layers, head_dim=head_dim))
 
 
 def _family(config: ConfigReader) -> Family:
     model_type = config.get("model_type")
+    if model_type is None and (family := _family_of_class(config)) is not None:
+        return family
     if not isinstance(model_type, str) or not model_type:
         message = "model_type is missing" if model_type is None else "model_type is not a name"
         raise InputError.of(
@@ -64,6 +72,14 @@ def _family(config: ConfigReader) -> Family:
         where="config.json: model_type",
         hint=f"supported: {', '.join(sorted(FAMILIES))}",
     )
+
+
+def _family_of_class(config: ConfigReader) -> Family | None:
+    """The one family that the class named in `architectures` belongs to: MiniCPM's first files state no more."""
+    stated = config.get("architectures")
+    named = {str(name) for name in stated} if isinstance(stated, list) else set()
+    families = [family for family in FAMILIES.values() if named & set(family.architectures)]
+    return families[0] if len(families) == 1 else None
 
 
 def _check_architecture(config: ConfigReader, family: Family) -> None:
@@ -95,8 +111,14 @@ def _with_sentence(
         config.unsupported("modules.json", f"pooling by {sentence.pooling!r} is not supported", hint)
     if sentence.pooling is None and sentence.normalize and not sentence.unsupported:
         config.unsupported("modules.json", "normalization without pooling is not supported")
+    for module in sentence.dense:
+        if module.activation not in DENSE_ACTIVATIONS:
+            hint = f"supported: {', '.join(DENSE_ACTIVATIONS)}"
+            config.unsupported("modules.json", f"a dense layer with {module.activation} is not supported", hint)
     return replace(
         layout,
+        head=None,  # sentence-transformers runs the bare model, whatever head the checkpoint was trained with
+        dense=sentence.dense,
         pooling=_POOLINGS.get(sentence.pooling or ""),
         normalize=sentence.normalize,
         context=min(layout.context, sentence.max_seq_length or layout.context),
@@ -104,7 +126,7 @@ def _with_sentence(
 
 
 def _with_context(layout: DecoderLayout | EncoderLayout, context: int | None) -> DecoderLayout | EncoderLayout:
-    longest = layout.positions if isinstance(layout, EncoderLayout) else layout.context
+    longest = layout.longest if isinstance(layout, EncoderLayout) else layout.context
     if context is not None and not 1 <= context <= longest:
         message = f"a context of {context} tokens was asked for; the model was made for 1 to {longest}"
         raise InputError.of("context.range", message, where="config.json: max_position_embeddings")

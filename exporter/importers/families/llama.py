@@ -6,42 +6,25 @@ What they default to when a key is absent is the same here, but for the sizes, w
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from exporter.importers.config import ConfigReader
-from exporter.importers.decoder import DecoderLayout
+from exporter.importers.decoder_config import alike, biases, plain_layout, read_rms_norm, read_sizes
+from exporter.importers.decoder_layout import DecoderLayout
 from exporter.importers.family import Family, Ignorable
 from exporter.importers.rope import read_rope
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
     """The configuration's decoder."""
-    hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
-    kv_heads = config.integer("num_key_value_heads", heads)
-    if config.sound and heads % kv_heads:
-        config.invalid("num_key_value_heads", f"{kv_heads} doesn't divide num_attention_heads, {heads}")
-    if config.sound and config.get("head_dim") is None and hidden % heads:
-        config.invalid("num_attention_heads", f"{heads} doesn't divide hidden_size, {hidden}, and head_dim is absent")
-    head_dim = config.integer("head_dim", max(hidden // heads, 1))
-    if config.sound and head_dim % 2:
-        config.invalid("head_dim", f"{head_dim} is odd, and rotary positions turn pairs")
-    config.choice("hidden_act", "silu", ["silu", "swish"])
+    sizes = read_sizes(config, {"max_position_embeddings": 2048})
     config.refuse("sliding_window", [], "Llama attends to the whole context")
     config.refuse("partial_rotary_factor", [1], "Llama rotates whole heads")
-    attention_bias = config.flag("attention_bias", False)
-    return DecoderLayout(
-        vocab_size=config.integer("vocab_size"),
-        hidden_size=hidden,
-        intermediate_size=config.integer("intermediate_size"),
-        layers=config.integer("num_hidden_layers"),
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        context=config.integer("max_position_embeddings", 2048),
-        norm_eps=config.number("rms_norm_eps", 1e-6, most=1.0),
-        rope=read_rope(config),
-        qkv_bias=attention_bias,
-        output_bias=attention_bias,
-        mlp_bias=config.flag("mlp_bias", False),
-        tied=config.flag("tie_word_embeddings", False),
+    biased = config.flag("attention_bias", False)
+    rope = read_rope(config, rotary_dim=sizes.head_dim)
+    return replace(
+        plain_layout(config, sizes, alike(sizes, rope), read_rms_norm(config, 1e-6), tied=False),
+        biases=biases(qkv=biased, output=biased, mlp=config.flag("mlp_bias", False)),
     )
 
 
@@ -68,6 +51,12 @@ NAMES = {
     "norm": "{prefix}norm.weight",
     "head": "lm_head.weight",
 }
+# For relatives whose norms have them.
+NORM_BIASES = {
+    "layers.{i}.attention.norm.bias": f"{LAYER}.input_layernorm.bias",
+    "layers.{i}.mlp.norm.bias": f"{LAYER}.post_attention_layernorm.bias",
+    "norm.bias": "{prefix}norm.bias",
+}
 
 POINTS = {
     "embedding": "model.embed_tokens",
@@ -84,6 +73,8 @@ POINTS = {
     "norm": "model.norm",
     "logits": "lm_head",
 }
+# For relatives that scale or cap what the head returns.
+POINTS_BEFORE_SCALING = {value: module for value, module in POINTS.items() if value != "logits"} | {"head": "lm_head"}
 
 FAMILY = Family(
     model_type="llama",

@@ -155,8 +155,8 @@ def test_spec_and_interface_are_the_hubs(tmp_path: Path) -> None:
     assert hub.task == "text-generation"
     assert hub.family == "llama"
     assert isinstance(hub.spec, DecoderSpec)
-    assert (hub.spec.vocab_size, hub.spec.hidden_size, hub.spec.heads, hub.spec.context) == (331, 32, 4, 64)
-    assert (hub.spec.cache.layers, hub.spec.cache.kv_heads, hub.spec.cache.head_dim) == (2, 2, 12)
+    assert (hub.spec.vocab_size, hub.spec.hidden_size, hub.spec.heads, hub.spec.context) == (331, 32, (4, 4), 64)
+    assert (hub.spec.cache.layers, hub.spec.cache.kv_heads, hub.spec.cache.head_dim) == (2, (2, 2), 12)
     names = [value.name for value in hub.model.graph.inputs]
     past = [f"past_key_values.{i}.{kind}" for i in range(2) for kind in ("key", "value")]
     assert names == ["input_ids", "attention_mask", "position_ids", *past]

@@ -42,7 +42,7 @@ def test_tables_equal_transformers(name: str) -> None:
     settings = {"head_dim": 64, "max_position_embeddings": 16384} | SETTINGS[name]
     theirs = LlamaRotaryEmbedding(LlamaConfig(**settings))
     reader = ConfigReader(settings)
-    rope, head_dim = read_rope(reader), settings["head_dim"]
+    rope, head_dim = read_rope(reader, rotary_dim=settings["head_dim"]), settings["head_dim"]
     reader.finish()
     frequencies = inverse_frequencies(rope, head_dim)
     np.testing.assert_allclose(frequencies, theirs.inv_freq.numpy(), rtol=3e-7)
@@ -57,7 +57,7 @@ def test_tables_equal_transformers(name: str) -> None:
 def test_scalings_differ_from_each_other() -> None:
     """Otherwise the comparison above could pass with every scaling ignored."""
     all_frequencies = {
-        name: tuple(inverse_frequencies(read_rope(ConfigReader(SETTINGS[name])), 64).tolist())
+        name: tuple(inverse_frequencies(read_rope(ConfigReader(SETTINGS[name]), rotary_dim=64), 64).tolist())
         for name in ("Llama 2", "Llama 3.2", "linear", "stated default")
     }
     assert len(set(all_frequencies.values())) == 4

@@ -1,0 +1,168 @@
+"""What a decoder's graph depends on besides its weights, and the weights that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter.importers.activation import Activation
+from exporter.importers.rope import Rope
+
+Block = Literal["pre", "post", "sandwich", "after", "parallel"]
+"""Where a layer's norms stand, `attention` first, then `mlp`:
+
+pre: x + branch(norm(x)), as in Llama. post: x + norm(branch(x)), as in OLMo 2. sandwich: both, as in Gemma 2.
+after: norm(x + branch(x)), as in OPT-350m. parallel: x + attention(norm(x)) + mlp(norm'(x)), as in Phi 2.
+"""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """kind: RMS or layer norm. shift: added to the stored weight (Gemma stores w - 1). weight, bias: whether stored."""
+
+    kind: Literal["rms", "layer"]
+    eps: float
+    shift: float = 0.0
+    weight: bool = True
+    bias: bool = False
+
+
+@dataclass(frozen=True)
+class LayerLayout:
+    """One layer. intermediate_size: width of the MLP. scale: factor on attention scores.
+
+    rope: None where the layer doesn't rotate. window: how many tokens a query sees, itself included; None for all.
+    """
+
+    heads: int
+    kv_heads: int
+    intermediate_size: int
+    scale: float
+    rope: Rope | None = None
+    window: int | None = None
+
+
+@dataclass(frozen=True)
+class QkNorm:
+    """Norms of queries and keys. over: one head with weights `[head_dim]`, one head with weights of its own `[heads,
+    head_dim]`, or the whole projection `[heads * head_dim]`. rotated: whether they come after the rotation."""
+
+    norm: Norm
+    over: Literal["head", "each head", "projection"] = "head"
+    rotated: bool = False
+
+
+@dataclass(frozen=True)
+class DecoderLayout:
+    """A decoder.
+
+    layers: one entry each; context: longest sequence, in tokens; rotary and position tables end there.
+    head_dim: of keys and values; rotary_dim: how many numbers of a head are rotated, the first ones.
+    interleaved: whether rotation pairs neighbours (2i, 2i + 1) rather than halves.
+    biases: roles (without their layer) that have one, such as "attention.q"; "head" is the logits'.
+    gated: down(activation(gate(x)) * up(x)) rather than down(activation(up(x))).
+    positions: rows of a learned position table, None without one; position_offset: row of the first token.
+    embedding_size: width of the embedding where projections lead from it to hidden_size and back; else None.
+    shared_norm: in a parallel block, the MLP reads the attention's norm.
+    softcap, logits_softcap: c in c·tanh(x / c), on attention scores and on logits.
+    embedding_factor, residual_factor, logits_factor: multiply embeddings, each branch before it is added, and logits.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    head_dim: int
+    layers: tuple[LayerLayout, ...]
+    context: int
+    norm: Norm
+    tied: bool
+    activation: Activation = "silu"
+    gated: bool = True
+    block: Block = "pre"
+    shared_norm: bool = False
+    final_norm: bool = True
+    embedding_norm: bool = False
+    qk_norm: QkNorm | None = None
+    rotary_dim: int = 0
+    interleaved: bool = False
+    biases: frozenset[str] = frozenset()
+    positions: int | None = None
+    position_offset: int = 0
+    embedding_size: int | None = None
+    softcap: float | None = None
+    logits_softcap: float | None = None
+    embedding_factor: float = 1.0
+    residual_factor: float = 1.0
+    logits_factor: float = 1.0
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The widths of sliding windows that matter within the context, ascending."""
+        return tuple(sorted({w for layer in self.layers if (w := self.window_of(layer)) is not None}))
+
+    def window_of(self, layer: LayerLayout) -> int | None:
+        """The layer's window; None where it shows the whole context."""
+        return layer.window if layer.window is not None and layer.window < self.context else None
+
+
+def tensor_shapes(layout: DecoderLayout) -> dict[str, tuple[int, ...]]:
+    """Weight role → shape, linear weights `[out, in]`, in the order in which the graph uses them."""
+    width = layout.embedding_size or layout.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {"embedding": (layout.vocab_size, width)}
+    if layout.positions is not None:
+        shapes["embedding.position"] = (layout.positions, layout.hidden_size)
+    if layout.embedding_norm:
+        shapes |= _norm_shapes(layout.norm, "embedding.norm", (width,))
+    if layout.embedding_size is not None:
+        shapes |= dict(_linear(layout, "embedding.project_in", (layout.hidden_size, width), "embedding.project_in"))
+    for i, layer in enumerate(layout.layers):
+        for role, shape in _layer_shapes(layout, layer):
+            shapes[f"layers.{i}.{role}"] = shape
+    if layout.final_norm:
+        shapes |= _norm_shapes(layout.norm, "norm", (layout.hidden_size,))
+    if layout.embedding_size is not None:
+        shapes |= dict(_linear(layout, "embedding.project_out", (width, layout.hidden_size), "embedding.project_out"))
+    if not layout.tied:
+        shapes["head"] = (layout.vocab_size, width)
+    if "head" in layout.biases:
+        shapes["head.bias"] = (layout.vocab_size,)
+    return shapes
+
+
+def _layer_shapes(layout: DecoderLayout, layer: LayerLayout) -> Iterator[tuple[str, tuple[int, ...]]]:
+    hidden, inner = (layout.hidden_size,), layer.intermediate_size
+    q, kv = layer.heads * layout.head_dim, layer.kv_heads * layout.head_dim
+    before = layout.block in ("pre", "sandwich", "parallel")
+    behind = layout.block in ("post", "sandwich", "after")
+    if before:
+        yield from _norm_shapes(layout.norm, "attention.norm", hidden).items()
+    for part, rows, heads in (("q", q, layer.heads), ("k", kv, layer.kv_heads), ("v", kv, layer.kv_heads)):
+        yield from _linear(layout, f"attention.{part}", (rows, layout.hidden_size))
+        if layout.qk_norm is not None and part != "v":
+            over = layout.qk_norm.over
+            of = {"head": (layout.head_dim,), "each head": (heads, layout.head_dim), "projection": (rows,)}[over]
+            yield from _norm_shapes(layout.qk_norm.norm, f"attention.{part}.norm", of).items()
+    yield from _linear(layout, "attention.output", (layout.hidden_size, q))
+    if behind:
+        yield from _norm_shapes(layout.norm, "attention.post_norm", hidden).items()
+    if before and not layout.shared_norm:
+        yield from _norm_shapes(layout.norm, "mlp.norm", hidden).items()
+    if layout.gated:
+        yield from _linear(layout, "mlp.gate", (inner, layout.hidden_size))
+    yield from _linear(layout, "mlp.up", (inner, layout.hidden_size))
+    yield from _linear(layout, "mlp.down", (layout.hidden_size, inner))
+    if behind:
+        yield from _norm_shapes(layout.norm, "mlp.post_norm", hidden).items()
+
+
+def _linear(
+    layout: DecoderLayout, role: str, shape: tuple[int, int], name: str = ""
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield name or role, shape
+    if role in layout.biases:
+        yield f"{name or role}.bias", shape[:1]
+
+
+def _norm_shapes(norm: Norm, role: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    shapes = {role: shape} if norm.weight else {}
+    return shapes | ({f"{role}.bias": shape} if norm.bias else {})

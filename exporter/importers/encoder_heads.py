@@ -1,0 +1,187 @@
+"""Task heads behind an encoder: which one a checkpoint has, and what it computes.
+
+Source: the `…ForSequenceClassification`, `…ForTokenClassification`, `…ForMaskedLM` and `…ForQuestionAnswering` classes
+of transformers. They differ in the dense layer before the output, its activation, and a norm behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx_ir as ir
+
+from exporter.graph.hub import Scores, Task
+from exporter.importers.activation import Activation, activate
+from exporter.importers.config import ConfigReader
+from exporter.importers.parts import Painter
+
+Slot = Literal["sequence", "token", "mask", "answer"]
+SLOTS: Mapping[str, Slot | None] = {  # class name behind the family's own → which head
+    "Model": None,
+    "ForSequenceClassification": "sequence",
+    "ForTokenClassification": "token",
+    "ForMaskedLM": "mask",
+    "ForQuestionAnswering": "answer",
+}
+_TASKS: Mapping[Slot, Task] = {
+    "sequence": "text-classification",
+    "token": "token-classification",
+    "mask": "fill-mask",
+    "answer": "question-answering",
+}
+PAIRED: tuple[Slot, ...] = ("sequence", "answer")  # heads that may read two texts at once
+_MOST_LABELS = 100_000
+_LONGEST_LABEL = 1000  # characters
+
+
+@dataclass(frozen=True)
+class HeadStyle:
+    """How a family builds one of its heads.
+
+    dense: the activation behind a layer `[width, hidden]`; None: there is no such layer. norm: a norm behind it.
+    width: of the dense layer's result, where it isn't the encoder's.
+    biases: which of "dense", "norm" and "output" have one.
+    """
+
+    dense: Activation | None = None
+    norm: bool = False
+    width: int | None = None
+    biases: frozenset[str] = frozenset({"dense", "norm", "output"})
+    pooling: Literal["cls", "mean"] = "cls"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head and its task. tied: fill-mask reads the word embeddings as its output matrix."""
+
+    slot: Slot
+    style: HeadStyle
+    task: Task
+    labels: tuple[str, ...] = ()
+    scores: Scores | None = None
+    tied: bool = False
+
+    def shapes(self, hidden: int, vocabulary: int) -> dict[str, tuple[int, ...]]:
+        """Weight role → shape."""
+        style, slot = self.style, self.slot
+        width = hidden if style.dense is None else style.width or hidden
+        rows = {"mask": vocabulary, "answer": 2}.get(slot, len(self.labels))
+        shapes: dict[str, tuple[int, ...]] = {}
+        if style.dense is not None:
+            shapes[f"{slot}.dense"] = (width, hidden)
+            shapes[f"{slot}.dense.bias"] = (width,)
+        if style.norm:
+            shapes[f"{slot}.norm"] = shapes[f"{slot}.norm.bias"] = (width,)
+        shapes[f"{slot}.output"] = (rows, width)
+        shapes[f"{slot}.output.bias"] = (rows,)
+        if self.tied:
+            del shapes[f"{slot}.output"]
+        absent = {f"{slot}.{part}.bias" for part in ("dense", "norm", "output") if part not in style.biases}
+        return {role: shape for role, shape in shapes.items() if role not in absent}
+
+
+def encoder_classes(prefix: str, *slots: str) -> tuple[str, ...]:
+    """The names of a family's classes: all that `SLOTS` knows, or those with these endings."""
+    return tuple(f"{prefix}{ending}" for ending in slots or SLOTS)
+
+
+def read_head(config: ConfigReader, prefix: str, styles: Mapping[Slot, HeadStyle]) -> Head | None:
+    """The head of the class that `architectures` names. None for a bare model, and where no class is stated."""
+    stated = config.get("architectures")
+    names = [name for name in stated if isinstance(name, str)] if isinstance(stated, list) else []
+    endings = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    slot = next((SLOTS[ending] for ending in endings if ending in SLOTS), None)
+    if slot is None:
+        return None
+    style = styles[slot]
+    if slot == "mask":
+        return Head(slot, style, _TASKS[slot], tied=config.flag("tie_word_embeddings", True))
+    if slot == "answer":
+        return Head(slot, style, _TASKS[slot])
+    labels = read_labels(config)
+    if slot == "token":
+        return Head(slot, style, _TASKS[slot], labels, "softmax")
+    task, scores = _scores(config, labels)
+    return Head(slot, style, task, labels, scores)
+
+
+def read_labels(config: ConfigReader) -> tuple[str, ...]:
+    """The labels in the order of the logits. transformers calls them LABEL_0, LABEL_1, … where none are stated."""
+    stated, count = config.get("id2label"), config.get("num_labels")
+    if stated is None:
+        return tuple(f"LABEL_{i}" for i in range(config.integer("num_labels", 2, most=_MOST_LABELS)))
+    if not isinstance(stated, Mapping) or not 0 < len(stated) <= _MOST_LABELS:
+        config.invalid("id2label", f"not an object of 1 to {_MOST_LABELS} labels")
+        return ("",)
+    labels = [stated.get(str(i)) for i in range(len(stated))]
+    if not all(isinstance(label, str | int) and len(str(label)) <= _LONGEST_LABEL for label in labels):
+        config.invalid("id2label", f"its keys are not 0 to {len(stated) - 1}, or a label is no text")
+        return ("",) * len(stated)
+    if count is not None and count != len(stated):
+        config.invalid("num_labels", f"{str(count)[:20]}, and id2label has {len(stated)} labels")
+    return tuple(str(label) for label in labels)
+
+
+def _scores(config: ConfigReader, labels: tuple[str, ...]) -> tuple[Task, Scores]:
+    """What a sequence classifier is for, and what its logits mean: as transformers' pipeline and CrossEncoder say.
+
+    One label without a name and without a stated problem is a reranker's, BGE's say: transformers' Trainer would have
+    stated "regression".
+    """
+    problem = config.choice(
+        "problem_type", "", ["regression", "single_label_classification", "multi_label_classification"]
+    )
+    section = config.get("sentence_transformers")
+    stated = section.get("activation_fn") if isinstance(section, Mapping) else None
+    stated = stated or config.get("sbert_ce_default_activation_function")
+    ranks = stated is not None or isinstance(section, Mapping) or (labels == ("LABEL_0",) and not problem)
+    if len(labels) == 1 and ranks:
+        name = str(stated or "Sigmoid").rsplit(".", 1)[-1]
+        if name not in ("Identity", "Sigmoid"):
+            config.unsupported("sentence_transformers", f"the activation {name[:60]!r} is not supported")
+        return "text-ranking", "identity" if name == "Identity" else "sigmoid"
+    if problem == "regression":
+        return "text-classification", "identity"
+    multiple = problem == "multi_label_classification"
+    return "text-classification", "sigmoid" if multiple or len(labels) == 1 else "softmax"
+
+
+def draw_head(painter: Painter, head: Head, x: ir.Value, norm_eps: float) -> dict[str, ir.Value]:
+    """The head's outputs by name. x: `[batch, seq, hidden]`, or `[batch, hidden]` for a "sequence" head."""
+    b, slot, style = painter.builder, head.slot, head.style
+    if style.dense is not None:
+        x = activate(b, painter.linear(x, f"{slot}.dense", "dense"), style.dense, "activation")
+    if style.norm:
+        scale = painter.vector(f"{slot}.norm")
+        bias = painter.vector(f"{slot}.norm.bias") if "norm" in style.biases else None
+        inputs = [x, scale] if bias is None else [x, scale, bias]
+        x = b.op("LayerNormalization", *inputs, axis=-1, epsilon=norm_eps, name="norm")
+    if slot == "mask":
+        return {"logits": _vocabulary(painter, head, x)}
+    logits = _rows(painter, f"{slot}.output", x)
+    if slot != "answer":
+        return {"logits": logits}
+    return {name: _column(painter, logits, i, name) for i, name in enumerate(("start_logits", "end_logits"))}
+
+
+def _vocabulary(painter: Painter, head: Head, x: ir.Value) -> ir.Value:
+    """Logits over the vocabulary; the matrix is the embeddings' or the head's own, and open to compression."""
+    b, bound = painter.builder, painter.weights["embedding" if head.tied else "mask.output"]
+    bias = painter.vector("mask.output.bias") if "output" in head.style.biases else None
+    return b.linear(x, bound.tensor, bound.name, bias, "output")
+
+
+def _rows(painter: Painter, role: str, x: ir.Value) -> ir.Value:
+    """A linear layer that stays as it is: a few rows, and every label depends on one of them."""
+    b = painter.builder
+    product = b.op("MatMul", x, b.op("Transpose", painter.vector(role), perm=[1, 0], name="turned"), name="product")
+    bias = f"{role}.bias"
+    return b.op("Add", product, painter.vector(bias), name="output") if bias in painter.weights else product
+
+
+def _column(painter: Painter, logits: ir.Value, index: int, name: str) -> ir.Value:
+    bounds = (painter.integers(index), painter.integers(index + 1), painter.integers(2))
+    column = painter.builder.op("Slice", logits, *bounds, name=f"{name}/column")
+    return painter.builder.op("Squeeze", column, painter.integers(2), name=name)
