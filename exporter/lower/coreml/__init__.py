@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.graph.hub import EncoderSpec, Hub
+from exporter.errors import Diagnostic
+from exporter.graph.hub import EncoderSpec, GraphSpec, Hub
 
-__all__ = ["CoreMLArtifact", "CoreMLOptions", "lower_coreml"]
+__all__ = ["CoreMLArtifact", "CoreMLOptions", "lower_coreml", "supported_ops", "unsupported_nodes"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,31 @@ class CoreMLArtifact:
     stored_bytes: int
 
 
+def unsupported_nodes(hub: Hub) -> tuple[Diagnostic, ...]:
+    """What of a graph that we didn't draw ourselves has no counterpart in Core ML, by op and node; nothing is lowered.
+
+    Raises InputError where the spec's shapes contradict the graph.
+    """
+    if not isinstance(hub.spec, GraphSpec):
+        return ()
+    from exporter.lower.coreml.package import quiet_coremltools
+
+    with quiet_coremltools():
+        from exporter.lower.coreml import graph_program
+
+        return tuple(graph_program.unsupported_nodes(hub, hub.spec))
+
+
+def supported_ops() -> tuple[str, ...]:
+    """The ONNX ops (opset 23) that can be lowered to Core ML, sorted."""
+    from exporter.lower.coreml.package import quiet_coremltools
+
+    with quiet_coremltools():
+        from exporter.lower.coreml import registry
+
+        return registry.supported_ops()
+
+
 def lower_coreml(hub: Hub, path: Path, options: CoreMLOptions) -> CoreMLArtifact:
     """Writes the hub as an ML Program for iOS 18 to `path` (….mlpackage), which must not exist.
 
@@ -43,12 +69,18 @@ def lower_coreml(hub: Hub, path: Path, options: CoreMLOptions) -> CoreMLArtifact
         from exporter.lower.coreml import program
     from exporter.lower.coreml.package import write_package
 
-    context = options.context or hub.spec.context
+    spec = hub.spec
     with quiet_coremltools():
-        if isinstance(hub.spec, EncoderSpec):
-            built = program.encoder_program(hub, hub.spec, context)
+        if isinstance(spec, GraphSpec):
+            from exporter.lower.coreml.graph_program import graph_program
+
+            built = graph_program(hub, spec)
+        elif isinstance(spec, EncoderSpec):
+            from exporter.lower.coreml.encoder_program import encoder_program
+
+            built = encoder_program(hub, spec, options.context or spec.context)
         else:
-            built = program.decoder_program(hub, hub.spec, context)
+            built = program.decoder_program(hub, spec, options.context or spec.context)
     write_package(built, path, options.metadata, options.license)
     files = sorted(p for p in path.rglob("*") if p.is_file())
     return CoreMLArtifact(

@@ -1,7 +1,7 @@
 """The decoder's memory as Core ML states, and what follows from it: positions and the attention mask.
 
 States, all float16 (the only type that states have):
-    keyCache, valueCache  [layers, 1, kv_heads, context, head_dim]
+    keyCache, valueCache  [layers, 1, kv_heads, context, head_dim], kv_heads being the most that a layer has
     cachePosition         [2]: how many tokens the caches hold, as (n // 1024, n % 1024), each exact in float16
 
 Two kinds of caller exist. Apple's example sends a mask (1, 1, q, past + q), from which the past can be read.
@@ -12,6 +12,7 @@ lets the first kind of caller go back to an earlier position by sending a narrow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,18 +61,33 @@ def positions(span: Span) -> Var:
     return mb.expand_dims(x=row, axes=[0], name="position_ids")
 
 
-def causal_mask(span: Span, position_ids: Var, caller_mask: Var) -> Var:
-    """Additive mask float16 `[1, 1, q, total]`: causality of our own, and whatever the caller masks besides."""
+def causal_masks(
+    span: Span, position_ids: Var, caller_mask: Var, windows: Sequence[int | None]
+) -> dict[int | None, Var]:
+    """Additive masks float16 `[1, 1, q, total]`: causality of our own, and whatever the caller masks besides.
+
+    windows: for which sliding windows (None: everything that came before) one is made.
+    """
     columns = mb.range_1d(start=np.int32(0), end=span.total, step=np.int32(1), name="cached_positions")
+    columns = mb.expand_dims(x=columns, axes=[0, 1, 2], name="mask_columns")
     rows = mb.expand_dims(x=position_ids, axes=[1, 3], name="mask_rows")  # [1, 1, q, 1]
-    visible = mb.less_equal(x=mb.expand_dims(x=columns, axes=[0, 1, 2]), y=rows, name="visible")
-    own = additive(visible, "own_mask")
+    causal = mb.less_equal(x=columns, y=rows, name="visible")
     end = mb.concat(values=[np.array([0, 0, 0], np.int32), mb.expand_dims(x=span.total, axes=[0])], axis=0)
     theirs = mb.slice_by_index(
         x=caller_mask, begin=[0, 0, 0, 0], end=end, end_mask=[True, True, True, False], name="caller_mask_used"
     )
-    # minimum, not a sum: two masked entries would add up to -inf in float16
-    return mb.maximum(x=mb.minimum(x=own, y=theirs, name="either_mask"), y=MASKED, name="mask")
+    masks = {}
+    for window in windows:
+        visible, suffix = causal, ""
+        if window is not None:
+            suffix = f"_window_{window}"
+            first = mb.sub(x=rows, y=np.int32(window - 1), name=f"first{suffix}")
+            inside = mb.greater_equal(x=columns, y=first, name=f"inside{suffix}")
+            visible = mb.logical_and(x=causal, y=inside, name=f"visible{suffix}")
+        # minimum, not a sum: two masked entries would add up to -inf in float16
+        either = mb.minimum(x=additive(visible, f"own_mask{suffix}"), y=theirs, name=f"either_mask{suffix}")
+        masks[window] = mb.maximum(x=either, y=MASKED, name=f"mask{suffix}")
+    return masks
 
 
 def additive(visible: Var, name: str) -> Var:
@@ -97,13 +113,14 @@ class StateCache:
         """Writes `new` `[1, kv_heads, q, head_dim]` behind the past; gives past and new, `total` tokens."""
         state = self._states[kind]
         begin, end = self._slice_of(layer)
-        whole = [False, True, True, False, True]  # every axis but the layer's and the tokens'
+        all_heads = self._spec.kv_heads[layer] == max(self._spec.kv_heads)
+        whole = [False, True, all_heads, False, True]  # every axis but the layer's, the tokens' and perhaps the heads'
         updated = mb.slice_update(
             x=mb.read_state(input=state, name=f"{kind}_cache_before_{layer}"),
             update=mb.expand_dims(x=new, axes=[0], name=f"new_{kind}_{layer}"),
             begin=begin,
             end=end,
-            begin_mask=whole,
+            begin_mask=[False, True, True, False, True],
             end_mask=whole,
             name=f"{kind}_cache_after_{layer}",
         )
@@ -120,10 +137,12 @@ class StateCache:
     def _slice_of(self, layer: int) -> tuple[Var, Var]:
         """Begin and end, int32 `[5]` each, of the new tokens' place in `layer`: one pair for keys and values."""
         if layer not in self._bounds:
-            self._bounds[layer] = (_corner(layer, self._span.past), _corner(layer + 1, self._span.total))
+            heads = self._spec.kv_heads[layer]
+            heads = 0 if heads == max(self._spec.kv_heads) else heads  # 0: masked, so any number would do
+            self._bounds[layer] = (_corner(layer, 0, self._span.past), _corner(layer + 1, heads, self._span.total))
         return self._bounds[layer]
 
 
-def _corner(layer: int, token: Var) -> Var:
-    parts = [np.array([layer, 0, 0], np.int32), mb.expand_dims(x=token, axes=[0]), np.array([0], np.int32)]
+def _corner(layer: int, head: int, token: Var) -> Var:
+    parts = [np.array([layer, 0, head], np.int32), mb.expand_dims(x=token, axes=[0]), np.array([0], np.int32)]
     return mb.concat(values=parts, axis=0)

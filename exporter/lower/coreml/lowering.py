@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +13,20 @@ from numpy.typing import NDArray
 
 from exporter.errors import UnsupportedError
 from exporter.graph.hub import Hub
+from exporter.graph.names import identifier
 from exporter.graph.palette import Palette
+from exporter.lower.coreml.deferred import deferred_halves, deferred_indices
+from exporter.lower.coreml.masks import within_range
 
 if TYPE_CHECKING:
     from exporter.lower.coreml.cache import StateCache
 
 Var = Any  # coremltools ships no types
 
-_INDEX_TYPES = {
+FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
+DEFERRED_FROM = 1 << 14  # elements; what is smaller is handed to coremltools as it is
+
+INDEX_TYPES = {
     1: types.np_uint1_dtype,
     2: types.np_uint2_dtype,
     3: types.np_uint3_dtype,
@@ -87,8 +93,20 @@ class Lowering:
             if value.name in self.hub.palettes:
                 self._vars[name] = self._palettized(name, self.hub.palettes[name])
             else:
-                self._vars[name] = mb.const(val=self.array(value), name=self.op_name(name))
+                self._vars[name] = mb.const(val=self._constant(value), name=self.op_name(name))
         return self._vars[name]
+
+    def _constant(self, value: ir.Value) -> NDArray[np.generic]:
+        """A constant's elements; those of a checkpoint's large matrix are read when the program is written."""
+        stored, node = _stored(value), value.producer()
+        origin = value if node is None or node.op_type != "Cast" else node.inputs[0]
+        from_checkpoint = origin is not None and origin.name in self.hub.stored
+        if stored is None or stored.size < DEFERRED_FROM or not from_checkpoint:
+            return self.array(value)
+        if len(stored.shape) != 2 or stored.dtype not in FLOATS:
+            return self.array(value)
+        name, (rows, columns) = _name(value), stored.shape.numpy()
+        return deferred_halves((rows, columns), lambda part: as_float16(stored.numpy()[part], name))
 
     def is_constant(self, value: ir.Value) -> bool:
         """Whether `value` is known before the program runs."""
@@ -98,7 +116,7 @@ class Lowering:
         """A constant's elements: float16 for floats, int32 for integers, bool as it is."""
         name = _name(value)
         if name in self.hub.palettes:
-            return self.hub.palettes[name].dense().astype(np.float16)
+            return self.hub.palettes[name].halves()
         stored = _stored(value)
         if stored is None:
             raise ValueError(f"{name} is computed, not constant")
@@ -107,7 +125,7 @@ class Lowering:
             return array
         if np.issubdtype(array.dtype, np.integer):
             return np.clip(array, -(2**31), 2**31 - 1).astype(np.int32)
-        return as_float16(array, name)
+        return as_float16(array if name in self.hub.stored else within_range(array, strict=False), name)
 
     def is_positive(self, value: ir.Value) -> bool:
         """Whether a constant scalar is above 0 as it is stored, before float16 rounds it."""
@@ -139,16 +157,20 @@ class Lowering:
             self._shared[key] = mb.tile(x=var, reps=[1, 1, repeats, 1], name=name)
         return self._shared[key]
 
-    def rotary_table(self, table: ir.Value, position_ids: ir.Value, signs: tuple[int, int]) -> Var:
-        """Rows of the cosine or sine table `[context, head_dim/2]` at the positions, for both halves of a head.
+    def rotary_table(
+        self, table: ir.Value, position_ids: ir.Value, *, signs: tuple[int, int], interleaved: bool = False
+    ) -> Var:
+        """Rows of the cosine or sine table `[positions, rotary_dim/2]` at the positions, for both of each pair.
 
-        Result `[1, 1, q, head_dim]`; `signs` multiply the halves (rotate_half negates one of them).
+        Result `[1, 1, q, rotary_dim]`; `signs` multiply the first and the second of a pair, which are the halves, or
+        neighbours when interleaved.
         """
-        key = ("rotary", table.name, position_ids.name, signs)
+        key = ("rotary", table.name, position_ids.name, signs, interleaved)
         if key not in self._shared:
-            half = self.array(table)
+            half = self.array(table).astype(np.float32)
+            both = np.stack([signs[0] * half, signs[1] * half], axis=-1 if interleaved else 1)
             rows = mb.gather(
-                x=np.concatenate([signs[0] * half, signs[1] * half], axis=1).astype(np.float16),
+                x=both.reshape(half.shape[0], -1).astype(np.float16),
                 indices=self.var(position_ids),
                 axis=0,
                 validate_indices=False,
@@ -159,9 +181,7 @@ class Lowering:
 
     def op_name(self, name: str) -> str:
         """`name` as a MIL identifier, unique in this program; other characters than letters and digits become _."""
-        base = re.sub(r"[^A-Za-z0-9_]", "_", name)
-        if not base or base[0].isdigit():
-            base = f"_{base}"
+        base = identifier(name)
         count = self._names.get(base, 0)
         self._names[base] = count + 1
         return base if count == 0 else f"{base}_{count}"
@@ -176,13 +196,20 @@ class Lowering:
         The dense weight then has surplus rows: lookups never reach them, `linear` cuts them off its result.
         """
         groups = palette.lut.shape[0]
-        surplus = groups * palette.group_size - palette.shape[0]
-        indices = np.pad(palette.indices, ((0, surplus), (0, 0)))
         return mb.constexpr_lut_to_dense(
-            indices=indices.astype(_INDEX_TYPES[palette.bits]),
+            indices=palette_indices(palette, (groups * palette.group_size, palette.shape[1])),
             lut=palette.lut.reshape(groups, 1, 2**palette.bits, 1),  # groups along output rows only: see docs/coreml.md
             name=self.op_name(name),
         )
+
+
+def palette_indices(palette: Palette, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The indices in coremltools' type of as many bits and in `shape`, zeros where it holds more rows."""
+    dtype = np.dtype(INDEX_TYPES[palette.bits])
+    if palette.size >= DEFERRED_FROM:
+        return deferred_indices(palette, shape, dtype)
+    indices = palette.indices.reshape(-1)
+    return np.pad(indices, (0, math.prod(shape) - indices.size)).reshape(shape).astype(dtype)
 
 
 def first_columns(x: Var, count: int, name: str) -> Var:
@@ -197,9 +224,9 @@ def first_columns(x: Var, count: int, name: str) -> Var:
 
 
 def as_float16(array: NDArray[np.generic], name: str) -> NDArray[np.float16]:
-    """Rounds to float16; refuses what would become infinite."""
+    """Rounds to float16; a mask's -inf or lowest float32 becomes -4e4, anything else beyond the range is refused."""
     with np.errstate(over="ignore"):
-        half = np.asarray(array).astype(np.float32).astype(np.float16)
+        half = within_range(np.asarray(array).astype(np.float32)).astype(np.float16)
     if not np.isfinite(half).all():
         raise UnsupportedError.of(
             "coreml.weight-overflow",

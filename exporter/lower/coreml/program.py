@@ -4,78 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import coremltools as ct
 import numpy as np
 import onnx_ir as ir
-from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil import Function, Placeholder, Program, get_new_symbol, types
 from coremltools.converters.mil.mil.program import StateTensorPlaceholder
 
 from exporter.errors import InputError
-from exporter.graph.hub import DecoderSpec, EncoderSpec, Hub
+from exporter.graph.hub import DecoderSpec, Hub
 from exporter.lower.coreml import cache
 from exporter.lower.coreml.lowering import Lowering, Var
 from exporter.lower.coreml.registry import lower_nodes
 
 TARGET = ct.target.iOS18  # the first with states, grouped LUTs and 3-bit LUTs
-LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)  # enumerated lengths of an encoder: powers of two
 
 
 @dataclass(frozen=True)
 class CoreMLProgram:
-    """A MIL program and the shapes that its inputs may take."""
+    """A MIL program and the shapes that its inputs may take.
+
+    classes: labels of a classifier, in the order of its output `probabilities`; empty for any other program.
+    """
 
     program: Program
     inputs: Sequence[ct.TensorType]
     outputs: Sequence[ct.TensorType]
-
-
-def encoder_lengths(context: int) -> tuple[int, ...]:
-    """The sequence lengths that an encoder program accepts: powers of two below `context`, and `context` itself."""
-    return (*(n for n in LENGTHS if n < context), context)
-
-
-def encoder_program(hub: Hub, spec: EncoderSpec, context: int) -> CoreMLProgram:
-    """Inputs `input_ids`, `attention_mask` int32 `[1, L]`; outputs as the hub's, float16."""
-    _check_context(context, spec.context)
-    lengths = encoder_lengths(context)
-    length = get_new_symbol() if len(lengths) > 1 else context
-    inputs = {name: Placeholder((1, length), dtype=types.int32, name=name) for name in ("input_ids", "attention_mask")}
-    with Function(inputs, opset_version=TARGET) as function:
-        lowering = Lowering(hub)
-        mask = function.inputs["attention_mask"]
-        for value in hub.model.graph.inputs:
-            if value.name in inputs:
-                lowering.bind(value, function.inputs[value.name])
-            else:
-                lowering.bind_zero(value)  # token types: one sentence has type 0 throughout
-        lowering.bind(_value(hub, "mask"), padding_mask(mask))
-        function.set_outputs(_lower_outputs(lowering, hub.model.graph.outputs))
-    program = Program()
-    program.add_function("main", function)
-    shapes: Any = (1, context)  # a short context is the only length, and coremltools enumerates no fewer than two
-    if len(lengths) > 1:
-        shapes = ct.EnumeratedShapes([(1, n) for n in lengths], default=(1, lengths[min(2, len(lengths) - 1)]))
-    return CoreMLProgram(
-        program,
-        [ct.TensorType(name, shapes, dtype=np.int32) for name in inputs],
-        [ct.TensorType(name=value.name, dtype=np.float16) for value in hub.model.graph.outputs],
-    )
-
-
-def padding_mask(attention_mask: Var) -> Var:
-    """1 (a token) or 0 (padding), int32 `[1, L]`, as an additive mask float16 `[1, 1, 1, L]`."""
-    tokens = mb.not_equal(x=attention_mask, y=np.int32(0), name="tokens")
-    return mb.expand_dims(x=cache.additive(tokens, "additive_padding"), axes=[1, 2], name="mask")
+    classes: tuple[str, ...] = ()
 
 
 def decoder_program(hub: Hub, spec: DecoderSpec, context: int) -> CoreMLProgram:
     """The stateful program that swift-transformers and Apple's examples call; see `cache` for its states."""
-    _check_context(context, spec.context)
+    check_context(context, spec.context)
     q, rows, width = get_new_symbol(), get_new_symbol(), get_new_symbol()
-    shape = (spec.cache.layers, 1, spec.cache.kv_heads, context, spec.cache.head_dim)
+    shape = (spec.cache.layers, 1, max(spec.cache.kv_heads), context, spec.cache.head_dim)
     placeholders = {
         "inputIds": Placeholder((1, q), dtype=types.int32, name="inputIds"),
         "causalMask": Placeholder((1, 1, rows, width), dtype=types.fp16, name="causalMask"),
@@ -89,11 +51,14 @@ def decoder_program(hub: Hub, spec: DecoderSpec, context: int) -> CoreMLProgram:
         store = cache.StateCache(spec.cache, span, given[cache.KEY], given[cache.VALUE])
         lowering = Lowering(hub, cache=store)
         position_ids = cache.positions(span)
-        lowering.bind(_value(hub, "input_ids"), given["inputIds"])
-        lowering.bind(_value(hub, "position_ids"), position_ids)
-        lowering.bind(_value(hub, "mask"), cache.causal_mask(span, position_ids, given["causalMask"]))
+        lowering.bind(hub_value(hub, "input_ids"), given["inputIds"])
+        lowering.bind(hub_value(hub, "position_ids"), position_ids)
+        masks = _masks(hub, spec)
+        drawn = cache.causal_masks(span, position_ids, given["causalMask"], list(masks))
+        for window, mask in masks.items():
+            lowering.bind(mask, drawn[window])
         logits = [value for value in hub.model.graph.outputs if value.name == "logits"]
-        function.set_outputs(_lower_outputs(lowering, logits))
+        function.set_outputs(lower_outputs(lowering, logits))
     program = Program()
     program.add_function("main", function)
     tokens = ct.RangeDim(1, context, default=1)
@@ -111,7 +76,15 @@ def decoder_program(hub: Hub, spec: DecoderSpec, context: int) -> CoreMLProgram:
     )
 
 
-def _check_context(asked: int, most: int) -> None:
+def _masks(hub: Hub, spec: DecoderSpec) -> dict[int | None, ir.Value]:
+    """Window (None: all that came before) → the hub value that is its mask, for those that the layers use."""
+    names = {"mask": None} | {f"mask.window.{width}": width for width in spec.windows}
+    values = (value for node in hub.model.graph for value in node.outputs)
+    return {names[value.name]: value for value in values if value.name in names}
+
+
+def check_context(asked: int, most: int) -> None:
+    """Raises InputError for a context that the model was not made for."""
     if not 0 < asked <= most:
         raise InputError.of(
             "coreml.context",
@@ -120,12 +93,13 @@ def _check_context(asked: int, most: int) -> None:
         )
 
 
-def _lower_outputs(lowering: Lowering, outputs: Sequence[ir.Value]) -> list[Var]:
-    lower_nodes(lowering, _needed(lowering, outputs))
+def lower_outputs(lowering: Lowering, outputs: Sequence[ir.Value]) -> list[Var]:
+    """Lowers what is behind `outputs`, and nothing else; their variables."""
+    lower_nodes(lowering, needed(lowering, outputs))
     return [lowering.var(value) for value in outputs]
 
 
-def _needed(lowering: Lowering, outputs: Sequence[ir.Value]) -> list[ir.Node]:
+def needed(lowering: Lowering, outputs: Sequence[ir.Value]) -> list[ir.Node]:
     """The nodes behind `outputs`, in graph order, without those behind values that are bound already."""
     wanted: set[ir.Node] = set()
     stack = list(outputs)
@@ -139,7 +113,8 @@ def _needed(lowering: Lowering, outputs: Sequence[ir.Value]) -> list[ir.Node]:
     return [node for node in lowering.hub.model.graph if node in wanted]
 
 
-def _value(hub: Hub, name: str) -> ir.Value:
+def hub_value(hub: Hub, name: str) -> ir.Value:
+    """The graph's input or computed value of that name."""
     graph = hub.model.graph
     for value in graph.inputs:
         if value.name == name:

@@ -1,4 +1,4 @@
-"""One entry per ONNX op that the Core ML writer knows: the function that lowers it."""
+"""One entry per ONNX op that the Core ML writer knows: the function that lowers it, and what it can't express."""
 
 from __future__ import annotations
 
@@ -7,12 +7,69 @@ from collections.abc import Callable, Iterable
 import onnx_ir as ir
 
 from exporter.errors import Diagnostic, UnsupportedError
-from exporter.lower.coreml import ops_attention, ops_math, ops_shape, ops_weight
+from exporter.lower.coreml import (
+    ops_activation,
+    ops_attention,
+    ops_conv,
+    ops_einsum,
+    ops_index,
+    ops_layout,
+    ops_math,
+    ops_norm,
+    ops_pool,
+    ops_reduce,
+    ops_resize,
+    ops_shape,
+    ops_weight,
+)
 from exporter.lower.coreml.lowering import Lowering
 
 LowerOp = Callable[[Lowering, ir.Node], None]
+_FILES = (
+    ops_activation,
+    ops_attention,
+    ops_conv,
+    ops_einsum,
+    ops_index,
+    ops_layout,
+    ops_math,
+    ops_norm,
+    ops_pool,
+    ops_reduce,
+    ops_resize,
+    ops_shape,
+    ops_weight,
+)
 
-OPS: dict[str, LowerOp] = {**ops_math.OPS, **ops_shape.OPS, **ops_weight.OPS, **ops_attention.OPS}
+OPS: dict[str, LowerOp] = {name: lower for file in _FILES for name, lower in file.OPS.items()}
+CONSTANT: dict[str, tuple[int, ...]] = {
+    name: inputs for file in _FILES for name, inputs in getattr(file, "CONSTANT", {}).items()
+}
+"""Inputs that must be known before the program runs, where they are given at all."""
+REFUSALS: dict[str, Callable[[ir.Node], str]] = {
+    name: refuse for file in _FILES for name, refuse in getattr(file, "REFUSALS", {}).items()
+}
+"""What of an op has no counterpart in MIL: a node → what it asks for, or nothing."""
+
+
+def supported_ops() -> tuple[str, ...]:
+    """The ONNX ops that can be lowered to Core ML, sorted."""
+    return tuple(sorted(OPS))
+
+
+def knows(node: ir.Node) -> bool:
+    """Whether there is a rule for the node's op."""
+    return node.op_type in OPS and node.domain in ("", "ai.onnx")
+
+
+def unknown_op(node: ir.Node) -> Diagnostic:
+    """That there is no rule for the node's op."""
+    return Diagnostic(
+        "coreml.op",
+        f"the Core ML lowering has no rule for the op {node.domain or 'ai.onnx'}::{node.op_type}",
+        where=node.name or node.op_type,
+        hint="export with --to onnx",
+    )
 
 
 def lower_nodes(lowering: Lowering, nodes: Iterable[ir.Node]) -> None:
@@ -21,18 +78,7 @@ def lower_nodes(lowering: Lowering, nodes: Iterable[ir.Node]) -> None:
     Raises UnsupportedError with every op that has no entry, before anything is lowered.
     """
     todo = [node for node in nodes if not _done(lowering, node)]
-    UnsupportedError.raise_all(
-        [
-            Diagnostic(
-                "coreml.op",
-                f"the Core ML lowering has no rule for the op {node.domain or 'ai.onnx'}::{node.op_type}",
-                where=node.name or node.op_type,
-                hint="export with --to onnx",
-            )
-            for node in todo
-            if node.op_type not in OPS or node.domain not in ("", "ai.onnx")
-        ]
-    )
+    UnsupportedError.raise_all([unknown_op(node) for node in todo if not knows(node)])
     for node in todo:
         if _done(lowering, node):  # meanwhile, as part of another: a bias inside its linear layer
             continue

@@ -48,7 +48,8 @@ class OnnxBytes:
 class OnnxArtifact:
     """A written model.
 
-    path: `folder/model.onnx`; files: names of all its files inside that folder; stored_bytes: their sum.
+    path: `folder/model.onnx`, or that of a component; files: names of all its files inside that folder; stored_bytes:
+        their sum.
     """
 
     path: Path

@@ -13,17 +13,18 @@ from onnx_ir.passes.common import (
 )
 
 from exporter import __version__
-from exporter.graph.hub import Hub
+from exporter.graph.hub import GraphSpec, Hub
 from exporter.lower.onnx.artifact import OnnxArtifact, OnnxBytes, OnnxOptions
 from exporter.lower.onnx.store import StoredNames, pack_palettes, store_dense
-from exporter.lower.onnx.write import MODEL_FILE, stored_sizes, write_model
+from exporter.lower.onnx.write import MODEL, stored_sizes, write_model
 
 # Hub output → the name that optimum and sentence-transformers ask an encoder for (transformers.js takes both).
 CLIENT_NAMES = {"token_embeddings": "last_hidden_state"}
 
 
 def lower_onnx(hub: Hub, folder: Path, options: OnnxOptions) -> OnnxArtifact:
-    """Writes `folder/model.onnx` (and `model.onnx.data` for a large model); `hub` stays as it is.
+    """Writes `folder/COMPONENT.onnx` (and `….onnx.data` for a large model); `hub` stays as it is. A graph that is all
+    of its model is called `model`.
 
     Inputs and outputs are the hub's, but for `token_embeddings`, which ONNX clients know as `last_hidden_state`.
     The same hub and options give the same bytes. Files of an earlier run are replaced, others in `folder` are left
@@ -39,12 +40,13 @@ def lower_onnx(hub: Hub, folder: Path, options: OnnxOptions) -> OnnxArtifact:
         store_dense(model, tuple(weight.name for weight in hub.weights), hub.palettes, dtype)
     _tidy(model, options)
     sizes = _sizes(model, names)
-    files = write_model(model, folder, options.external_data_above)
+    component = hub.spec.component if isinstance(hub.spec, GraphSpec) else MODEL
+    files = write_model(model, folder, options.external_data_above, component)
     total = stored_sizes(folder, files)
     accounting = OnnxBytes(
         indices=sizes["indices"], luts=sizes["luts"], kept=sizes["kept"], overhead=total - sum(sizes.values())
     )
-    return OnnxArtifact(folder / MODEL_FILE, files, total, accounting)
+    return OnnxArtifact(folder / files[0], files, total, accounting)
 
 
 def _tidy(model: ir.Model, options: OnnxOptions) -> None:

@@ -5,18 +5,21 @@ Refuses: a matrix that fp16 can't hold. Values keep their names, because parity 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.errors import Diagnostic, UnsupportedError
+from exporter.graph.bits import pack, packed_size
 from exporter.graph.lut import DOMAIN
-from exporter.graph.palette import Palette
+from exporter.graph.palette import BLOCK, Palette
 from exporter.lower.onnx.functions import needed_functions
-from exporter.lower.onnx.packing import pack_plane, pack_uint4
+from exporter.lower.onnx.packing import pack_plane
 
 FLOAT16_MAX = 65504.0
 
@@ -80,19 +83,18 @@ class _Packer:
             ir.convenience.replace_nodes_and_values(self.graph, old, [old], [node], [rows], [node.outputs[0]])
 
     def _unpacked(self) -> ir.Value:
-        indices, bits = self.palette.indices, self.palette.bits
+        bits, shape, packed = self.palette.bits, self.palette.shape, self.palette.packed
         if bits == 8:
-            return self._stored("indices", ir.DataType.UINT8, indices.shape, lambda: ir.tensor(indices))
+            return self._stored("indices", ir.DataType.UINT8, shape, lambda: _bytes(packed.read(0, packed.size), shape))
         if bits == 4:
-            return self._uint4("indices", lambda: indices)
+            return self._stored("indices", ir.DataType.UINT4, shape, lambda: _uint4(packed.read(0, packed.size), shape))
         if bits in (1, 2):
-            return self._op("indices", f"Unpack{bits}", self._plane("packed", bits, lambda: indices), self._shape())
+            return self._op("indices", f"Unpack{bits}", self._plane("packed", bits, 0), self._shape())
         if bits == 3:
-            low = self._plane("packed_low", 2, lambda: indices & np.uint8(3))
-            high = self._plane("packed_high", 1, lambda: indices >> np.uint8(2))
+            low, high = self._plane("packed_low", 2, 0), self._plane("packed_high", 1, 2)
         else:
-            low = self._uint4("packed_low", lambda: indices & np.uint8(15))
-            high = self._plane("packed_high", 2, lambda: indices >> np.uint8(4))
+            low = self._stored("packed_low", ir.DataType.UINT4, shape, lambda: _uint4(self._low_halves(), shape))
+            high = self._plane("packed_high", 2, 4)
         return self._op("indices", f"Unpack{bits}", low, high, self._shape())
 
     def _padded(self, indices: ir.Value, surplus: int) -> ir.Value:
@@ -101,15 +103,24 @@ class _Packer:
         pads = self._constant(f"pads/{surplus}", np.array([0, 0, surplus, 0], np.int64))
         return self._op("indices/padded", "Pad", indices, pads, domain="")
 
-    def _plane(self, key: str, bits: int, part: Callable[[], NDArray[np.uint8]]) -> ir.Value:
-        size = -(-self.palette.indices.size * bits // 8)
-        return self._stored(key, ir.DataType.UINT8, (size,), lambda: ir.tensor(pack_plane(part(), bits)))
-
-    def _uint4(self, key: str, part: Callable[[], NDArray[np.uint8]]) -> ir.Value:
-        shape = self.palette.shape
+    def _plane(self, key: str, bits: int, shift: int) -> ir.Value:
+        """`bits` bits of every index, from bit `shift` on."""
+        size = self.palette.size
+        mask, down = np.uint8(2**bits - 1), np.uint8(shift)
         return self._stored(
-            key, ir.DataType.UINT4, shape, lambda: ir.PackedTensor(pack_uint4(part()), ir.DataType.UINT4, shape=shape)
+            key,
+            ir.DataType.UINT8,
+            (-(-size * bits // 8),),
+            lambda: ir.tensor(pack_plane(((at, b >> down & mask) for at, b in self.palette.blocks()), size, bits)),
         )
+
+    def _low_halves(self) -> NDArray[np.uint8]:
+        """The lowest four bits of every index, two a byte."""
+        packed = np.empty(packed_size(self.palette.size, 4), np.uint8)
+        for first, indices in self.palette.blocks():
+            part = pack(indices & np.uint8(15), 4)
+            packed[first // 2 : first // 2 + part.size] = part
+        return packed
 
     def _shape(self) -> ir.Value:
         rows, columns = self.palette.shape
@@ -139,6 +150,14 @@ class _Packer:
         return node.outputs[0]
 
 
+def _bytes(packed: NDArray[np.uint8], shape: tuple[int, ...]) -> ir.TensorProtocol:
+    return ir.tensor(packed.reshape(shape))
+
+
+def _uint4(packed: NDArray[np.uint8], shape: tuple[int, ...]) -> ir.TensorProtocol:
+    return ir.PackedTensor(packed, ir.DataType.UINT4, shape=shape)
+
+
 def _axis(gather: ir.Node) -> int:
     axis = gather.attributes.get("axis")
     return axis.as_int() if axis is not None else 0
@@ -149,12 +168,15 @@ def store_dense(model: ir.Model, weights: tuple[str, ...], palettes: Mapping[str
     produced = {value.name: value for node in model.graph for value in node.outputs}
     problems = []
     for name in weights:
-        old, load = (
-            (produced[name], palettes[name].dense)
-            if name in palettes
-            else (model.graph.initializers[name], _loader(model.graph.initializers[name]))
-        )
-        if dtype == ir.DataType.FLOAT16 and (peak := _peak(palettes.get(name), load)) > FLOAT16_MAX:
+        load: Callable[[], NDArray[Any]]
+        if name in palettes:  # whose LUTs are fp16 already
+            old, peak = produced[name], 0.0
+            load = palettes[name].halves if dtype == ir.DataType.FLOAT16 else palettes[name].dense
+        else:
+            old = model.graph.initializers[name]
+            load = partial(_loaded, old, dtype)
+            peak = _peak(old) if dtype == ir.DataType.FLOAT16 else 0.0
+        if peak > FLOAT16_MAX:
             problems.append(
                 Diagnostic(
                     "lower.fp16-overflow",
@@ -167,32 +189,44 @@ def store_dense(model: ir.Model, weights: tuple[str, ...], palettes: Mapping[str
     UnsupportedError.raise_all(problems)
 
 
-def _loader(value: ir.Value) -> Callable[[], NDArray[np.float32]]:
+def _blocks(value: ir.Value) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """The matrix a few million weights at a time; each time asked for anew, so that no more of it is in memory."""
     tensor = value.const_value
     assert tensor is not None
-    return lambda: tensor.numpy().astype(np.float32)
+    rows, columns = tensor.shape.numpy()
+    step = max(1, BLOCK // max(1, columns))
+    for first in range(0, rows, step):
+        part = slice(first, first + step)
+        yield part, tensor.numpy()[part].astype(np.float32)
 
 
-def _peak(palette: Palette | None, load: Callable[[], NDArray[np.float32]]) -> float:
-    if palette is not None:
-        return 0.0  # a LUT is fp16 already
-    values = load()
-    # Rounding to fp16 takes everything below 65520 to 65504; comparing the rounded value is what counts.
-    with np.errstate(over="ignore"):
-        rounded = values.astype(np.float16)
-    return float(np.abs(values).max()) if np.isinf(rounded).any() else 0.0
+def _loaded(value: ir.Value, dtype: ir.DataType) -> NDArray[np.generic]:
+    shape = value.shape
+    assert shape is not None
+    out = np.empty(shape.numpy(), dtype.numpy())
+    for part, values in _blocks(value):
+        out[part] = values
+    return out
+
+
+def _peak(value: ir.Value) -> float:
+    """The largest magnitude, where fp16 can't hold it; else 0."""
+    peak, beyond = 0.0, False
+    for _, values in _blocks(value):
+        # Rounding to fp16 takes everything below 65520 to 65504; comparing the rounded value is what counts.
+        with np.errstate(over="ignore"):
+            beyond |= bool(np.isinf(values.astype(np.float16)).any())
+        peak = max(peak, float(np.abs(values).max(initial=0)))
+    return peak if beyond else 0.0
 
 
 def _replace_dense(
-    graph: ir.Graph, name: str, old: ir.Value, load: Callable[[], NDArray[np.float32]], dtype: ir.DataType
+    graph: ir.Graph, name: str, old: ir.Value, load: Callable[[], NDArray[np.generic]], dtype: ir.DataType
 ) -> None:
     shape = old.shape
     assert shape is not None
-    numpy_dtype = np.float16 if dtype == ir.DataType.FLOAT16 else np.float32
     old.name = f"{name}/replaced"  # unused after this; leaves the name to the new initializer
-    tensor = ir.LazyTensor(
-        lambda: ir.tensor(load().astype(numpy_dtype)), dtype=dtype, shape=ir.Shape(shape.numpy()), name=name
-    )
+    tensor = ir.LazyTensor(lambda: ir.tensor(load()), dtype=dtype, shape=ir.Shape(shape.numpy()), name=name)
     stored = _initializer(name, tensor)
     dense = stored
     if dtype == ir.DataType.FLOAT16:

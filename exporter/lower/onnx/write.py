@@ -12,8 +12,7 @@ import onnx_ir as ir
 
 from exporter.errors import InputError, UnsupportedError
 
-MODEL_FILE = "model.onnx"
-DATA_FILE = "model.onnx.data"
+MODEL = "model"  # the file's name, without .onnx, of a model that is one graph
 
 INLINE_BELOW = 1024  # bytes; shapes and axes must be readable without the data file (shape inference needs them)
 PAGE = 4096  # ONNX recommends page-aligned offsets, so that a runtime can map a tensor without copying it
@@ -22,28 +21,30 @@ LINE = 64  # bytes; enough for any element type and vector load
 PROTOBUF_LIMIT = 2**31 - 1  # bytes in one message
 
 
-def write_model(model: ir.Model, folder: Path, external_data_above: int) -> tuple[str, ...]:
-    """Writes the files and returns their names; replaces old ones only once the new ones are whole.
+def write_model(model: ir.Model, folder: Path, external_data_above: int, name: str = MODEL) -> tuple[str, ...]:
+    """Writes `NAME.onnx`, and `NAME.onnx.data` for a large model, and returns their names.
 
-    Raises InputError when the folder can't be written or a tensor's file can't be read.
+    Old files are replaced once the new ones are whole. Raises InputError when the folder can't be written or a tensor's
+    file can't be read.
     """
-    partial = {name: folder / f".{name}.partial" for name in (MODEL_FILE, DATA_FILE)}
+    model_file, data_file = f"{name}.onnx", f"{name}.onnx.data"
+    partial = {file: folder / f".{file}.partial" for file in (model_file, data_file)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as cleanup:
             for path in partial.values():
                 cleanup.callback(path.unlink, missing_ok=True)
-            names: tuple[str, ...] = (MODEL_FILE,)
+            names: tuple[str, ...] = (model_file,)
             if sum(tensor.nbytes for tensor in _tensors(model)) > external_data_above:
-                with partial[DATA_FILE].open("wb") as file:
-                    _write_tensors(model, file)
-                names = (MODEL_FILE, DATA_FILE)
-            with partial[MODEL_FILE].open("wb") as file:
+                with partial[data_file].open("wb") as file:
+                    _write_tensors(model, file, data_file)
+                names = (model_file, data_file)
+            with partial[model_file].open("wb") as file:
                 file.write(_message(model))
-            for name in reversed(names):
-                partial[name].replace(folder / name)
-            if DATA_FILE not in names:  # an old one would be shipped beside the new model
-                (folder / DATA_FILE).unlink(missing_ok=True)
+            for file_name in reversed(names):
+                partial[file_name].replace(folder / file_name)
+            if data_file not in names:  # an old one would be shipped beside the new model
+                (folder / data_file).unlink(missing_ok=True)
             return names
     except OSError as error:
         raise InputError.of(
@@ -58,8 +59,8 @@ def _tensors(model: ir.Model) -> list[ir.TensorProtocol]:
     return [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
 
 
-def _write_tensors(model: ir.Model, file: IO[bytes]) -> None:
-    """Moves the initializers' bytes to `file`, in graph order, one at a time."""
+def _write_tensors(model: ir.Model, file: IO[bytes], name: str) -> None:
+    """Moves the initializers' bytes to `file`, called `name`, in graph order, one at a time."""
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.nbytes < INLINE_BELOW:
@@ -69,7 +70,7 @@ def _write_tensors(model: ir.Model, file: IO[bytes]) -> None:
         offset = file.tell()
         _copy(tensor, file)
         value.const_value = ir.ExternalTensor(
-            DATA_FILE, offset, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=value.name or ""
+            name, offset, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=value.name or ""
         )
 
 
@@ -90,7 +91,7 @@ def _message(model: ir.Model) -> bytes:
         raise UnsupportedError.of(
             "lower.protobuf-limit",
             f"the graph without its tensors takes {proto.ByteSize()} bytes, more than one ONNX file can hold",
-            where=MODEL_FILE,
+            where=model.graph.name or "",
         )
     message: bytes = proto.SerializeToString(deterministic=True)
     return message

@@ -6,6 +6,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def palettes(hub: Hub, bits: int, group_size: int) -> dict[str, Palette]:
         groups = -(-rows // group_size)
         lut = np.sort(rng.standard_normal((groups, 2**bits)) * 0.2, axis=1).astype(np.float16)
         indices = rng.integers(0, 2**bits, weight.shape).astype(np.uint8)
-        made[weight.name] = Palette(indices, lut, bits, group_size)
+        made[weight.name] = Palette.of(indices, lut, bits, group_size)
     return made
 
 
@@ -210,7 +211,7 @@ def test_every_missing_op_is_named_at_once(exported, tmp_path: Path) -> None:
     for node in strange:
         node.op_type = f"Odd{node.op_type}"
     with pytest.raises(UnsupportedError) as caught:
-        lower_coreml(Hub(model, hub.family, hub.spec, hub.weights), tmp_path / "x.mlpackage", CoreMLOptions())
+        lower_coreml(replace(hub, model=model), tmp_path / "x.mlpackage", CoreMLOptions())
     assert len(caught.value.diagnostics) == len(strange) > 3
     assert {d.where for d in caught.value.diagnostics} == {node.name for node in strange}
 

@@ -36,14 +36,13 @@ def tied_hub(rows: int = VOCAB, columns: int = HIDDEN, dtype: type = ml_dtypes.b
     norm = builder.weight(ir.tensor(rng.standard_normal(columns).astype(dtype), name="norm.weight"), "norm.weight")
     x = builder.op("Mul", builder.embedding(weight, ids, "emb.weight"), norm, name="scaled")
     builder.output(builder.linear(x, weight, "emb.weight"), "logits", ir.DataType.FLOAT, ["batch", "seq", rows])
-    model, weights = builder.build()
-    return Hub(model, "test", EncoderSpec(rows, columns, 16, None, False), weights)
+    return builder.build("test", EncoderSpec(rows, columns, 16, None, False))
 
 
 def palette(rows: int, columns: int, bits: int, group_size: int, seed: int = 1) -> Palette:
     rng = np.random.default_rng(seed)
     lut = np.sort(rng.standard_normal((-(-rows // group_size), 2**bits)).astype(np.float16), axis=1)
-    return Palette(rng.integers(0, 2**bits, (rows, columns)).astype(np.uint8), lut, bits, group_size)
+    return Palette.of(rng.integers(0, 2**bits, (rows, columns)).astype(np.uint8), lut, bits, group_size)
 
 
 def expected(hub: Hub, dense: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -82,7 +81,7 @@ def test_every_width_shape_and_group_decodes_exactly(
     np.testing.assert_array_equal(decoded(artifact.path, "emb.weight"), wanted.dense())
     all_rows = decoded(artifact.path, "embedding", np.arange(rows)[None])
     np.testing.assert_array_equal(all_rows[0], wanted.dense())
-    assert artifact.accounting.indices <= -(-wanted.indices.size * bits // 8) + 1  # planes round up to bytes each
+    assert artifact.accounting.indices <= -(-wanted.size * bits // 8) + 1  # planes round up to bytes each
     assert artifact.accounting.luts == wanted.lut.nbytes
 
 
@@ -135,9 +134,8 @@ def test_an_embedding_alone_is_never_dense(tmp_path: Path) -> None:
     ids = builder.input("ids", ir.DataType.INT32, ["n"])
     weight = ir.tensor(np.zeros((50, 8), np.float32), name="emb.weight")
     builder.output(builder.embedding(weight, ids, "emb.weight"), "rows", ir.DataType.FLOAT, ["n", 8])
-    model, weights = builder.build()
     wanted = palette(50, 8, 6, 16)
-    hub = apply_palettes(Hub(model, "test", EncoderSpec(50, 8, 16, None, False), weights), {"emb.weight": wanted})
+    hub = apply_palettes(builder.build("test", EncoderSpec(50, 8, 16, None, False)), {"emb.weight": wanted})
     path = lower_onnx(hub, tmp_path, OnnxOptions()).path
     stored = onnx.load(path)
     assert {n.op_type for n in stored.graph.node} == {"LutGather", "Unpack6"}
