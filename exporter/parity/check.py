@@ -50,12 +50,14 @@ def check_parity(subjects: Subjects, options: ParityOptions, progress: Progress 
         running = Running(opener, outputs, progress or NoProgress(), texts, tasks)
         for key in keys:
             running.run(key)
-        return _report(running, comparisons(keys, options, decoder=opener.decoder))
+        return _report(running, comparisons(keys, options, opener.judged))
 
 
 def _report(running: Running, planned: Sequence[Comparison]) -> ParityReport:
     options, texts = running.opener.options, running.texts
-    comparer = Comparer(texts, running.outputs, running.runners, running.opener.decoder)
+    opener = running.opener
+    sigmoid = opener.judged == "classes" and opener.subjects.scores == "sigmoid"
+    comparer = Comparer(texts, running.outputs, running.runners, opener.judged, sigmoid)
     weights, tasks = _weights(running), _task_scores(running)
     rows = [_row(comparer, comparison, running, weights) for comparison in planned]
     findings = _findings(running, planned, rows) + [_failed(row) for row in running.rows if row.verdict == "failed"]
@@ -115,7 +117,8 @@ def _locate(search: Search, comparison: Comparison, row: Row, running: Running) 
     if any(check.limit.metric == "weight_error" and not check.passed for check in row.checks):
         return row.note.removeprefix("worst weight: "), row.note
     index = row.worst[0].index if row.worst else 0
-    found = search.find(comparison, running.texts.ids[index])
+    types = running.texts.types[index] if running.texts.types else None
+    found = search.find(comparison, running.texts.ids[index], types)
     if found is None:
         return "", "no intermediate tensor that both sides name diverges"
     return found.tensor, found.describe()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokenizer import Tokenizer
-    from exporter.graph.hub import Hub, Task
+    from exporter.graph.hub import Hub, Scores, Task
 
 Depth = Literal["full", "quick"]
 OnnxWeights = Literal["palette", "int4", "int8", "fp16", "fp32"]
+Judged = Literal["tokens", "classes", "scores", "embeddings"]  # what the outputs are, and so how they are compared
 CoreMLRunner = Literal["auto", "reference", "system"]
 MaskConvention = Literal["swift-transformers", "exact"]
 
@@ -27,6 +28,7 @@ class Subjects:
     onnx: shipped `model.onnx`; coreml: shipped `.mlpackage`.
     reference_points: hub value name → module path in transformers' model whose output is the same tensor.
     coreml_callers: the causalMask conventions that the decoder program promises to serve.
+    rope_switch: as in `DecoderSpec`. scores: as in `EncoderSpec`.
     """
 
     task: Task
@@ -39,6 +41,17 @@ class Subjects:
     coreml: Path | None = None
     reference_points: Mapping[str, str] = field(default_factory=dict)
     coreml_callers: tuple[MaskConvention, ...] = ("swift-transformers", "exact")
+    rope_switch: int | None = None
+    scores: Scores | None = None
+
+
+def judged(task: Task, scores: Scores | None) -> Judged:
+    """What a text model's outputs are: logits over a vocabulary, over classes, free numbers, or embeddings."""
+    if task in ("text-generation", "fill-mask"):
+        return "tokens"
+    if task == "text-ranking" or scores == "identity":
+        return "scores"
+    return "classes" if task in ("text-classification", "token-classification", "question-answering") else "embeddings"
 
 
 @dataclass(frozen=True)

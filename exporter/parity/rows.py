@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exporter.parity import thresholds
-from exporter.parity.metrics import EmbeddingComparison, LogitsComparison
-from exporter.parity.options import ParityOptions
+from exporter.parity.metrics import EmbeddingComparison, LogitsComparison, ScoreComparison, two_classes
+from exporter.parity.options import Judged, ParityOptions
 from exporter.parity.outputs import Arrays, Outputs
 from exporter.parity.results import Artifact, Check, PromptScore, Row
 from exporter.parity.subjects import TITLES, Key
@@ -47,22 +47,22 @@ class Comparison:
         return next((limit.value for limit in self.limits if limit.metric == "psnr_db"), None)
 
 
-def comparisons(keys: Sequence[Key], options: ParityOptions, *, decoder: bool) -> tuple[Comparison, ...]:
+def comparisons(keys: Sequence[Key], options: ParityOptions, judged: Judged) -> tuple[Comparison, ...]:
     """Every row that can be computed from the subjects there are."""
     onnx, coreml = _artifacts(keys, "onnx"), _artifacts(keys, "coreml")
     both = (*onnx, *coreml)
-    lossy = thresholds.compression_limits(options.bits, decoder=decoder)
+    lossy = thresholds.compression_limits(options.bits, judged)
     blocks = _BLOCK_BITS.get(options.onnx_weights)  # None: the ONNX file decodes to the graph's own numbers
     onnx_bits = options.bits if blocks is None else min(options.bits, blocks)
     graph: Key = "compressed" if "compressed" in keys else "hub"
     end = {
-        "onnx": thresholds.end_to_end_limits(onnx_bits, options.limits, decoder=decoder),
-        "coreml": thresholds.end_to_end_limits(options.bits, options.limits, decoder=decoder),
+        "onnx": thresholds.end_to_end_limits(onnx_bits, options.limits, judged),
+        "coreml": thresholds.end_to_end_limits(options.bits, options.limits, judged),
     }
     rows = [
         Comparison("import", "checkpoint", "hub", both, thresholds.IMPORT),
         Comparison("compression", "hub", "compressed", both, lossy),
-        Comparison("onnx lowering", graph, "onnx", onnx, _onnx_limits(options, decoder=decoder)),
+        Comparison("onnx lowering", graph, "onnx", onnx, _onnx_limits(options, judged)),
         Comparison("coreml lowering", graph, "coreml unrounded", coreml, thresholds.LOWERING_COREML),
         Comparison("fp16", "coreml unrounded", "coreml", coreml, thresholds.FP16),
         Comparison("onnx", "checkpoint", "onnx", onnx, end["onnx"]),
@@ -75,12 +75,13 @@ def comparisons(keys: Sequence[Key], options: ParityOptions, *, decoder: bool) -
 
 @dataclass(frozen=True)
 class Comparer:
-    """Turns comparisons into rows. runners: key → the name of what ran it."""
+    """Turns comparisons into rows. runners: key → what ran it. sigmoid: each class by itself is a yes or no."""
 
     texts: Texts
     outputs: Outputs
     runners: Mapping[Key, str]
-    decoder: bool
+    judged: Judged
+    sigmoid: bool = False
 
     def row(self, comparison: Comparison, extra: Mapping[str, float] | None = None, note: str = "") -> Row:
         """One row. `extra`: metrics that come from elsewhere than the outputs."""
@@ -90,12 +91,14 @@ class Comparer:
             metrics: dict[str, float] = {"shapes": wrong}
             checks: tuple[Check, ...] = (Check(_SHAPES, wrong),)
         else:
-            compared, samples = self._logits(comparison) if self.decoder else self._embeddings(comparison)
+            compare = {"embeddings": self._embeddings, "scores": self._scores}.get(self.judged, self._logits)
+            compared, samples = compare(comparison)
             metrics = {**compared, **(extra or {})}
             checks = tuple(
                 Check(limit, metrics[limit.metric]) for limit in comparison.limits if limit.metric in metrics
             )
-        leading = "psnr_db" if comparison.psnr_limit is not None else "kl" if self.decoder else "cosine"
+        usual = {"embeddings": "cosine", "scores": "psnr_db"}.get(self.judged, "kl")
+        leading = "psnr_db" if comparison.psnr_limit is not None else usual
         return Row(
             comparison.name,
             comparison.compares,
@@ -115,10 +118,22 @@ class Comparer:
             greedy_from = self.texts.greedy_from[index] if self.texts.greedy_from else None
             assert reference[0] is not None
             assert artifact[0] is not None
-            compared.add(reference[0], artifact[0], greedy_from)
+            first, second = reference[0], artifact[0]
+            if self.sigmoid:
+                first, second = two_classes(first), two_classes(second)
+            compared.add(first, second, greedy_from)
         tie_db = comparison.psnr_limit or _TIE_DB
         samples = {"kl": tuple(compared.kl_by_prompt), "psnr_db": tuple(compared.psnr_by_prompt)}
         return compared.metrics(tie_db), samples
+
+    def _scores(self, comparison: Comparison) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
+        compared = ScoreComparison()
+        for index in range(len(self.texts.ids)):
+            reference, artifact = self._pair(comparison, index)
+            assert reference[0] is not None
+            assert artifact[0] is not None
+            compared.add(reference[0], artifact[0])
+        return compared.metrics(comparison.psnr_limit or _TIE_DB), {"psnr_db": tuple(compared.psnr_by_prompt)}
 
     def _embeddings(self, comparison: Comparison) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
         compared = EmbeddingComparison()
@@ -150,11 +165,11 @@ def _artifacts(keys: Sequence[Key], artifact: Artifact) -> tuple[Artifact, ...]:
     return (artifact,) if artifact in keys else ()
 
 
-def _onnx_limits(options: ParityOptions, *, decoder: bool) -> tuple[Limit, ...]:
+def _onnx_limits(options: ParityOptions, judged: Judged) -> tuple[Limit, ...]:
     match options.onnx_weights:
         case "palette" | "fp32":
             return thresholds.LOWERING_ONNX
         case "fp16":
             return thresholds.ONNX_ROUNDED
         case other:
-            return thresholds.compression_limits(_BLOCK_BITS[other], decoder=decoder)
+            return thresholds.compression_limits(_BLOCK_BITS[other], judged)

@@ -62,13 +62,14 @@ class Running:
         for index, ids in enumerate(self.texts.ids):
             self.outputs.put(key, index, runner.session().feed(ids), None)
             self.progress.advance(self.texts.prompts[index].shown)
+        switch = self.opener.subjects.rope_switch
         if key in ("onnx", "coreml"):
-            self.rows.append(selfcheck.cached_decode_row(runner, key, self.texts, self.outputs))
+            self.rows.append(selfcheck.cached_decode_row(runner, key, self.texts, self.outputs, switch))
         callers = self.opener.subjects.coreml_callers
         if key == "coreml unrounded" and len(callers) > 1:
             other = self.opener.mil(rounding=False, mask=callers[1])
             assert isinstance(other, DecoderRunner)
-            self.rows.append(selfcheck.masks_row(other, key, self.texts, self.outputs))
+            self.rows.append(selfcheck.masks_row(other, key, self.texts, self.outputs, switch))
         if self.tasks and key in _TASK_SUBJECTS:
             self.progress.stage(f"tasks: {TITLES[key]}", len(self.tasks))
             tokenizer, context = self.opener.subjects.tokenizer, self.opener.subjects.context
@@ -76,9 +77,9 @@ class Running:
 
     def _encoder(self, key: Key, runner: EncoderRunner) -> None:
         self.progress.stage(f"parity: {TITLES[key]}", len(self.texts.ids))
-        for index, ids in enumerate(self.texts.ids):
-            made = runner.encode(ids)
-            self.outputs.put(key, index, made.tokens, made.sentence)
+        for index, (ids, types) in enumerate(zip(self.texts.ids, self.texts.types, strict=True)):
+            made = runner.encode(ids, types)
+            self.outputs.put(key, index, self.texts.counted(index, made.tokens), made.sentence)
             self.progress.advance(self.texts.prompts[index].shown)
 
     def _greedy(self, runner: DecoderRunner) -> list[NDArray[np.int64]]:

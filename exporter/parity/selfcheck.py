@@ -28,9 +28,11 @@ def pieces(length: int) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def cached_decode_row(runner: DecoderRunner, artifact: Artifact, texts: Texts, outputs: Outputs) -> Row:
+def cached_decode_row(
+    runner: DecoderRunner, artifact: Artifact, texts: Texts, outputs: Outputs, rope_switch: int | None
+) -> Row:
     """Pieces through the cache against the same text in one go, which `outputs` holds."""
-    compared = _in_pieces(runner, artifact, texts, outputs)
+    compared = _in_pieces(runner, artifact, texts, outputs, rope_switch)
     limits = CACHED_FP32 if artifact == "onnx" else CACHED_FP16
     compares = "fed in pieces through the cache against in one go"
     return _row(f"{artifact} cached decode", compares, (artifact,), runner.name, compared, limits)
@@ -45,10 +47,11 @@ def padding_row(
     compared: LogitsComparison | EmbeddingComparison
     if isinstance(runner, BatchEncoderRunner) and runner.takes_batches:
         compared = EmbeddingComparison()
-        for index, padded in zip(indices, runner.encode_batch(batch), strict=True):
+        types = [texts.types[index] for index in indices]
+        for index, padded in zip(indices, runner.encode_batch(batch, types), strict=True):
             tokens, sentence = outputs.get(key, index)
             assert tokens is not None
-            compared.add((tokens, sentence), (padded.tokens, padded.sentence))
+            compared.add((tokens, sentence), (texts.counted(index, padded.tokens), padded.sentence))
     elif isinstance(runner, BatchDecoderRunner) and runner.takes_batches:
         compared = LogitsComparison()
         for index, logits in zip(indices, runner.feed_batch(batch), strict=True):
@@ -60,20 +63,25 @@ def padding_row(
     return _row(f"{key} padding", "in a padded batch against alone", artifacts, runner.name, compared, PADDING)
 
 
-def masks_row(runner: DecoderRunner, key: Key, texts: Texts, outputs: Outputs) -> Row:
+def masks_row(runner: DecoderRunner, key: Key, texts: Texts, outputs: Outputs, rope_switch: int | None) -> Row:
     """`runner` sends the other caller's mask, in pieces; `outputs` holds what the first caller got in one go."""
-    compared = _in_pieces(runner, key, texts, outputs)
+    compared = _in_pieces(runner, key, texts, outputs, rope_switch)
     compares = "swift-transformers' mask of zeros against Apple's exact causal mask"
     return _row("coreml masks", compares, ("coreml",), runner.name, compared, MASKS)
 
 
-def _in_pieces(runner: DecoderRunner, key: Key, texts: Texts, outputs: Outputs) -> LogitsComparison:
+def _in_pieces(
+    runner: DecoderRunner, key: Key, texts: Texts, outputs: Outputs, rope_switch: int | None
+) -> LogitsComparison:
+    """Texts that cross the switch are cut there: beyond it, pieces are meant to give other numbers."""
     compared = LogitsComparison()
     for index in sample(texts):
         session = runner.session()
         ids = texts.ids[index]
+        crosses = rope_switch is not None and len(ids) > rope_switch
+        ids = ids[:rope_switch] if crosses else ids
         parts = [session.feed(ids[piece]) for piece in pieces(len(ids))]
-        whole, _ = outputs.get(key, index)
+        whole = runner.session().feed(ids) if crosses else outputs.get(key, index)[0]
         assert whole is not None
         compared.add(whole, np.concatenate(parts))
     return compared

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from exporter.parity.options import MaskConvention, ParityOptions, Subjects
+from exporter.parity.options import Judged, MaskConvention, ParityOptions, Subjects, judged
 from exporter.parity.runners import coreml_runner
 from exporter.parity.runners.base import Runner
-from exporter.parity.runners.mil_runner import MilDecoder, MilEncoder, Observe, encoder_lengths
+from exporter.parity.runners.mil_runner import MilDecoder, MilEncoder, Observe, encoder_lengths, takes_types
 from exporter.parity.runners.onnx_runner import OnnxDecoder, OnnxEncoder, OnnxSource
 from exporter.parity.runners.torch_runner import TorchDecoder, TorchEncoder
 
@@ -44,6 +44,11 @@ class Opener:
     def decoder(self) -> bool:
         """Whether the subjects are decoders."""
         return self.subjects.task == "text-generation"
+
+    @property
+    def judged(self) -> Judged:
+        """What the outputs are."""
+        return judged(self.subjects.task, self.subjects.scores)
 
     @cached_property
     def threads(self) -> int:
@@ -111,7 +116,9 @@ class Opener:
     def _torch(self) -> Runner:
         if self.subjects.checkpoint is None:
             raise ValueError("there is no checkpoint")
-        return (TorchDecoder if self.decoder else TorchEncoder)(self.subjects.checkpoint)
+        if self.decoder:
+            return TorchDecoder(self.subjects.checkpoint)
+        return TorchEncoder(self.subjects.checkpoint, self.subjects.task)
 
     def _onnx(self, key: Literal["hub", "compressed", "onnx"]) -> Runner:
         return (OnnxDecoder if self.decoder else OnnxEncoder)(self.onnx_source(key), self.threads)
@@ -124,8 +131,9 @@ class Opener:
             raise ValueError("there is no Core ML program")
         if self.decoder:
             return coreml_runner.CoreMLDecoder(s.coreml, s.coreml_callers[0])
-        lengths = encoder_lengths(self.mil_model())
-        return coreml_runner.CoreMLEncoder(s.coreml, lengths, s.tokenizer.pad_id or 0)
+        model = self.mil_model()
+        lengths, typed = encoder_lengths(model), takes_types(model)
+        return coreml_runner.CoreMLEncoder(s.coreml, lengths, s.tokenizer.pad_id or 0, typed=typed)
 
 
 def _stored_bytes(subjects: Subjects) -> int:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.checkpoint.encoded import EncodedText
 from exporter.errors import InputError
 from exporter.parity.options import ParityOptions, Subjects
-from exporter.parity.prompts import Prompt, builtin_prompts, choose, read_prompts
+from exporter.parity.prompts import Prompt, builtin_prompts, choose, read_prompts, require_pairs
+
+if TYPE_CHECKING:
+    from exporter.checkpoint.tokenizer import Tokenizer
 
 GREEDY_TOKENS = 16  # continuation of each prompt: enough for a wrong cache or position to lead elsewhere
+_MASKED_EVERY = 7  # of a text's own tokens, for fill-mask: one in seven, as in BERT's training
 
 
 @dataclass(frozen=True)
 class Texts:
     """prompts[i] as ids[i], int64 `[n]`. source: "built-in" or the file's name; given: how many it held; cut: how many
     were longer than the context. greedy_from[i]: first position whose argmax is the reference's own continuation.
+    types[i]: token types of an encoder's text. rows[i]: positions whose outputs count; None: all.
     """
 
     source: str
@@ -26,6 +33,8 @@ class Texts:
     ids: tuple[NDArray[np.int64], ...]
     cut: int = 0
     greedy_from: tuple[int, ...] = ()
+    types: tuple[NDArray[np.int64], ...] = ()
+    rows: tuple[NDArray[np.intp] | None, ...] = ()
 
     def continued(self, tails: list[NDArray[np.int64]]) -> Texts:
         """Each prompt with the reference's continuation behind it; its last token predicts nothing."""
@@ -35,25 +44,72 @@ class Texts:
             greedy_from=tuple(len(ids) - 1 for ids in self.ids),
         )
 
+    def counted(self, index: int, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The rows of `outputs` `[positions, …]` that count."""
+        rows = self.rows[index] if self.rows else None
+        return outputs if rows is None else outputs[rows]
+
 
 def encode_texts(subjects: Subjects, options: ParityOptions) -> Texts:
     """Reads, thins out, tokenizes and cuts the prompts. Raises InputError for a bad file or prompts without tokens."""
     prompts = read_prompts(options.prompts) if options.prompts else builtin_prompts(subjects.task)
     source = options.prompts.name if options.prompts else "built-in"
+    require_pairs(subjects.task, prompts, source)
     count = min(len(prompts), options.max_prompts)
     if options.depth == "quick":
         count = -(-count // 4)
     chosen = choose(prompts, count)
-    decoder = subjects.task == "text-generation"
-    room = max(subjects.context - (GREEDY_TOKENS if decoder else 0), subjects.context // 2, 1)
-    ids = [
-        prompt.tokens(subjects.tokenizer, chat=True)
-        if decoder
-        else np.asarray(subjects.tokenizer.encode(prompt.text, max_length=room), np.int64)
-        for prompt in chosen
-    ]
-    if not all(len(i) for i in ids):
-        empty = next(prompt for prompt, i in zip(chosen, ids, strict=True) if not len(i))
-        raise InputError.of("prompts.no-tokens", f"no tokens in {empty.shown!r}", where=source)
-    cut = sum(len(i) > room or (not decoder and len(i) == room) for i in ids)
+    if subjects.task != "text-generation":
+        return _encoder_texts(subjects, Texts(source, len(prompts), chosen, ()))
+    room = max(subjects.context - GREEDY_TOKENS, subjects.context // 2, 1)
+    ids = tuple(prompt.tokens(subjects.tokenizer, chat=True) for prompt in chosen)
+    _require_tokens(chosen, ids, source)
+    cut = sum(len(i) > room for i in ids)
     return Texts(source, len(prompts), chosen, tuple(i[:room] for i in ids), cut)
+
+
+def _encoder_texts(subjects: Subjects, texts: Texts) -> Texts:
+    tokenizer, room = subjects.tokenizer, max(subjects.context, 1)
+    encoded = [tokenizer.encode_text(p.text, p.second, max_length=room) for p in texts.prompts]
+    _require_tokens(texts.prompts, tuple(text.ids for text in encoded), texts.source)
+    rows = tuple(_rows(subjects, text) for text in encoded)
+    ids = tuple(text.ids for text in encoded)
+    mask = mask_id(tokenizer) if subjects.task == "fill-mask" else None
+    if mask is not None:
+        ids = tuple(_masked(own, places, mask) for own, places in zip(ids, rows, strict=True))
+    return replace(
+        texts,
+        ids=ids,
+        types=tuple(text.types for text in encoded),
+        rows=rows,
+        cut=sum(len(own) == room for own in ids),
+    )
+
+
+def mask_id(tokenizer: Tokenizer) -> int | None:
+    """The id of the mask token, None where the tokenizer names none."""
+    token = tokenizer.tokens.get("mask_token")
+    return tokenizer.token_to_id(token) if isinstance(token, str) else None
+
+
+def _rows(subjects: Subjects, text: EncodedText) -> NDArray[np.intp] | None:
+    """Tokens of the text itself for tags, some of them for fill-mask: what the model says of others isn't trained."""
+    own = np.flatnonzero(~text.special)
+    if not own.size:
+        return None
+    if subjects.task == "fill-mask":
+        return own[_MASKED_EVERY // 2 :: _MASKED_EVERY] if own.size > _MASKED_EVERY // 2 else own[-1:]
+    return own if subjects.task == "token-classification" else None
+
+
+def _masked(ids: NDArray[np.int64], places: NDArray[np.intp] | None, mask: int) -> NDArray[np.int64]:
+    hidden = ids.copy()
+    if places is not None:
+        hidden[places] = mask
+    return hidden
+
+
+def _require_tokens(prompts: tuple[Prompt, ...], ids: tuple[NDArray[np.int64], ...], source: str) -> None:
+    empty = next((prompt for prompt, own in zip(prompts, ids, strict=True) if not len(own)), None)
+    if empty is not None:
+        raise InputError.of("prompts.no-tokens", f"no tokens in {empty.shown!r}", where=source)

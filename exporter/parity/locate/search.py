@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from exporter.parity.locate.divergence import Divergence, first_divergence
 from exporter.parity.locate.mil_values import MilCapture
 from exporter.parity.locate.onnx_values import capture_onnx
-from exporter.parity.locate.torch_values import capture_torch
-from exporter.parity.runners.mil_runner import MilDecoder, MilEncoder, encoder_feeds
+from exporter.parity.locate.torch_values import capture_torch, token_feeds
+from exporter.parity.runners.mil_runner import MilDecoder, MilEncoder
 from exporter.parity.runners.onnx_runner import OnnxSession, declared, decoder_feeds, empty_cache
-from exporter.parity.runners.torch_runner import TorchDecoder, TorchEncoder
+from exporter.parity.runners.torch_runner import TorchDecoder, TorchEncoder, torch_feeds
 
 if TYPE_CHECKING:
     from exporter.parity.rows import Comparison
@@ -30,62 +30,78 @@ _TOKENS = 64  # of the text: every intermediate value of both sides is held at o
 
 
 @dataclass(frozen=True)
+class Text:
+    """Token ids `[n]` and types `[n]`."""
+
+    ids: NDArray[np.int64]
+    types: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Search:
     """Finds the first tensor that diverges between the two subjects of a comparison."""
 
     opener: Opener
 
-    def find(self, comparison: Comparison, ids: NDArray[np.int64]) -> Divergence | None:
+    def find(
+        self, comparison: Comparison, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None
+    ) -> Divergence | None:
         """None where no shared tensor diverges: then the error comes from how a runtime fuses the whole graph."""
-        ids = ids[:_TOKENS]
+        text = Text(ids[:_TOKENS], np.zeros_like(ids[:_TOKENS]) if types is None else types[:_TOKENS])
         limit = comparison.psnr_limit
-        reference, artifact = self._captures(comparison.reference, comparison.artifact, ids)
+        reference, artifact = self._captures(comparison.reference, comparison.artifact, text)
         return first_divergence(reference, artifact, _LOSSY_DB if limit is None else limit - _MARGIN_DB)
 
-    def _captures(
-        self, reference: Key, artifact: Key, ids: NDArray[np.int64]
-    ) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+    def _captures(self, reference: Key, artifact: Key, text: Text) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
         if reference == "checkpoint":
-            points = self._torch(ids)
+            points = self._torch(text)
             if artifact == "coreml":
-                return points, self._mil(ids, rounding=True).by_hub_name(points)
-            return points, self._graph(_graph_key(artifact), ids, pad=False)
+                return points, self._mil(text, rounding=True).by_hub_name(points)
+            return points, self._graph(_graph_key(artifact), text, pad=False)
         if artifact in ("coreml", "coreml unrounded"):
-            program = self._mil(ids, rounding=artifact == "coreml")
+            program = self._mil(text, rounding=artifact == "coreml")
             if reference == "coreml unrounded":
-                return self._mil(ids, rounding=False).values, program.values
-            graph = self._graph(_graph_key(reference), ids, pad=True)
+                return self._mil(text, rounding=False).values, program.values
+            graph = self._graph(_graph_key(reference), text, pad=True)
             return graph, program.by_hub_name(graph)
-        return self._graph(_graph_key(reference), ids, pad=False), self._graph(_graph_key(artifact), ids, pad=False)
+        return self._graph(_graph_key(reference), text, pad=False), self._graph(_graph_key(artifact), text, pad=False)
 
-    def _torch(self, ids: NDArray[np.int64]) -> dict[str, Array]:
-        runner = self.opener.open("checkpoint")
-        assert isinstance(runner, (TorchDecoder, TorchEncoder))
-        return capture_torch(runner.model, ids, self.opener.subjects.reference_points)
+    def _torch(self, text: Text) -> dict[str, Array]:
+        runner, points = self.opener.open("checkpoint"), self.opener.subjects.reference_points
+        if isinstance(runner, TorchEncoder):
+            inner = {name: f"{runner.inner}{path}" for name, path in points.items()}
+            return capture_torch(runner.model, torch_feeds(runner.model, text.ids, text.types), inner)
+        assert isinstance(runner, TorchDecoder)
+        return capture_torch(runner.model, token_feeds(text.ids), points)
 
-    def _graph(self, key: GraphKey, ids: NDArray[np.int64], *, pad: bool) -> dict[str, Array]:
+    def _graph(self, key: GraphKey, text: Text, *, pad: bool) -> dict[str, Array]:
         def feeds(onnx: OnnxSession) -> Mapping[str, Array]:
             if self.opener.decoder:
-                return {**decoder_feeds(onnx, ids, 0), **empty_cache(onnx)}
-            rows = self._padded(ids) if pad else {"input_ids": ids[None], "attention_mask": np.ones_like(ids)[None]}
-            return declared(onnx, {**rows, "token_type_ids": np.zeros_like(rows["input_ids"])})
+                return {**decoder_feeds(onnx, text.ids, 0), **empty_cache(onnx)}
+            types = text.types[None]
+            if not pad:
+                mask = np.ones_like(text.ids)[None]
+                return declared(onnx, {"input_ids": text.ids[None], "attention_mask": mask, "token_type_ids": types})
+            rows = self._padded(text)
+            room = (0, rows["input_ids"].shape[1] - len(text.ids))
+            return declared(onnx, {"token_type_ids": np.pad(types, ((0, 0), room)), **rows})
 
         return capture_onnx(self.opener.onnx_source(key), feeds, self.opener.threads)
 
-    def _padded(self, ids: NDArray[np.int64]) -> Mapping[str, Array]:
+    def _padded(self, text: Text) -> Mapping[str, Array]:
         """The very input that the encoder program gets, so that tensors have the same shapes."""
         runner = self.opener.mil(rounding=False, mask="exact")
         assert isinstance(runner, MilEncoder)
-        return encoder_feeds(ids, runner.lengths, self.opener.subjects.tokenizer.pad_id or 0)
+        return runner.feeds(text.ids, text.types)
 
-    def _mil(self, ids: NDArray[np.int64], *, rounding: bool) -> MilCapture:
+    def _mil(self, text: Text, *, rounding: bool) -> MilCapture:
         capture = MilCapture()
         runner = self.opener.mil(rounding=rounding, mask=self.opener.subjects.coreml_callers[0], observe=capture)
         if isinstance(runner, MilDecoder):
-            runner.session().feed(ids)
+            runner.session().feed(text.ids)
         else:
             assert isinstance(runner, MilEncoder)
-            runner.encode(ids)
+            runner.encode(text.ids, text.types)
         return capture
 
 

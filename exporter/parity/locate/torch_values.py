@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 Array = NDArray[Any]
 
 
-def capture_torch(model: Any, ids: NDArray[np.int64], points: Mapping[str, str]) -> dict[str, Array]:
+_RESULTS = ("logits", "start_logits", "end_logits")  # what the model itself returns, under the hub's names
+
+
+def token_feeds(ids: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    """A text `[n]` as a batch of one."""
+    import torch
+
+    return {"input_ids": torch.from_numpy(ids)[None]}
+
+
+def capture_torch(model: Any, feeds: Mapping[str, torch.Tensor], points: Mapping[str, str]) -> dict[str, Array]:
     """Hub value name → output of the torch module at that path (the first, where it returns several).
 
+    feeds: the model's inputs. The logits that the model returns come last.
     points: hub value name → module path, `layers.0/attention` → `model.layers.0.self_attn` say. A module that runs
     several times keeps its last output. Raises InputError for a path that the model doesn't have.
     """
@@ -30,11 +44,12 @@ def capture_torch(model: Any, ids: NDArray[np.int64], points: Mapping[str, str])
         hooks.append(modules[path].register_forward_hook(_keep(found, name)))
     try:
         with torch.inference_mode():
-            model(input_ids=torch.from_numpy(ids)[None])
+            results = model(**feeds)
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: found[name] for name in points if name in found}
+    own = {name: found[name] for name in points if name in found}
+    return own | {name: np.array(results[name].numpy()) for name in _RESULTS if name in results}
 
 
 def _keep(found: dict[str, Array], name: str) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import Diagnostic, InputError, UnsupportedError
+from exporter.parity.mil.classifier import described_classifier
 from exporter.parity.mil.datatypes import FEATURE_TYPES, MAX_RANK, DataType
 from exporter.parity.mil.program import Function, NamedType
 
@@ -63,11 +64,12 @@ class Feature:
 
 @dataclass(frozen=True)
 class Interface:
-    """All features of one function of a model."""
+    """All features of one function of a model. classifier: the names of the text and the dictionary that it gives."""
 
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
     states: tuple[Feature, ...]
+    classifier: tuple[str, str] | None = None
 
     def check_inputs(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         """Raises InputError with everything that keeps the model from taking `inputs`."""
@@ -93,10 +95,12 @@ def read_interface(description: Any, function: str) -> Interface:
         if len(matching) != 1:
             raise InputError.of("mil.function", f"the description doesn't describe '{function}'", where=function)
         holder = matching[0]
+    classifier = described_classifier(description)
     return Interface(
         inputs=tuple(_feature(message) for message in holder.input),
-        outputs=tuple(_feature(message) for message in holder.output),
+        outputs=tuple(_feature(message) for message in holder.output if message.name not in (classifier or ())),
         states=tuple(_feature(message) for message in holder.state),
+        classifier=classifier,
     )
 
 
@@ -118,6 +122,10 @@ def check_interface(interface: Interface, function: Function) -> None:
             continue
         by_name = {value.name: value for value in values}
         problems += [found for feature in features if (found := _disagreement(feature, by_name[feature.name]))]
+    own = function.classifier and (function.classifier.label, function.classifier.probabilities)
+    if own != interface.classifier:
+        message = f"the description has the classifier {interface.classifier}, the program {own}"
+        problems.append(Diagnostic("mil.interface", message, where=function.name))
     outputs = sorted(feature.name for feature in interface.outputs)
     if outputs != sorted(function.outputs):
         message = f"the description has outputs {outputs}, the program {sorted(function.outputs)}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from exporter.errors import InputError, UnsupportedError
+from exporter.parity.mil.classifier import Classifier
 from exporter.parity.mil.compile import Executable, Slots, Step, compile_function, is_constant, knows
 from exporter.parity.mil.description import Feature, Interface, check_interface, default_function, read_interface
 from exporter.parity.mil.package import read_package
@@ -89,6 +90,11 @@ class MilModel:
     def states(self) -> tuple[Feature, ...]:
         """What the model description says of the states."""
         return self._interface.states
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """The labels, and what the outputs are called that carry them; None for a model that is no classifier."""
+        return self._function.classifier
 
     @property
     def function(self) -> Function:

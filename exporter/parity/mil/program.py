@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.errors import Diagnostic, InputError, UnsupportedError
+from exporter.parity.mil.classifier import KIND, Classifier, read_classifier
 from exporter.parity.mil.constants import Constant, read_constant
 from exporter.parity.mil.datatypes import STRING, TensorType, data_type, element_count
 from exporter.parity.mil.package import Package
@@ -41,13 +42,17 @@ class Operation:
 
 @dataclass(frozen=True)
 class Function:
-    """A function whose values are each defined once, before they are used."""
+    """A function whose values are each defined once, before they are used.
+
+    outputs: the tensors; a classifier has two more, which are none.
+    """
 
     name: str
     opset: str
     inputs: tuple[NamedType, ...]
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...]
+    classifier: Classifier | None = None
 
     def values(self) -> Iterator[NamedType]:
         """Everything that has a name: inputs, states, and what the operations define."""
@@ -70,13 +75,17 @@ def read_function(program: Any, name: str, package: Package, known_ops: Callable
     if message.opset not in message.block_specializations:
         raise InputError.of("mil.function", f"has no block for its opset {message.opset!r}", where=name)
     block = message.block_specializations[message.opset]
-    _refuse_unknown(block.operations, known_ops)
+    classifier = read_classifier(block.operations)
+    operations = [operation for operation in block.operations if operation.type != KIND]
+    _refuse_unknown(operations, known_ops)
+    own = () if classifier is None else (classifier.label, classifier.probabilities)
     function = Function(
         name=name,
         opset=message.opset,
         inputs=tuple(_named_type(value, name) for value in message.inputs),
-        outputs=tuple(block.outputs),
-        operations=tuple(_operation(operation, package) for operation in block.operations),
+        outputs=tuple(output for output in block.outputs if output not in own),
+        operations=tuple(_operation(operation, package) for operation in operations),
+        classifier=classifier,
     )
     _check_order(function)
     return function
@@ -172,7 +181,8 @@ def _check_order(function: Function) -> None:
             if output.name in defined:
                 raise InputError.of("mil.names", f"'{output.name}' is defined twice", where=operation.label)
             defined.add(output.name)
-    for name in function.outputs:
+    scores = () if function.classifier is None else (function.classifier.scores,)
+    for name in (*function.outputs, *scores):
         if name not in defined or name in states:
             raise InputError.of("mil.names", f"the output '{name}' is not defined", where=function.name)
 

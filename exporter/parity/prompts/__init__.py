@@ -1,7 +1,8 @@
 """The texts that parity is measured on: a built-in multilingual set, or a user's file.
 
 The built-in sets lie beside this file: `encoder.jsonl` (100 sentences: short and long, questions, numbers, code,
-emoji, 24 languages) and `decoder.jsonl` (24 prompts, 11 of them chats).
+emoji, 24 languages), `pairs.jsonl` (40 questions with a passage that does or doesn't answer them, 10 languages) and
+`decoder.jsonl` (24 prompts, 11 of them chats).
 """
 
 from __future__ import annotations
@@ -25,21 +26,29 @@ T = TypeVar("T")
 Message = Mapping[str, str]
 Item = TypeVar("Item")
 
+PAIRED = ("question-answering", "text-ranking")  # tasks that make sense for two texts only
+_SETS: Mapping[str, tuple[str, ...]] = {
+    "text-generation": ("decoder",),
+    "text-classification": ("encoder", "pairs"),  # of one text, or of two
+    **dict.fromkeys(PAIRED, ("pairs",)),
+}
 _FILE_BYTES = 64 * 2**20  # a prompt file is read whole; real ones hold kilobytes
 _PROBLEMS = 20  # as many lines of a bad file are named
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text, or a chat when `messages` is not empty."""
+    """A text, a pair of texts, or a chat when `messages` is not empty."""
 
     text: str
     messages: tuple[Message, ...] = ()
+    second: str | None = None
 
     @property
     def shown(self) -> str:
         """One line of at most 80 characters for reports."""
-        line = " ".join((self.messages[-1]["content"] if self.messages else self.text).split())
+        text = f"{self.text} | {self.second}" if self.second is not None else self.text
+        line = " ".join((self.messages[-1]["content"] if self.messages else text).split())
         return line if len(line) <= 80 else line[:79] + "…"
 
     def tokens(self, tokenizer: Tokenizer, *, chat: bool) -> NDArray[np.int64]:
@@ -53,12 +62,13 @@ class Prompt:
 
 def builtin_prompts(task: Task) -> tuple[Prompt, ...]:
     """The set that comes with the package."""
-    name = "decoder.jsonl" if task == "text-generation" else "encoder.jsonl"
-    return read_prompts(Path(__file__).parent / name)
+    sets = _SETS.get(task, ("encoder",))
+    return tuple(prompt for name in sets for prompt in read_prompts(Path(__file__).parent / f"{name}.jsonl"))
 
 
 def read_prompts(path: Path) -> tuple[Prompt, ...]:
-    """A `.txt` file with a prompt per line, or a `.jsonl` file with "text", "prompt" or "messages" in each line.
+    """A `.txt` file with a prompt per line, or a `.jsonl` file with "text", "prompt" or "messages" in each line; with
+    "text" may be "second", the other text of a pair.
 
     Raises InputError naming every bad line (the first 20).
     """
@@ -69,6 +79,14 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
     if not prompts:
         raise InputError.of("prompts.empty", "the file holds no prompts", where=path.name)
     return prompts
+
+
+def require_pairs(task: Task, prompts: Sequence[Prompt], source: str) -> None:
+    """Raises InputError where the task takes two texts and a prompt has one. source: what to call the prompts."""
+    lone = next((prompt for prompt in prompts if prompt.second is None), None) if task in PAIRED else None
+    if lone is not None:
+        message = f"{task} takes two texts, and a prompt has one: {lone.shown!r}"
+        raise InputError.of("prompts.pairs", message, where=source, hint='{"text": "…", "second": "…"}')
 
 
 def parse_json_lines(path: Path, parse: Callable[[dict[str, Any], str], T | Diagnostic]) -> tuple[T, ...]:
@@ -113,7 +131,10 @@ def prompt_of(value: Mapping[str, Any], where: str) -> Prompt | Diagnostic:
     text = value.get("text", value.get("prompt"))
     if not isinstance(text, str) or not text:
         return Diagnostic("prompts.text", 'no "text", "prompt" or "messages"', where, '{"text": "…"}')
-    return Prompt(text)
+    second = value.get("second")
+    if second is not None and (not isinstance(second, str) or not second):
+        return Diagnostic("prompts.second", '"second" is no text', where, '{"text": "…", "second": "…"}')
+    return Prompt(text, second=second)
 
 
 def choose(items: Sequence[Item], count: int) -> tuple[Item, ...]:

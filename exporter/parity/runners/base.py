@@ -16,7 +16,11 @@ _SENTENCE = "sentence_embedding"
 
 @dataclass(frozen=True)
 class Embeddings:
-    """An encoder's answer to one text of n tokens: `tokens` float32 `[n, hidden]`, `sentence` float32 `[hidden]`."""
+    """An encoder's answer to one text of n tokens: `tokens` float32 `[n, hidden]`, `sentence` float32 `[hidden]`.
+
+    With a task's head, `tokens` holds its logits, a row for each choice: `[1, labels]` for a classifier of texts,
+    `[n, labels]` for one of tokens, `[n, vocab]` for fill-mask, `[2, n]` (start, end) for question answering.
+    """
 
     tokens: NDArray[np.float32]
     sentence: NDArray[np.float32] | None
@@ -45,8 +49,8 @@ class EncoderRunner(Protocol):
 
     name: str
 
-    def encode(self, ids: NDArray[np.int64]) -> Embeddings:
-        """`[n]` token ids, special tokens included."""
+    def encode(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None) -> Embeddings:
+        """`[n]` token ids, special tokens included, and token types, which are 0 where they aren't given."""
 
 
 @runtime_checkable
@@ -55,7 +59,9 @@ class BatchEncoderRunner(EncoderRunner, Protocol):
 
     takes_batches: bool
 
-    def encode_batch(self, texts: Sequence[NDArray[np.int64]]) -> list[Embeddings]:
+    def encode_batch(
+        self, texts: Sequence[NDArray[np.int64]], types: Sequence[NDArray[np.int64]] = ()
+    ) -> list[Embeddings]:
         """All texts in one batch, padded at the end to the longest; results without the padding."""
 
 
@@ -86,6 +92,18 @@ def embeddings_of(results: Mapping[str, NDArray[Any]], count: int, *, tokens: st
     if len(made) != count:
         raise InputError.of("parity.outputs", f"{tokens} has {len(made)} positions for {count} tokens", where=tokens)
     return Embeddings(made, _one(results, _SENTENCE, (None,)) if _SENTENCE in results else None)
+
+
+def answer_of(results: Mapping[str, NDArray[Any]], count: int, *, tokens: str = "token_embeddings") -> Embeddings:
+    """The first text of any encoder's outputs, without padding; see `Embeddings`. Raises as `embeddings_of` does."""
+    if "start_logits" in results:
+        ends = [_one(results, name, (None,))[:count] for name in ("start_logits", "end_logits")]
+        return Embeddings(np.stack(ends), None)
+    if "logits" not in results:
+        return embeddings_of(results, count, tokens=tokens)
+    if results["logits"].ndim == 2:
+        return Embeddings(_one(results, "logits", (None,))[None], None)
+    return embeddings_of(results, count, tokens="logits")
 
 
 def _one(results: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...]) -> NDArray[np.float32]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from exporter.errors import InputError, RuntimeMissingError
 from exporter.parity.options import MaskConvention
-from exporter.parity.runners.base import Embeddings, embeddings_of, logits_of
-from exporter.parity.runners.mil_runner import causal_mask, encoder_feeds
+from exporter.parity.runners.base import Embeddings, answer_of, logits_of
+from exporter.parity.runners.mil_runner import causal_mask, encoder_feeds, own_types
 
 
 def available() -> bool:
@@ -25,7 +25,7 @@ class CoreMLDecoder:
     """A stateful decoder program, compiled and run by the system."""
 
     def __init__(self, path: Path, mask: MaskConvention = "swift-transformers") -> None:
-        self._model, self.name = _load(path)
+        self._model, self.name = load(path)
         self._mask = mask
 
     def session(self) -> CoreMLDecoderSession:
@@ -47,25 +47,30 @@ class CoreMLDecoderSession:
             "inputIds": ids[None].astype(np.int32),
             "causalMask": causal_mask(self._past, len(ids), self._mask),
         }
-        results = _predict(self._model, feeds, self._state)
+        results = predict(self._model, feeds, self._state)
         self._past += len(ids)
         return logits_of(results, len(ids))
 
 
 class CoreMLEncoder:
-    """An encoder program, compiled and run by the system. lengths: the sequence lengths that it takes."""
+    """An encoder program, compiled and run by the system.
 
-    def __init__(self, path: Path, lengths: tuple[int, ...], pad_id: int = 0) -> None:
-        self._model, self.name = _load(path)
-        self._lengths, self._pad_id = lengths, pad_id
+    lengths: the sequence lengths that it takes; typed: whether it takes token types.
+    """
 
-    def encode(self, ids: NDArray[np.int64]) -> Embeddings:
-        """`[n]` token ids, special tokens included."""
-        feeds: dict[str, NDArray[Any]] = dict(encoder_feeds(ids, self._lengths, self._pad_id))
-        return embeddings_of(_predict(self._model, feeds, None), len(ids))
+    def __init__(self, path: Path, lengths: tuple[int, ...], pad_id: int = 0, *, typed: bool = False) -> None:
+        self._model, self.name = load(path)
+        self._lengths, self._pad_id, self._typed = lengths, pad_id, typed
+
+    def encode(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None) -> Embeddings:
+        """`[n]` token ids, special tokens included, and token types."""
+        kinds = own_types(ids, types) if self._typed else None
+        feeds: dict[str, NDArray[Any]] = dict(encoder_feeds(ids, self._lengths, self._pad_id, kinds))
+        return answer_of(predict(self._model, feeds, None), len(ids))
 
 
-def _load(path: Path) -> tuple[Any, str]:
+def load(path: Path) -> tuple[Any, str]:
+    """The model and its runner's name. Raises RuntimeMissingError where this is no Mac, InputError for a bad file."""
     if not available():
         raise RuntimeMissingError.of(
             "parity.coreml-runtime",
@@ -81,7 +86,8 @@ def _load(path: Path) -> tuple[Any, str]:
     return model, f"Core ML, macOS {platform.mac_ver()[0]} {platform.machine()}, all compute units"
 
 
-def _predict(model: Any, feeds: dict[str, NDArray[Any]], state: Any) -> dict[str, NDArray[Any]]:
+def predict(model: Any, feeds: dict[str, NDArray[Any]], state: Any) -> dict[str, NDArray[Any]]:
+    """Outputs by name. Raises InputError where Core ML fails."""
     try:
         return dict(model.predict(feeds) if state is None else model.predict(feeds, state))
     except (RuntimeError, ValueError) as error:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import InputError
 from exporter.parity.options import MaskConvention
-from exporter.parity.runners.base import Embeddings, embeddings_of, logits_of
+from exporter.parity.runners.base import Embeddings, answer_of, logits_of
 
 if TYPE_CHECKING:
     import torch
@@ -72,12 +72,17 @@ class MilEncoder:
         self._pad_id = pad_id
         self.name = executor_name(rounding)
         self.lengths = encoder_lengths(model)
+        self.typed = takes_types(model)
 
-    def encode(self, ids: NDArray[np.int64]) -> Embeddings:
-        """`[n]` token ids, special tokens included. Raises InputError where no length of the program fits them."""
-        feeds = encoder_feeds(ids, self.lengths, self._pad_id)
+    def encode(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None) -> Embeddings:
+        """`[n]` token ids, special tokens included, and token types. Raises InputError where no length fits them."""
+        feeds = self.feeds(ids, types)
         results = self.model.predict(feeds, fp16_rounding=self.rounding, observe=self.observe)
-        return embeddings_of(results, len(ids))
+        return answer_of(results, len(ids))
+
+    def feeds(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.int32]]:
+        """The program's inputs."""
+        return encoder_feeds(ids, self.lengths, self._pad_id, own_types(ids, types) if self.typed else None)
 
 
 def executor_name(rounding: bool) -> str:
@@ -107,11 +112,24 @@ def encoder_lengths(model: MilModel) -> tuple[int, ...]:
     return tuple(sorted(s[1] for s in (shape.enumerated or (shape.shape,))))
 
 
-def encoder_feeds(ids: NDArray[np.int64], lengths: tuple[int, ...], pad_id: int) -> dict[str, NDArray[np.int32]]:
-    """`input_ids` and `attention_mask` `[1, L]` for the smallest L that fits."""
+def takes_types(model: MilModel) -> bool:
+    """Whether the program tells two texts apart."""
+    return any(feature.name == "token_type_ids" for feature in model.inputs)
+
+
+def own_types(ids: NDArray[np.int64], types: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The token types, 0 where they aren't given."""
+    return np.zeros_like(ids) if types is None else types
+
+
+def encoder_feeds(
+    ids: NDArray[np.int64], lengths: tuple[int, ...], pad_id: int, types: NDArray[np.int64] | None = None
+) -> dict[str, NDArray[np.int32]]:
+    """`input_ids`, `attention_mask` and, where given, `token_type_ids`, `[1, L]` for the smallest L that fits."""
     length = next((n for n in lengths if n >= len(ids)), None)
     if length is None:
         raise InputError.of("parity.coreml-length", f"{len(ids)} tokens, the program takes at most {lengths[-1]}")
     room = (0, length - len(ids))
     rows = np.pad(ids, room, constant_values=pad_id)[None].astype(np.int32)
-    return {"input_ids": rows, "attention_mask": np.pad(np.ones_like(ids), room)[None].astype(np.int32)}
+    feeds = {"input_ids": rows, "attention_mask": np.pad(np.ones_like(ids), room)[None].astype(np.int32)}
+    return feeds if types is None else {**feeds, "token_type_ids": np.pad(types, room)[None].astype(np.int32)}

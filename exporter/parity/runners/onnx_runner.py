@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.errors import InputError
-from exporter.parity.runners.base import Embeddings, embeddings_of, logits_of
+from exporter.parity.runners.base import Embeddings, answer_of, logits_of
 
 Array = NDArray[Any]
 
@@ -112,7 +112,7 @@ class OnnxDecoderSession:
 
 
 class OnnxEncoder:
-    """An encoder with `token_embeddings` (or `last_hidden_state`) and perhaps `sentence_embedding`."""
+    """An encoder with `token_embeddings` (or `last_hidden_state`) and perhaps `sentence_embedding`, or with logits."""
 
     def __init__(self, source: OnnxSource, threads: int) -> None:
         self.onnx = OnnxSession(source, threads)
@@ -123,16 +123,18 @@ class OnnxEncoder:
         """Whether the graph has what a padded batch needs."""
         return "attention_mask" in self.onnx.inputs and any_batch(self.onnx)
 
-    def encode(self, ids: NDArray[np.int64]) -> Embeddings:
-        """`[n]` token ids, special tokens included."""
-        return self.encode_batch([ids])[0]
+    def encode(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None) -> Embeddings:
+        """`[n]` token ids, special tokens included, and token types."""
+        return self.encode_batch([ids], [] if types is None else [types])[0]
 
-    def encode_batch(self, texts: Sequence[NDArray[np.int64]]) -> list[Embeddings]:
+    def encode_batch(
+        self, texts: Sequence[NDArray[np.int64]], types: Sequence[NDArray[np.int64]] = ()
+    ) -> list[Embeddings]:
         """All texts in one batch, padded at the end to the longest; results without the padding."""
-        results = self.onnx.run(encoder_feeds(self.onnx, texts))
+        results = self.onnx.run(encoder_feeds(self.onnx, texts, types))
         names = [name for name in ("token_embeddings", "last_hidden_state") if name in results] or self.onnx.outputs[:1]
         rows = ({name: array[i : i + 1] for name, array in results.items()} for i in range(len(texts)))
-        return [embeddings_of(row, len(ids), tokens=names[0]) for row, ids in zip(rows, texts, strict=True)]
+        return [answer_of(row, len(ids), tokens=names[0]) for row, ids in zip(rows, texts, strict=True)]
 
 
 def any_batch(onnx: OnnxSession) -> bool:
@@ -165,12 +167,17 @@ def empty_cache(onnx: OnnxSession) -> dict[str, Array]:
     return cache
 
 
-def encoder_feeds(onnx: OnnxSession, texts: Sequence[NDArray[np.int64]]) -> dict[str, Array]:
+def encoder_feeds(
+    onnx: OnnxSession, texts: Sequence[NDArray[np.int64]], types: Sequence[NDArray[np.int64]] = ()
+) -> dict[str, Array]:
     """A padded batch. Padding is token 0 behind mask 0: what stands there must not matter."""
     length = max(len(ids) for ids in texts)
-    ids = np.stack([np.pad(text, (0, length - len(text))) for text in texts])
+    ids, kinds = (
+        np.stack([np.pad(row, (0, length - len(row))) for row in rows])
+        for rows in (texts, types or [np.zeros_like(text) for text in texts])
+    )
     mask = np.stack([np.arange(length) < len(text) for text in texts]).astype(np.int64)
-    return declared(onnx, {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
+    return declared(onnx, {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds})
 
 
 def declared(onnx: OnnxSession, feeds: Mapping[str, Array]) -> dict[str, Array]:

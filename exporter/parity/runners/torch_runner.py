@@ -6,31 +6,43 @@ checkpoint's `modules.json`, independently of what the importer made of it.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.errors import InputError, UnsupportedError
-from exporter.parity.runners.base import Embeddings
+from exporter.checkpoint.spelling import older_spelling
+from exporter.errors import InputError
+from exporter.parity.references import Loaded, find_reference
+from exporter.parity.references.source import read_config
+from exporter.parity.runners.base import Embeddings, answer_of
+from exporter.parity.runners.torch_pooling import SentencePooling
 
 if TYPE_CHECKING:
     import torch
 
-_POOLINGS = ("cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens")  # the order they are concatenated in
-_UNUSED = ("pooler.",)  # parts whose weights may be missing: their outputs are not compared
+    from exporter.graph.hub import Task
+
+_LOGITS = ("logits", "start_logits", "end_logits")
+AUTO_CLASSES: Mapping[str, str] = {  # task → the class that picks a model with the head for it
+    "text-classification": "AutoModelForSequenceClassification",
+    "text-ranking": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "fill-mask": "AutoModelForMaskedLM",
+    "question-answering": "AutoModelForQuestionAnswering",
+}
+# Parts whose weights may be missing: their outputs are not compared. transformers 5 renames what is in vision towers.
+_UNUSED = ("pooler.", "model.vision_tower.", "model.multi_modal_projector.")
 
 
 class TorchDecoder:
-    """`transformers.AutoModelForCausalLM` with a `DynamicCache`."""
+    """`transformers.AutoModelForCausalLM` with a `DynamicCache`, or the family's own reference where there is none."""
 
     def __init__(self, folder: Path) -> None:
-        self.model, self.name = _load(folder, "AutoModelForCausalLM")
+        self.model, self.name = load_reference(folder, "AutoModelForCausalLM")
 
     def session(self) -> TorchDecoderSession:
         """A session with an empty cache."""
@@ -58,134 +70,92 @@ class TorchDecoderSession:
 
 
 class TorchEncoder:
-    """`transformers.AutoModel` and the pooling that sentence-transformers would add."""
+    """`transformers.AutoModel` and what sentence-transformers would add, or the model with the head for `task`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.model, self.name = _load(folder, "AutoModel")
-        self._pooling = SentencePooling.read(folder)
+    def __init__(self, folder: Path, task: Task = "feature-extraction") -> None:
+        auto = AUTO_CLASSES.get(task, "AutoModel")
+        self.model, self.name = load_reference(folder, auto)
+        self._pooling = SentencePooling.read(folder) if auto == "AutoModel" else None
+        # Where modules of the bare model are found.
+        self.inner = "" if auto == "AutoModel" else f"{self.model.base_model_prefix}."
 
-    def encode(self, ids: NDArray[np.int64]) -> Embeddings:
-        """`[n]` token ids, special tokens included."""
+    def encode(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None) -> Embeddings:
+        """`[n]` token ids, special tokens included, and token types."""
         import torch
 
         with torch.inference_mode():
-            rows = torch.from_numpy(ids)[None]
-            hidden = self.model(input_ids=rows, attention_mask=torch.ones_like(rows)).last_hidden_state[0]
+            made = self.model(**torch_feeds(self.model, ids, types))
+            if "last_hidden_state" not in made:
+                return answer_of({name: made[name].numpy() for name in _LOGITS if name in made}, len(ids))
+            hidden = made.last_hidden_state[0]
             sentence = None if self._pooling is None else self._pooling.apply(hidden).numpy()
         return Embeddings(hidden.numpy(), sentence)
 
 
-class SentencePooling:
-    """sentence-transformers' Pooling and Normalize modules for one unpadded text."""
+def torch_feeds(model: Any, ids: NDArray[np.int64], types: NDArray[np.int64] | None) -> dict[str, torch.Tensor]:
+    """The inputs of a transformers encoder for one text; token types where it has several."""
+    import torch
 
-    def __init__(self, modes: tuple[str, ...], normalize: bool) -> None:
-        self.modes, self.normalize = modes, normalize
-
-    @classmethod
-    def read(cls, folder: Path) -> SentencePooling | None:
-        """What `modules.json` asks for; None without that file or without a Pooling module.
-
-        Raises InputError for a damaged file, UnsupportedError for a module that isn't known here.
-        """
-        if not (folder / "modules.json").is_file():
-            return None
-        modules = _read_json(folder, "modules.json", list)
-        modes: tuple[str, ...] = ()
-        normalize = False
-        for module in modules:
-            kind = str(module.get("type", "")) if isinstance(module, dict) else ""
-            match kind.rsplit(".", 1)[-1]:
-                case "Transformer":
-                    pass
-                case "Pooling":
-                    modes = _modes(_read_json(folder, f"{module.get('path', '')}/config.json", dict))
-                case "Normalize":
-                    normalize = True
-                case other:
-                    raise UnsupportedError.of(
-                        "parity.sentence-module", f"parity can't compute the module {other!r}", where="modules.json"
-                    )
-        return cls(modes, normalize) if modes else None
-
-    def apply(self, hidden: torch.Tensor) -> torch.Tensor:
-        """`[n, hidden]` → `[hidden × modes]`."""
-        import torch
-
-        pooled: torch.Tensor = torch.cat([_pooled(hidden, mode) for mode in self.modes])
-        return torch.nn.functional.normalize(pooled, dim=0) if self.normalize else pooled
+    rows = torch.from_numpy(ids)[None]
+    feeds = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+    if types is not None and getattr(model.config, "type_vocab_size", 0) > 1:
+        feeds["token_type_ids"] = torch.from_numpy(types)[None]
+    return feeds
 
 
-def _pooled(hidden: torch.Tensor, mode: str) -> torch.Tensor:
-    match mode:
-        case "cls_token":
-            return hidden[0]
-        case "max_tokens":
-            return hidden.amax(0)
-        case "mean_tokens":
-            return hidden.sum(0) / len(hidden)
-        case _:  # mean_sqrt_len_tokens
-            return hidden.sum(0) / math.sqrt(len(hidden))
-
-
-def _modes(config: dict[str, Any]) -> tuple[str, ...]:
-    asked = {key.removeprefix("pooling_mode_") for key, on in config.items() if key.startswith("pooling_mode_") and on}
-    if not asked or asked - set(_POOLINGS):
-        raise UnsupportedError.of(
-            "parity.pooling",
-            f"parity can't compute the pooling {sorted(asked - set(_POOLINGS)) or 'none'}",
-            where="Pooling/config.json",
-        )
-    return tuple(mode for mode in _POOLINGS if mode in asked)
-
-
-def _read_json(folder: Path, name: str, kind: type) -> Any:
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise InputError.of("checkpoint.path", "a path leaves the checkpoint's folder", where=name)
-    try:
-        value = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError.of("checkpoint.json", f"can't be read: {error}", where=name) from error
-    if not isinstance(value, kind):
-        raise InputError.of("checkpoint.json", f"should hold a {kind.__name__}", where=name)
-    return value
-
-
-def _load(folder: Path, auto: str) -> tuple[Any, str]:
+def load_reference(folder: Path, auto: str) -> tuple[Any, str]:
     """The model in eval mode and its runner name.
 
-    Raises InputError where transformers can't load the folder, or would have to invent weights.
+    Raises InputError where torch can't load the folder, or would have to invent weights.
     """
     import torch
     import transformers
     from safetensors import SafetensorError
 
+    reference = find_reference(folder) if auto == "AutoModelForCausalLM" else None
     with _quiet(transformers):
         try:
-            model, info = getattr(transformers, auto).from_pretrained(
-                str(folder),
-                torch_dtype=torch.float32,
-                attn_implementation="eager",
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            loaded = _automatic(folder, auto) if reference is None else reference.load(folder)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError,
+                SafetensorError) as error:  # fmt: skip
             raise InputError.of(
                 "parity.reference",
-                f"transformers can't load the checkpoint as a reference: {error}",
+                f"torch can't load the checkpoint as a reference: {error}",
                 where=folder.name,
                 hint="--parity none exports without a check",
             ) from error
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith(_UNUSED))
-    if missing or info["mismatched_keys"]:
-        names = missing or [str(key) for key in info["mismatched_keys"]]
+    if missing := [name for name in loaded.missing if not name.startswith(_UNUSED)]:
         raise InputError.of(
             "parity.reference-weights",
-            f"the checkpoint lacks weights that transformers' model needs: {', '.join(names[:5])}",
+            f"the checkpoint lacks weights that the model in torch needs: {', '.join(missing[:5])}",
             where=folder.name,
         )
-    return model.eval(), f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}, fp32 eager"
+    name = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}, fp32 eager"
+    return loaded.model, name if reference is None else f"{name}, {reference.described}"
+
+
+def _automatic(folder: Path, auto: str) -> Loaded:
+    """The model that transformers itself picks for the folder."""
+    import torch
+    import transformers
+
+    model_class, stated = getattr(transformers, auto), read_config(folder)
+    restated, config = older_spelling(stated), None
+    if restated != stated:
+        known = getattr(model_class, "config_class", None)  # which the classes that pick a model have not
+        known = known or type(transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True))
+        config = known.from_dict(restated)
+    model, info = model_class.from_pretrained(
+        str(folder),
+        config=config,
+        torch_dtype=torch.float32,
+        attn_implementation="eager",
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    return Loaded(model.eval(), tuple(sorted([*info["missing_keys"], *map(str, info["mismatched_keys"])])))
 
 
 @contextmanager

@@ -11,11 +11,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from checkpoints import tiny_bert, tiny_llama
+from encoder_checkpoints import tiny_encoder
 
 from exporter.checkpoint import open_checkpoint
 from exporter.checkpoint.tokenizer import Tokenizer, load_tokenizer
 from exporter.compress import Candidate, CompressOptions, compress
-from exporter.graph.hub import Hub
+from exporter.graph.hub import EncoderSpec, Hub
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.importers import import_checkpoint, reference_points
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
@@ -75,6 +76,7 @@ def build(checkpoint: Path, folder: Path, bits: int = BITS) -> Built:
         onnx=onnx.path,
         coreml=coreml.path,
         reference_points=reference_points(hub),
+        scores=hub.spec.scores if isinstance(hub.spec, EncoderSpec) else None,
     )
     return Built(subjects, folder)
 
@@ -89,6 +91,21 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("parity-bert")
     return build(tiny_bert(folder / "checkpoint"), folder / "export")
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
+    """(family, head, **configuration) → a tiny encoder of that kind, exported once."""
+    made: dict[str, Built] = {}
+
+    def build_once(family: str, head: str, **settings: Any) -> Built:
+        key = repr((family, head, settings))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("parity-encoder")
+            made[key] = build(tiny_encoder(folder / "checkpoint", family, head, **settings), folder / "export")
+        return made[key]
+
+    return build_once
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +141,7 @@ def breaking() -> tuple[Callable[..., Hub], Callable[..., Hub]]:
     return with_tensor, rewired
 
 
-def _loader(value: ir.Value) -> Callable[[], np.ndarray]:
+def _loader(value: ir.Value) -> Callable[[slice], np.ndarray]:
     tensor = value.const_value
     assert tensor is not None
-    return lambda: tensor.numpy().astype(np.float32)
+    return lambda rows: tensor.numpy()[rows].astype(np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from exporter.graph.palette import Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.lower.onnx import OnnxOptions, lower_onnx
@@ -139,7 +140,7 @@ def test_compression_row_fails_gibberish_at_any_bits(llama, quick, bits):
     """Rows in another order: each weight is made of the right numbers, and the model of the wrong ones."""
     rng = np.random.default_rng(0)
     palettes = {
-        name: replace(p, indices=np.ascontiguousarray(p.indices[rng.permutation(len(p.indices))]))
+        name: Palette.of(p.indices[rng.permutation(p.shape[0])], p.lut, p.bits, p.group_size)
         for name, p in llama.compressed.palettes.items()
     }
     report = quick(replace(llama.only("hub"), compressed=apply_palettes(llama.hub, palettes)), bits=bits)
@@ -153,7 +154,7 @@ def test_compression_row_fails_gibberish_at_any_bits(llama, quick, bits):
 def test_compression_row_fails_a_broken_encoder_at_any_bits(bert, quick, bits):
     name = "embeddings.word_embeddings.weight"
     palette = bert.compressed.palettes[name]
-    broken = replace(palette, indices=np.roll(palette.indices, 1, axis=0))
+    broken = Palette.of(np.roll(palette.indices, 1, axis=0), palette.lut, palette.bits, palette.group_size)
     graph = apply_palettes(bert.hub, {**bert.compressed.palettes, name: broken})
     report = quick(replace(bert.only("hub"), compressed=graph), bits=bits)
     gates = {check.limit.metric: check.passed for check in report.row("compression").checks}

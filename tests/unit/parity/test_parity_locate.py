@@ -12,7 +12,7 @@ from exporter.errors import InputError
 from exporter.parity.locate import first_divergence, signal_to_noise
 from exporter.parity.locate.mil_values import MilCapture, OverflowScan, mil_name
 from exporter.parity.locate.onnx_values import capture_onnx
-from exporter.parity.locate.torch_values import capture_torch
+from exporter.parity.locate.torch_values import capture_torch, token_feeds
 from exporter.parity.metrics import EQUAL_DB
 from exporter.parity.mil import load_mlpackage
 from exporter.parity.runners.mil_runner import MilDecoder
@@ -69,7 +69,7 @@ def test_captured_hub_values_are_those_of_torch(llama):
     """Every reference point of the tiny Llama agrees to float32's accuracy: the names mean the same tensors."""
     runner = TorchDecoder(llama.subjects.checkpoint)
     points = llama.subjects.reference_points
-    expected = capture_torch(runner.model, IDS, points)
+    expected = capture_torch(runner.model, token_feeds(IDS), points)
     found = hub_values(llama.hub)
     assert set(expected) == set(points) <= set(found)
     assert min(signal_to_noise(expected[name], found[name]) for name in points) > 100
@@ -77,10 +77,10 @@ def test_captured_hub_values_are_those_of_torch(llama):
 
 def test_capture_leaves_no_hooks_and_refuses_unknown_modules(llama):
     model = TorchDecoder(llama.subjects.checkpoint).model
-    capture_torch(model, IDS, {"logits": "lm_head"})
+    capture_torch(model, token_feeds(IDS), {"logits": "lm_head"})
     assert not model.lm_head._forward_hooks
     with pytest.raises(InputError, match=r"no module 'model\.layers\.9'"):
-        capture_torch(model, IDS, {"layers.9/output": "model.layers.9"})
+        capture_torch(model, token_feeds(IDS), {"layers.9/output": "model.layers.9"})
     assert not any(module._forward_hooks for module in model.modules())
 
 

@@ -11,11 +11,21 @@ from exporter.compress import palettize
 from exporter.graph.palette import PALETTE_BITS
 from exporter.parity import thresholds
 from exporter.parity.metrics import METRICS
-from exporter.parity.thresholds import DECODER, ENCODER, TASK_DROP, WEIGHT_ERROR, bits_class, end_to_end_limits
+from exporter.parity.thresholds import (
+    CLASSES,
+    DECODER,
+    ENCODER,
+    LOSSY,
+    SCORES,
+    TASK_DROP,
+    WEIGHT_ERROR,
+    bits_class,
+    end_to_end_limits,
+)
 
 
 def all_limits():
-    tables = [*DECODER.values(), *ENCODER.values()]
+    tables = [limits for table in LOSSY.values() for limits in table.values()]
     fixed = [v for v in vars(thresholds).values() if isinstance(v, tuple) and v and isinstance(v[0], thresholds.Limit)]
     return [limit for table in (*tables, *fixed) for limit in table]
 
@@ -27,7 +37,7 @@ def test_every_limit_is_on_a_known_metric_and_has_a_reason():
         assert len(limit.reason) >= 8
 
 
-@pytest.mark.parametrize("table", [DECODER, ENCODER], ids=["decoder", "encoder"])
+@pytest.mark.parametrize("table", [DECODER, ENCODER, CLASSES, SCORES], ids=["decoder", "encoder", "classes", "scores"])
 def test_fewer_bits_never_have_a_stricter_limit(table):
     assert set(table) == {*PALETTE_BITS, 16}
     values = {bits: {limit.metric: limit.value for limit in limits} for bits, limits in table.items()}
@@ -44,7 +54,7 @@ def test_mean_bits_take_the_next_lower_row():
 
 
 def test_overrides_replace_and_add():
-    limits = end_to_end_limits(4, {"kl": 0.02, "psnr_db": 30}, decoder=True)
+    limits = end_to_end_limits(4, {"kl": 0.02, "psnr_db": 30}, "tokens")
     values = {limit.metric: limit.value for limit in limits}
     assert values["kl"] == 0.02
     assert values["psnr_db"] == 30

@@ -6,11 +6,31 @@ whatever the program's type, since the runtime rounds each result afterwards; in
 
 from __future__ import annotations
 
-from exporter.parity.mil.ops import attention, elementwise, indexing, linear, normalization, reduction, shaping, slicing
+from exporter.parity.mil.ops import (
+    attention,
+    elementwise,
+    images,
+    indexing,
+    linear,
+    normalization,
+    pooling,
+    reduction,
+    shaping,
+    slicing,
+)
 from exporter.parity.mil.ops.registry import Op, Registry
 
 REGISTRY = Registry(
-    attention.OPS, elementwise.OPS, indexing.OPS, linear.OPS, normalization.OPS, reduction.OPS, shaping.OPS, slicing.OPS
+    attention.OPS,
+    elementwise.OPS,
+    images.OPS,
+    indexing.OPS,
+    linear.OPS,
+    normalization.OPS,
+    pooling.OPS,
+    reduction.OPS,
+    shaping.OPS,
+    slicing.OPS,
 )
 
 __all__ = ["REGISTRY", "Op", "Registry"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from unit.parity.mil.cases import Case, normal
 from unit.parity.mil.cases_elementwise import ELEMENTWISE
+from unit.parity.mil.cases_images import IMAGES
 from unit.parity.mil.cases_indexing import INDEXING
 from unit.parity.mil.cases_layout import SHAPING, SLICING
 from unit.parity.mil.cases_numeric import ATTENTION, LINEAR, NORMALIZATION, REDUCTION
@@ -20,7 +21,7 @@ from unit.parity.mil.cases_numeric import ATTENTION, LINEAR, NORMALIZATION, REDU
 from exporter.parity.mil.compile import STATE_OPS
 from exporter.parity.mil.ops import REGISTRY
 
-CASES = [*ELEMENTWISE, *LINEAR, *NORMALIZATION, *REDUCTION, *ATTENTION, *SHAPING, *SLICING, *INDEXING]
+CASES = [*ELEMENTWISE, *LINEAR, *NORMALIZATION, *REDUCTION, *ATTENTION, *SHAPING, *SLICING, *INDEXING, *IMAGES]
 IDS = [f"{case.op}-{i}" for i, case in enumerate(CASES)]
 
 

@@ -1,0 +1,191 @@
+"""The gate for graphs that we didn't draw: it passes what is right, and finds what was broken on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import numpy_helper
+
+from exporter.compress import CompressOptions, compress
+from exporter.errors import InputError
+from exporter.graph.hub import Hub
+from exporter.graph.palette import Palette
+from exporter.graph.passes.apply_palettes import apply_palettes
+from exporter.importers.onnx_file import import_onnx
+from exporter.lower.coreml import CoreMLOptions, lower_coreml
+from exporter.lower.onnx import OnnxOptions, lower_onnx
+from exporter.packing import candidates
+from exporter.parity.graphs.check import check_graphs
+from exporter.parity.graphs.compare import OutputsComparison
+from exporter.parity.graphs.merge import merged
+from exporter.parity.graphs.subjects import GraphSubjects
+from exporter.parity.options import ParityOptions
+from exporter.parity.results import ParityReport
+from exporter.progress import NoProgress
+
+BITS = 6
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> GraphSubjects:
+    """A classifier of pictures: a convolution, a layer, and logits of 5 classes."""
+    folder = tmp_path_factory.mktemp("gate")
+    rng = np.random.default_rng(5)
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[N, 3, 16, 16] pixels) => (float[N, 5] logits, float[N, 40] pooled) {
+        c = Conv<strides = [4, 4], kernel_shape = [4, 4]>(pixels, kernel)
+        r = Relu(c)
+        f = Flatten(r)
+        h = MatMul(f, hidden)
+        pooled = Tanh(h)
+        logits = Gemm<transB = 1>(pooled, head, bias)
+    }"""
+    shapes = {"kernel": (48, 3, 4, 4), "hidden": (768, 40), "head": (5, 40), "bias": (5,)}
+    model = onnx.parser.parse_model(text)
+    for name, shape in shapes.items():
+        values = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]) if name != "hidden" else shape[0])
+        model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+    path = folder / "classifier.onnx"
+    onnx.save(model, str(path))
+    hub, _ = import_onnx(path, {})
+    hub = replace(hub, spec=replace(hub.spec, task="image-classification"))
+    palettes = compress(candidates(hub), CompressOptions(BITS, 16), NoProgress()).palettes
+    compressed = apply_palettes(hub, palettes)
+    onnx_path = lower_onnx(compressed, folder / "onnx", OnnxOptions()).path
+    coreml_path = lower_coreml(compressed, folder / "m.mlpackage", CoreMLOptions()).path
+    return GraphSubjects(hub.spec, hub, compressed, onnx_path, coreml_path)
+
+
+def check(subjects: GraphSubjects) -> ParityReport:
+    return merged(check_graphs([subjects], ParityOptions(bits=BITS)))
+
+
+def verdicts(report: ParityReport) -> dict[str, str]:
+    return {row.name: row.verdict for row in report.rows}
+
+
+def test_what_is_right_passes(made: GraphSubjects) -> None:
+    report = check(made)
+    assert report.verdict == "passed", [f.message for f in report.findings]
+    assert list(verdicts(report)) == [
+        "compression", "onnx lowering", "coreml lowering", "fp16", "onnx", "coreml", "onnx vs coreml",
+    ]  # fmt: skip
+    row = report.row("onnx")
+    assert row is not None
+    assert row.metrics["top1_or_tie"] == 1
+    assert {check.limit.metric for check in row.checks} == {"non_finite", "cosine_mean", "top1_or_tie"}
+
+
+def broken(hub: Hub, name: str) -> Hub:
+    """The palettes of one weight with the rows in another order: what a wrong grouping looks like."""
+    assert hub.palettes[name].shape[0] > 16
+    old = hub.palettes[name]
+    palette = Palette.of(old.indices[::-1].copy(), old.lut, old.bits, old.group_size)
+    plain = replace(hub, palettes={})
+    model = hub.model.clone()
+    model.graph.initializers[f"{name}/indices"].const_value = ir.tensor(
+        np.pad(palette.indices, ((0, -palette.shape[0] % palette.group_size), (0, 0)))
+    )
+    return replace(plain, model=model, palettes={**hub.palettes, name: palette})
+
+
+@pytest.mark.parametrize("name", ["kernel", "hidden"])
+def test_a_broken_palette_fails_compression_and_is_named(made: GraphSubjects, name: str) -> None:
+    assert made.compressed is not None
+    report = check(replace(made, compressed=broken(made.compressed, name), onnx=None, coreml=None))
+    assert verdicts(report)["compression"] == "failed"
+    assert report.findings[0].where == name
+
+
+def test_a_broken_file_fails_its_lowering_and_is_named(made: GraphSubjects, tmp_path: Path) -> None:
+    assert made.compressed is not None
+    other = lower_onnx(broken(made.compressed, "hidden"), tmp_path, OnnxOptions()).path
+    report = check(replace(made, onnx=other, coreml=None))
+    found = verdicts(report)
+    assert (found["compression"], found["onnx lowering"], found["onnx"]) == ("passed", "failed", "failed")
+    by_code = {finding.code: finding for finding in report.findings}
+    assert by_code["parity.onnx-lowering"].where == "h"  # the first value behind the broken weight
+    assert "because of: onnx lowering" in by_code["parity.onnx"].message
+
+
+def test_a_broken_program_fails_its_lowering_and_is_named(made: GraphSubjects, tmp_path: Path) -> None:
+    assert made.compressed is not None
+    other = lower_coreml(broken(made.compressed, "kernel"), tmp_path / "m.mlpackage", CoreMLOptions()).path
+    report = check(replace(made, coreml=other))
+    found = verdicts(report)
+    assert (found["onnx"], found["coreml lowering"], found["onnx vs coreml"]) == ("passed", "failed", "failed")
+    finding = next(f for f in report.findings if f.code == "parity.coreml-lowering")
+    assert finding.where == "c"
+
+
+def test_files_alone_are_held_against_each_other(made: GraphSubjects, tmp_path: Path) -> None:
+    """As `kogata check` does it without a checkpoint."""
+    alone = replace(made, hub=None, compressed=None)
+    assert list(verdicts(check(alone))) == ["fp16", "onnx vs coreml"]
+    assert made.compressed is not None
+    other = lower_coreml(broken(made.compressed, "kernel"), tmp_path / "m.mlpackage", CoreMLOptions()).path
+    assert verdicts(check(replace(alone, coreml=other)))["onnx vs coreml"] == "failed"
+
+
+def test_nothing_to_compare(made: GraphSubjects) -> None:
+    with pytest.raises(InputError, match="nothing to compare"):
+        check(GraphSubjects(made.spec))
+
+
+def test_components_are_told_apart(made: GraphSubjects) -> None:
+    second = replace(made, spec=replace(made.spec, component="other"))
+    reports = check_graphs([made, second], ParityOptions(bits=BITS, depth="quick"))
+    names = [row.name for row in merged(reports).rows]
+    assert names[0] == "model: compression"
+    assert names[-1] == "other: onnx vs coreml"
+
+
+def outputs(*arrays: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"y{i}": array for i, array in enumerate(arrays)}
+
+
+def test_metrics_are_those_of_the_worst_output() -> None:
+    """PSNR by its formula: 20·log10(max|ref| / rmse)."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((1, 6, 8)).astype(np.float32), rng.standard_normal((1, 4)).astype(np.float32)
+    noise = 1e-2 * rng.standard_normal((1, 4)).astype(np.float32)
+    compared = OutputsComparison(decides=False)
+    compared.add(outputs(a, b), outputs(a + np.float32(1e-6), b + noise), None)
+    metrics = compared.metrics(None)
+    decibels = 20 * np.log10(np.abs(b).max() / np.sqrt(np.square(noise).mean()))
+    assert metrics["psnr_db"] == pytest.approx(decibels, abs=1e-2)
+    cosine = float((b @ (b + noise).T)[0, 0] / np.linalg.norm(b) / np.linalg.norm(b + noise))
+    assert metrics["cosine_min"] == pytest.approx(cosine, abs=1e-6)
+    assert compared.worst_output == "y1"
+
+
+def test_padding_is_not_compared() -> None:
+    a = np.ones((1, 6, 8), np.float32)
+    b = a.copy()
+    b[:, 4:] = np.nan
+    compared = OutputsComparison(decides=False)
+    compared.add(outputs(a), outputs(b), 4)
+    assert compared.metrics(None)["non_finite"] == 0
+    assert compared.metrics(None)["psnr_db"] == 300
+    compared.add(outputs(a), outputs(b), 5)
+    assert compared.metrics(None)["non_finite"] == 8
+
+
+@pytest.mark.parametrize("artifact", [{}, {"y0": np.ones((1, 3), np.float32)}])
+def test_wrong_shapes_and_missing_outputs_are_counted(artifact: dict[str, np.ndarray]) -> None:
+    compared = OutputsComparison(decides=False)
+    compared.add(outputs(np.ones((1, 4), np.float32)), artifact, None)
+    assert compared.metrics(None) == {"shapes": 1, "prompts": 1}
+
+
+def test_classes_that_flip_are_counted() -> None:
+    logits = np.array([[1.0, 0.0, 3.0]], np.float32)
+    compared = OutputsComparison(decides=True)
+    compared.add({"logits": logits}, {"logits": logits}, None)
+    compared.add({"logits": logits}, {"logits": logits[:, ::-1]}, None)
+    assert compared.metrics(None)["top1"] == 0.5
