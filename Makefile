@@ -16,10 +16,10 @@ demo: $(VENV)/.installed
 	@echo "The bundle is in $(OUT)/home-intents: open $(OUT)/home-intents/parity/report.html, or see README.md there."
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n auto
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

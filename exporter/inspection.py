@@ -7,11 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exporter.errors import Diagnostic, InputError, UnsupportedError
 
+if TYPE_CHECKING:
+    from exporter.checkpoint import Checkpoint
+    from exporter.graph.hub import DecoderSpec, Hub
+
 Fact = str | int | float | None
+_LABELS = 8  # as many are shown
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,9 @@ def inspect_path(reference: str, revision: str | None) -> Found:
 
 def _checkpoint(reference: str, revision: str | None) -> Found:
     from exporter.checkpoint import open_checkpoint
-    from exporter.graph.hub import DecoderSpec
+    from exporter.graph.hub import DecoderSpec, EncoderSpec
     from exporter.importers import import_checkpoint
+    from exporter.importers.routes import route_of
 
     checkpoint = open_checkpoint(reference, revision=revision)
     tensors, source = checkpoint.tensors, checkpoint.source
@@ -60,19 +66,63 @@ def _checkpoint(reference: str, revision: str | None) -> Found:
         "chat template": "yes" if checkpoint.chat_template else "no",
     }
     try:
+        if route_of(checkpoint) == "optimum":
+            return Found("checkpoint", facts | _through_optimum(checkpoint))
         hub = import_checkpoint(checkpoint)
     except UnsupportedError as error:
         return Found("checkpoint", facts | {"export": "not supported"}, (), error.diagnostics)
     spec = hub.spec
+    assert isinstance(spec, DecoderSpec | EncoderSpec)  # a graph that isn't drawn comes through optimum
     facts |= {"task": hub.task, "context": spec.context, "hidden size": spec.hidden_size, "vocabulary": spec.vocab_size}
     if isinstance(spec, DecoderSpec):
-        kind = "full" if spec.heads == spec.cache.kv_heads else "multi-query" if spec.cache.kv_heads == 1 else "grouped"
-        facts["attention"] = f"{kind}: {spec.heads} query heads on {spec.cache.kv_heads}, of {spec.cache.head_dim}"
-        facts["layers"] = spec.cache.layers
-    else:
+        facts |= {"layers": spec.cache.layers, "attention": _attention(spec), **_windows(hub, spec)}
+    elif spec.labels:
+        facts["labels"] = (
+            f"{len(spec.labels)}: {', '.join(spec.labels[:_LABELS])}{', …' * (len(spec.labels) > _LABELS)}"
+        )
+    elif hub.task == "feature-extraction":
         facts["pooling"] = f"{spec.pooling or 'none'}{', normalized' if spec.normalize else ''}"
-    facts["export"] = "native"
+    facts |= {"family": hub.family, "export": "native"}
     return Found("checkpoint", facts)
+
+
+def _attention(spec: DecoderSpec) -> str:
+    """Which heads share keys and values, and how wide they are."""
+    queries, keys = sorted(set(spec.heads)), sorted(set(spec.cache.kv_heads))
+    kind = "full" if spec.heads == spec.cache.kv_heads else "multi-query" if keys == [1] else "grouped"
+    shown = " query heads on ".join("–".join(str(n) for n in dict.fromkeys((c[0], c[-1]))) for c in (queries, keys))
+    return f"{kind}: {shown}, of {spec.cache.head_dim}{', by layer' if len(queries) > 1 else ''}"
+
+
+def _windows(hub: Hub, spec: DecoderSpec) -> dict[str, Fact]:
+    """What there is besides plain attention: sliding windows, soft caps, layers without rotation."""
+    attentions = [node for node in hub.model.graph if node.op_type == "Attention"]
+    masks = Counter(node.inputs[3].name for node in attentions if node.inputs[3] is not None)
+    facts: dict[str, Fact] = {}
+    if spec.windows:
+        sliding = ", ".join(f"{width} tokens in {masks[f'mask.window.{width}']} layers" for width in spec.windows)
+        facts["sliding window"] = sliding
+    caps = sorted({node.attributes["softcap"].as_float() for node in attentions if "softcap" in node.attributes})
+    if caps:
+        facts["soft cap on scores"] = ", ".join(f"{cap:g}" for cap in caps)
+    rotated = sum(node.op_type == "RotaryEmbedding" for node in hub.model.graph) // 2
+    positions = f"rotary in {rotated} of {spec.cache.layers} layers" if rotated else "learned"
+    return facts | {"positions": "rotary" if rotated == spec.cache.layers else positions}
+
+
+def _through_optimum(checkpoint: Checkpoint) -> dict[str, Fact]:
+    """What is known before anything is traced."""
+    from exporter.importers.model_sizes import read_sizes
+    from exporter.importers.optimum import VERSION, optimum_task
+
+    architecture, task = optimum_task(checkpoint.config)
+    sizes = read_sizes(checkpoint, None)
+    facts: dict[str, Fact] = {"architecture": architecture, "task": task}
+    if checkpoint.tokenizer_files:
+        facts["context"] = sizes.context
+    if any(key in checkpoint.config for key in ("image_size", "vision_config", "patch_size")):
+        facts["image"] = f"{sizes.channels} × {sizes.image[0]} × {sizes.image[1]}"
+    return facts | {"export": f"through optimum-onnx {VERSION}"}
 
 
 def _onnx(path: Path) -> Found:
@@ -172,7 +222,7 @@ def _bundle(path: Path) -> Found:
             "repository": manifest.source.repo or "local folder",
             "revision": manifest.source.revision or "none",
             "digest": manifest.source.digest,
-            "context": manifest.context,
+            "context": manifest.context or "no text",
             "parameters": compression.parameters,
             "bits per weight": compression.bpw,
             "kogata": manifest.tools.get("kogata"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,14 @@ from exporter.bundle import (
     ports,
 )
 from exporter.checkpoint import Checkpoint
+from exporter.checkpoint.folder import Folder
+from exporter.checkpoint.shipping import ShippedTokenizer, shipped_tokenizer
 from exporter.compress import Candidate, Compression
 from exporter.errors import Diagnostic
-from exporter.graph.hub import Hub
+from exporter.graph.hub import DecoderSpec, EncoderSpec, GraphSpec, Hub
 from exporter.importers import unused_tensors
+from exporter.importers.model_sizes import PREPROCESSOR
+from exporter.importers.routes import Route
 from exporter.machine import tool_versions
 from exporter.parity import ParityReport
 from exporter.parity.metrics import METRICS
@@ -40,39 +46,58 @@ ANY_DEVICE: Mapping[Format, str] = {"coreml": "iphone", "onnx": "android"}  # wh
 
 
 @dataclass(frozen=True)
+class Part:
+    """A model's graph, or one of them: as imported and as compressed, its files in the work area, how they compare.
+
+    artifacts: format → `….onnx` or `.mlpackage`. parity: of this part alone; None where nothing was compared.
+    """
+
+    hub: Hub
+    compressed: Hub
+    compression: Compression
+    artifacts: Mapping[Format, Path]
+    parity: ParityReport | None = None
+
+    @property
+    def component(self) -> str:
+        """Its name among the model's graphs, "model" where it is the only one."""
+        return self.hub.spec.component if isinstance(self.hub.spec, GraphSpec) else "model"
+
+
+@dataclass(frozen=True)
 class PackingList:
-    """Everything that a bundle is made of. artifacts: format → `model.onnx` or `.mlpackage`, in the work area."""
+    """Everything that a bundle is made of. parts: in the order in which they run; parity: of all of them."""
 
     name: str
     checkpoint: Checkpoint
-    hub: Hub
-    compression: Compression
+    parts: tuple[Part, ...]
     settings: Settings
-    artifacts: Mapping[Format, Path]
     parity: ParityReport | None
+    route: Route = "native"
 
 
-def candidates(hub: Hub, checkpoint: Checkpoint) -> list[Candidate]:
-    """Every checkpoint tensor that the graph holds; those that the graph calls weights are open to compression."""
+def candidates(hub: Hub) -> list[Candidate]:
+    """Everything in the graph that comes from the checkpoint; what the graph calls weights is open to compression."""
     open_names = {weight.name for weight in hub.weights}
     found = []
     for name, value in hub.model.graph.initializers.items():
         tensor = value.const_value
-        if tensor is not None and name in checkpoint.tensors:
+        if tensor is not None and name in hub.stored:
             shape = tuple(int(n) for n in tensor.shape.numpy())
             found.append(Candidate(name, shape, tensor.nbytes, name in open_names, _loader(tensor)))
     return found
 
 
-def _loader(tensor: ir.TensorProtocol) -> Callable[[], NDArray[np.float32]]:
-    return lambda: tensor.numpy().astype(np.float32)
+def _loader(tensor: ir.TensorProtocol) -> Callable[[slice], NDArray[np.float32]]:
+    return lambda rows: tensor.numpy()[rows].astype(np.float32)
 
 
-def kogata_metadata(name: str, checkpoint: Checkpoint) -> dict[str, str]:
-    """What every artifact says of itself."""
+def kogata_metadata(name: str, checkpoint: Checkpoint, labels: Sequence[str] = ()) -> dict[str, str]:
+    """What every artifact says of itself. labels: of a classifier, as a JSON list in the order of its logits."""
     source = checkpoint.source
     entries = {
         "co.huggingface.exporters.name": source.repo or name,  # swift-transformers looks for a tokenizer by this name
+        "kogata.labels": json.dumps(list(labels), ensure_ascii=False) if labels else "",
         "kogata.version": tool_versions()["kogata"],
         "kogata.source.digest": source.digest,
         "kogata.source.repo": source.repo or "",
@@ -84,29 +109,71 @@ def kogata_metadata(name: str, checkpoint: Checkpoint) -> dict[str, str]:
 
 def bundle_plan(packing: PackingList) -> BundlePlan:
     """The bundle's facts."""
-    checkpoint, hub, parity = packing.checkpoint, packing.hub, packing.parity
+    checkpoint, hub, parity = packing.checkpoint, packing.parts[0].compressed, packing.parity
     source = checkpoint.source
+    tokenizer = shipped_tokenizer(checkpoint) if checkpoint.tokenizer_files else ShippedTokenizer({})
+    ends = tokenizer.ends if hub.task == "text-generation" else ()
     compression = compression_facts(packing)
     report = None if parity is None else parity.as_json()
     return BundlePlan(
         name=packing.name,
         task=hub.task,
         family=hub.family,
-        spec=hub.spec,
-        context=hub.spec.context,
-        source=SourceFacts(source.repo, source.revision, source.license, source.digest, source.license_link),
+        spec=_spec(packing.parts),
+        context=max((part.hub.spec.context or 0 for part in packing.parts), default=0) or None,
+        source=SourceFacts(
+            source.repo, source.revision, source.license, source.digest, source.license_link, tokenizer.origin
+        ),
         languages=source.languages,
         compression=compression,
-        artifacts=tuple(_artifact(packing, kind, path) for kind, path in packing.artifacts.items()),
-        config=checkpoint.config,
-        generation_config=checkpoint.generation_config,
-        tokenizer_files=checkpoint.tokenizer_files,
+        artifacts=tuple(
+            _artifact(packing, part, kind, path) for part in packing.parts for kind, path in part.artifacts.items()
+        ),
+        config=_with_ends(checkpoint.config, ends if not checkpoint.generation_config else ()),
+        generation_config=_with_ends(checkpoint.generation_config, ends if checkpoint.generation_config else ()),
+        tokenizer_files=tokenizer.files,
         chat_template=checkpoint.chat_template,
-        tools=tool_versions(),
+        tools=tool_versions() | _optimum_version(packing.route),
         parity_report=report,
         parity_html=None if report is None else parity_page(packing.name, report, compression),
         license_files=_license_files(checkpoint),
+        preprocessor=preprocessor_of(checkpoint),
+        scoring=_scoring(packing),
     )
+
+
+def _spec(parts: tuple[Part, ...]) -> DecoderSpec | EncoderSpec | tuple[GraphSpec, ...]:
+    specs = tuple(part.hub.spec for part in parts)
+    graphs = tuple(spec for spec in specs if isinstance(spec, GraphSpec))
+    return graphs or next(spec for spec in specs if not isinstance(spec, GraphSpec))
+
+
+def _optimum_version(route: Route) -> dict[str, str]:
+    if route != "optimum":
+        return {}
+    from exporter.importers.optimum import VERSION
+
+    return {"optimum-onnx": VERSION}
+
+
+def _scoring(packing: PackingList) -> dict[str, float]:
+    """What the whole model multiplies its towers' product by, and adds: it is in neither of them."""
+    tensors = packing.checkpoint.tensors
+    if not any(part.component == "text_model" for part in packing.parts):
+        return {}
+    found = {
+        name: tensors[name] for name in ("logit_scale", "logit_bias") if name in tensors and tensors[name].size == 1
+    }
+    values = {name: float(tensor.numpy().astype(np.float64).reshape(())) for name, tensor in found.items()}
+    stated = {
+        name: math.exp(value) if name == "logit_scale" else value for name, value in values.items() if value < 100
+    }
+    return {name: value for name, value in stated.items() if math.isfinite(value)}
+
+
+def _with_ends(config: Mapping[str, Any], ends: tuple[int, ...]) -> Mapping[str, Any]:
+    """The end tokens where only the tokenizer names them: onnxruntime-genai and transformers look here."""
+    return {**config, "eos_token_id": ends[0] if len(ends) == 1 else list(ends)} if ends else config
 
 
 def parity_page(name: str, report: Mapping[str, Any], compression: CompressionFacts) -> bytes:
@@ -118,9 +185,15 @@ def parity_page(name: str, report: Mapping[str, Any], compression: CompressionFa
 
 def compression_facts(packing: PackingList) -> CompressionFacts:
     """Every tensor of the checkpoint: palettized, kept, or not part of the graph, and why."""
-    compression, settings = packing.compression, packing.settings
+    settings = packing.settings
     compressed = settings.bits < 16
-    unused = unused_tensors(packing.checkpoint)
+    several = len(packing.parts) > 1
+    decisions = [
+        replace(decision, name=f"{part.component}/{decision.name}") if several else decision
+        for part in packing.parts
+        for decision in part.compression.decisions
+    ]
+    unused = unused_tensors(packing.checkpoint) if packing.route == "native" else {}
     tensors = packing.checkpoint.tensors
     left_out = [
         {
@@ -136,9 +209,9 @@ def compression_facts(packing: PackingList) -> CompressionFacts:
     return CompressionFacts(
         bits=settings.bits if compressed else None,
         group_size=settings.group_size if compressed else None,
-        parameters=compression.parameters,
-        stored_bytes=compression.stored_bytes,
-        tensors=(*(asdict(decision) for decision in compression.decisions), *left_out),
+        parameters=sum(part.compression.parameters for part in packing.parts),
+        stored_bytes=sum(part.compression.stored_bytes for part in packing.parts),
+        tensors=(*(asdict(decision) for decision in decisions), *left_out),
     )
 
 
@@ -155,15 +228,16 @@ def size_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, .
     return tuple(found)
 
 
-def _artifact(packing: PackingList, kind: Format, path: Path) -> ArtifactPlan:
+def _artifact(packing: PackingList, part: Part, kind: Format, path: Path) -> ArtifactPlan:
     targets = packing.settings.targets_of(kind)
-    facts = {} if packing.parity is None else {"parity": parity_facts(packing.parity, kind)}
+    facts = {} if part.parity is None else {"parity": parity_facts(part.parity, kind)}
     return ArtifactPlan(
         kind=kind,
         path=path.parent if kind == "onnx" else path,
         interface=onnx_interface(path) if kind == "onnx" else _coreml_interface(path),
         target=tuple(target.name for target in targets),
         min_os=(targets[0] if targets else load_target(ANY_DEVICE[kind])).min_os,
+        component=part.component,
         **facts,
     )
 
@@ -197,6 +271,14 @@ def _bound(check: Mapping[str, Any]) -> Bound:
 def _license_files(checkpoint: Checkpoint) -> dict[str, Path]:
     """Licence and notice texts, which licences such as Apache-2.0 and Llama's ask to be passed on."""
     names = re.compile(r"(license|licence|notice|use_policy|copying)(\..*)?", re.IGNORECASE)
+    if not checkpoint.root.is_dir():  # a file: what lies beside it need not be about it
+        return {}
     return {
         path.name: path for path in sorted(checkpoint.root.iterdir()) if names.fullmatch(path.name) and path.is_file()
     }
+
+
+def preprocessor_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What says how images or sounds become the model's inputs, without paths and remote code; empty for text."""
+    stated = Folder.at(checkpoint.root).read_object(PREPROCESSOR) if checkpoint.root.is_dir() else None
+    return {key: value for key, value in (stated or {}).items() if key not in ("auto_map", "_name_or_path")}

@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.answers import Found, HeadFacts, read_logits
 from exporter.bundle import Manifest, read_manifest
+from exporter.bundle.graphs import graph_specs
 from exporter.bundle.tree import printable, scan
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokenizer import Tokenizer, load_tokenizer
-from exporter.errors import InputError
+from exporter.errors import InputError, UnsupportedError, UsageError
+from exporter.graph.hub import Scores
 from exporter.parity import ParityOptions, Subjects
-from exporter.parity.prompts import Prompt
+from exporter.parity.prompts import PAIRED, Prompt
 from exporter.parity.runners.base import DecoderRunner, EncoderRunner
 from exporter.parity.runners.greedy import greedy
 from exporter.parity.subjects import Opener
 from exporter.targets import Format
 
 MAX_TOKENS = 128  # where neither the user nor the model's generation_config says how long an answer may be
+MAX_CONTEXT = 2048  # tokens of a text model that states no length
 SHOWN = 8  # elements of an embedding that text output shows
 
 
 @dataclass(frozen=True)
 class OpenBundle:
-    """A bundle whose manifest was read. folder: where it lies; tokenizer: the one that it ships."""
+    """A bundle whose manifest was read.
+
+    folder: where it lies. tokenizer: the one that it ships, None for a model without text. preprocessor: its
+    preprocessor_config.json, empty where there is none.
+    """
 
     folder: Path
     manifest: Manifest
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
+    preprocessor: Mapping[str, Any] = field(default_factory=dict)
 
-    def artifact(self, kind: Format) -> Path | None:
+    def artifact(self, kind: Format, component: str = "model") -> Path | None:
         """The file or package that an app would open, None where the bundle has none of this kind."""
-        return next((self.folder / a.path for a in self.manifest.artifacts if a.kind == kind), None)
+        found = (a for a in self.manifest.artifacts if a.kind == kind and a.component == component)
+        return next((self.folder / artifact.path for artifact in found), None)
+
+    def require_tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises InputError where the bundle has none."""
+        if self.tokenizer is None:
+            raise InputError.of("bundle.tokenizer", "the bundle has no tokenizer", where=printable(str(self.folder)))
+        return self.tokenizer
 
 
 def open_bundle(folder: Path) -> OpenBundle:
@@ -50,18 +66,25 @@ def open_bundle(folder: Path) -> OpenBundle:
         )
     # Runtimes follow a link out of the bundle, and wait for ever at a pipe: neither gets to see one.
     InputError.raise_all([p for p in scan(folder).problems if p.code in ("bundle.link", "bundle.special")])
-    return OpenBundle(folder, read_manifest(folder / "manifest.json"), load_tokenizer(folder / "tokenizer"))
+    manifest = read_manifest(folder / "manifest.json")
+    graphs = "inputs" in manifest.model  # a model that kogata didn't draw may be one without text
+    tokenizer = load_tokenizer(folder / "tokenizer") if not graphs or (folder / "tokenizer").is_dir() else None
+    beside = Folder.at(folder / ("preprocessor" if tokenizer is None else "tokenizer"))
+    return OpenBundle(folder, manifest, tokenizer, beside.read_object("preprocessor_config.json") or {})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model gave. text: a decoder's; embedding: an encoder's, float32 `[hidden]`; runner: what ran it."""
+    """What the model gave. text: a decoder's; embedding: an encoder's, float32 `[hidden]`; found: what an encoder's
+    head says; runner: what ran it.
+    """
 
     artifact: Format
     runner: str
     tokens: int
     text: str | None = None
     embedding: np.ndarray | None = None
+    found: Found | None = None
 
     def as_json(self) -> Mapping[str, Any]:
         """All of it."""
@@ -70,10 +93,12 @@ class Answer:
             facts["text"] = self.text
         if self.embedding is not None:
             facts["embedding"] = [float(f"{x:.7g}") for x in self.embedding]
-        return facts
+        return facts | (dict(self.found.as_json()) if self.found is not None else {})
 
     def as_text(self) -> str:
         """The answer alone, or the beginning of the embedding."""
+        if self.found is not None:
+            return self.found.as_text()
         if self.embedding is None:
             return self.text or ""
         shown = " ".join(f"{x:+.4f}" for x in self.embedding[:SHOWN])
@@ -81,10 +106,19 @@ class Answer:
         return f"[{shown} …]  {self.embedding.size} dimensions, norm {norm:.4f}  (all of them: --format json)"
 
 
-def run_bundle(folder: Path, text: str, kind: Format | None, max_tokens: int | None) -> Answer:
-    """Runs one text. Raises InputError for an artifact that isn't in the bundle, and for a text that doesn't fit."""
+def run_bundle(
+    folder: Path, text: str, kind: Format | None, max_tokens: int | None, second: str | None = None
+) -> Answer:
+    """Runs one text, or a pair of them. Raises InputError for an artifact that isn't in the bundle, and for a text that
+    doesn't fit; UsageError for a second text where the task takes one, and the other way round.
+    """
     bundle = open_bundle(folder)
     manifest = bundle.manifest
+    tokenizer, context = bundle.tokenizer, manifest.context or MAX_CONTEXT
+    if tokenizer is None or (graph_specs(manifest) and manifest.task != "text-generation"):
+        message = f"`kogata run` takes texts for decoders and encoders; this model is for {manifest.task}"
+        hint = "its README.md shows how apps run it; `kogata check` runs it on built-in inputs"
+        raise UnsupportedError.of("run.task", message, where=printable(str(folder)), hint=hint)
     kinds = [artifact.kind for artifact in manifest.artifacts]
     chosen: Format = kind or ("onnx" if "onnx" in kinds else kinds[0])
     if chosen not in kinds:
@@ -93,34 +127,55 @@ def run_bundle(folder: Path, text: str, kind: Format | None, max_tokens: int | N
     paths = {chosen: bundle.artifact(chosen)}
     subjects = Subjects(
         task=manifest.task,
-        context=manifest.context,
-        tokenizer=bundle.tokenizer,
+        context=context,
+        tokenizer=tokenizer,
         onnx=paths.get("onnx"),
         coreml=paths.get("coreml"),
     )
-    ids = Prompt(text).tokens(bundle.tokenizer, chat=manifest.task == "text-generation")
-    if not 0 < len(ids) <= manifest.context:
-        message = f"the text has {len(ids)} tokens; the model takes 1 to {manifest.context}"
-        raise InputError.of("run.length", message, hint="give a shorter text" if len(ids) else "give a text")
-    runner = Opener(subjects, ParityOptions()).open(chosen)
+    _check_pair(manifest.task, second)
     if manifest.task == "text-generation":
+        ids = Prompt(text).tokens(tokenizer, chat=True)
+        _check_length(len(ids), context)
+        runner = Opener(subjects, ParityOptions()).open(chosen)
         return _generate(cast(DecoderRunner, runner), bundle, ids, chosen, max_tokens)
-    return _embed(cast(EncoderRunner, runner), ids, chosen)
+    encoded = tokenizer.encode_text(text, second)
+    _check_length(len(encoded.ids), context)
+    encoder = cast(EncoderRunner, Opener(subjects, ParityOptions()).open(chosen))
+    made = encoder.encode(encoded.ids, encoded.types)
+    if manifest.task == "feature-extraction":  # without pooling, the first token stands for the text
+        vector = made.tokens[0] if made.sentence is None else made.sentence
+        return Answer(chosen, encoder.name, len(encoded.ids), embedding=vector)
+    labels, scores = manifest.model.get("labels", ()), stated_scores(manifest.model.get("scores"))
+    facts = HeadFacts(manifest.task, tuple(map(str, labels)), scores)
+    found = read_logits(facts, made.tokens, encoded, [text, second or ""], tokenizer)
+    return Answer(chosen, encoder.name, len(encoded.ids), found=found)
 
 
-def _embed(runner: EncoderRunner, ids: NDArray[np.int64], kind: Format) -> Answer:
-    """The sentence embedding, or where the model has no pooling, that of its first token."""
-    found = runner.encode(ids)
-    vector = found.tokens[0] if found.sentence is None else found.sentence
-    return Answer(kind, runner.name, len(ids), embedding=vector)
+def stated_scores(value: object) -> Scores | None:
+    """`model.scores` of a manifest."""
+    return cast(Scores, value) if value in get_args(Scores) else None
+
+
+def _check_length(tokens: int, context: int) -> None:
+    if not 0 < tokens <= context:
+        message = f"the text has {tokens} tokens; the model takes 1 to {context}"
+        raise InputError.of("run.length", message, hint="give a shorter text" if tokens else "give a text")
+
+
+def _check_pair(task: str, second: str | None) -> None:
+    if task in PAIRED and second is None:
+        what = "the text to answer from" if task == "question-answering" else "the passage to rank"
+        raise UsageError.of("run.second", f"{task} takes two texts: give {what} with --second", where="--second")
+    if second is not None and task not in (*PAIRED, "text-classification"):
+        raise UsageError.of("run.second", f"{task} takes one text", where="--second")
 
 
 def _generate(
     runner: DecoderRunner, bundle: OpenBundle, prompt: NDArray[np.int64], kind: Format, max_tokens: int | None
 ) -> Answer:
     """Greedy decoding with the cache, until an end token or the bound."""
-    tokenizer = bundle.tokenizer
-    bound = min(max_tokens or _stated_length(bundle.folder) or MAX_TOKENS, bundle.manifest.context - len(prompt) + 1)
+    tokenizer, context = bundle.require_tokenizer(), bundle.manifest.context or MAX_CONTEXT
+    bound = min(max_tokens or _stated_length(bundle.folder) or MAX_TOKENS, context - len(prompt) + 1)
     answer = [token for token in greedy(runner, prompt, bound, tokenizer.eos_ids) if token not in tokenizer.eos_ids]
     return Answer(kind, runner.name, len(answer), text=tokenizer.decode(answer))
 

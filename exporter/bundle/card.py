@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from exporter.bundle.card_graphs import card_facts, python_name
+from exporter.bundle.encoders import task_facts
 
 if TYPE_CHECKING:
     from exporter.bundle.facts import Artifact
@@ -15,8 +19,13 @@ _TITLES = {"coreml": "Core ML, for iPhone", "onnx": "ONNX, for Android and every
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!"} | {"\n": " ", "\r": " "})
 
 
-def model_card(manifest: Manifest, *, genai: bool, chat: bool) -> bytes:
-    """The card. genai: whether `onnx/` holds a `genai_config.json`; chat: `tokenizer/` a chat template."""
+def model_card(
+    manifest: Manifest, *, genai: bool, chat: bool, preprocessor: Mapping[str, Any] | None = None, beside: str = ""
+) -> bytes:
+    """The card. genai: whether `onnx/` holds a `genai_config.json`; chat: `tokenizer/` a chat template.
+
+    preprocessor: what preprocessor_config.json in the folder `beside` holds.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -27,7 +36,8 @@ def model_card(manifest: Manifest, *, genai: bool, chat: bool) -> bytes:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML; what comes from a checkpoint goes through `md` or `json`
     )
-    environment.filters |= {"md": _md, "json": _json, "mb": _mb, "number": _number}
+    environment.filters |= {"md": _md, "json": _json, "mb": _mb, "number": _number, "python": python_name}
+    graphs = "inputs" in manifest.model
     by_kind = {artifact.kind: artifact for artifact in manifest.artifacts}
     text = environment.get_template("card.md.jinja").render(
         m=manifest,
@@ -40,6 +50,9 @@ def model_card(manifest: Manifest, *, genai: bool, chat: bool) -> bytes:
         lengths=_lengths(manifest, by_kind.get("coreml")),
         kept=_count(manifest, kept=True),
         palettized=_count(manifest, kept=False),
+        graphs=graphs,
+        beside=beside,
+        **({"task": False} | card_facts(manifest, preprocessor or {}) if graphs else task_facts(manifest)),
         checked=any(parity.verdict != "unchecked" for parity in manifest.parity.values()),
     )
     return text.encode("utf-8", "replace")
@@ -54,7 +67,7 @@ def _front_matter(manifest: Manifest) -> dict[str, Any]:
     front: dict[str, Any] = {"license": license_, "language": list(manifest.languages)}
     if manifest.source.repo:
         front |= {"base_model": manifest.source.repo, "base_model_relation": "quantized"}
-    front |= {"pipeline_tag": manifest.task, "tags": tags}
+    front |= {"pipeline_tag": "" if manifest.task == "other" else manifest.task, "tags": tags}
     return {key: value for key, value in front.items() if value}
 
 

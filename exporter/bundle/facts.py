@@ -13,7 +13,8 @@ Verdict = Literal["passed", "failed", "unchecked"]
 @dataclass(frozen=True)
 class SourceFacts:
     """The checkpoint. repo: hub id; revision: resolved commit; license: SPDX id where there is one; digest:
-    "sha256:…" over all that defines the model. None is unknown.
+    "sha256:…" over all that defines the model. None is unknown. tokenizer: how tokenizer.json came to be, None where
+    it is the checkpoint's own.
     """
 
     repo: str | None
@@ -21,6 +22,7 @@ class SourceFacts:
     license: str | None
     digest: str
     license_link: str | None = None
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ UNCHECKED = ParityFacts("unchecked")
 class Artifact:
     """What an app ships.
 
-    path: what it opens, `onnx/model.onnx` or `coreml/NAME.mlpackage`; files: path → bytes of all that belongs to it.
+    path: what it opens, `onnx/model.onnx` or `coreml/NAME.mlpackage`; component: which part of the model it is, "model"
+        where it is all of it; files: path → bytes of all that belongs to it.
     target: names of the targets it was made for; min_os: the oldest system that reads it. None is unknown.
     """
 
@@ -125,6 +128,7 @@ class Artifact:
     files: Mapping[str, int]
     target: tuple[str, ...] = ()
     min_os: str | None = None
+    component: str = "model"
 
     @property
     def bytes(self) -> int:

@@ -38,7 +38,7 @@ class Manifest:
     model: Mapping[str, Any]
     source: SourceFacts
     languages: tuple[str, ...]
-    context: int
+    context: int | None
     io: Mapping[str, Interface]
     compression: CompressionFacts
     artifacts: tuple[Artifact, ...]
@@ -171,6 +171,7 @@ def _compression_json(facts: CompressionFacts) -> dict[str, Any]:
 def _artifact_json(artifact: Artifact) -> dict[str, Any]:
     return {
         "kind": artifact.kind,
+        "component": artifact.component,
         "path": artifact.path,
         "files": [{"path": path, "bytes": size} for path, size in sorted(artifact.files.items())],
         "target": sorted(artifact.target),
@@ -195,10 +196,15 @@ def _manifest(data: dict[str, Any]) -> Manifest:
         task=data["task"],
         model=data["model"],
         source=SourceFacts(
-            source["repo"], source["revision"], source["license"], source["digest"], source.get("license_link")
+            source["repo"],
+            source["revision"],
+            source["license"],
+            source["digest"],
+            source.get("license_link"),
+            source.get("tokenizer"),
         ),
         languages=tuple(data["languages"]),
-        context=int(data["context"]),
+        context=None if data["context"] is None else int(data["context"]),
         io={
             path: Interface(*(tuple(_port(p) for p in io[key]) for key in ("inputs", "outputs", "states")))
             for path, io in data["io"].items()
@@ -218,7 +224,8 @@ def _manifest(data: dict[str, Any]) -> Manifest:
 
 def _artifact(data: dict[str, Any]) -> Artifact:
     files = {file["path"]: int(file["bytes"]) for file in data["files"]}
-    return Artifact(data["kind"], data["path"], files, tuple(data["target"]), data["min_os"])
+    component = data.get("component", "model")
+    return Artifact(data["kind"], data["path"], files, tuple(data["target"]), data["min_os"], component)
 
 
 def _port(data: dict[str, Any]) -> Port:

@@ -77,9 +77,9 @@ def genai_config(
             "filename": "model.onnx",
             "head_size": spec.cache.head_dim,
             "hidden_size": spec.hidden_size,
-            "num_attention_heads": spec.heads,
+            "num_attention_heads": max(spec.heads),
             "num_hidden_layers": spec.cache.layers,
-            "num_key_value_heads": spec.cache.kv_heads,
+            "num_key_value_heads": max(spec.cache.kv_heads),
             "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
             "inputs": {
                 "input_ids": "input_ids",
@@ -139,5 +139,7 @@ def _port(value: onnx.ValueInfoProto) -> Port:
     import onnx
 
     tensor = value.type.tensor_type
-    shape = tuple(d.dim_param or (d.dim_value if d.HasField("dim_value") else "?") for d in tensor.shape.dim)
+    shape = tuple(
+        d.dim_param or (d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else "?") for d in tensor.shape.dim
+    )
     return Port(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape)

@@ -7,6 +7,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,13 @@ def sha256(path: Path) -> str:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(f"not a regular file: {path.name}")
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_all(root: Path) -> dict[str, str]:
+    """Path → SHA-256 of every file under `root`, sorted. A large model's files are read side by side."""
+    files = list(scan(root).files)
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return dict(zip(files, pool.map(lambda path: sha256(root / path), files), strict=True))
 
 
 def _collisions(files: Mapping[str, int]) -> list[Diagnostic]:

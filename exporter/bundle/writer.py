@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 from exporter.bundle import onnx_files
 from exporter.bundle.canonical import canonical_json, render_sums
 from exporter.bundle.card import CARD, model_card
+from exporter.bundle.encoders import encoder_facts
 from exporter.bundle.facts import Artifact
+from exporter.bundle.graphs import graph_facts
 from exporter.bundle.manifest import MANIFEST, Manifest
 from exporter.bundle.plan import ArtifactPlan, BundlePlan, bundle_name
 from exporter.bundle.sbom import BOM, sbom
 from exporter.bundle.staging import Staging
-from exporter.bundle.tree import path_problem, printable, scan, sha256
+from exporter.bundle.tree import path_problem, printable, scan, sha256, sha256_all
 from exporter.errors import InputError
 
 if TYPE_CHECKING:
-    from exporter.graph.hub import DecoderSpec, EncoderSpec
+    from exporter.graph.hub import DecoderSpec, EncoderSpec, GraphSpec
 
 SUMS = "SHA256SUMS"
 CHAT_TEMPLATE = "chat_template.jinja"
+ONLY = "model"  # the component of a model that has no others
 
 
 def write_bundle(plan: BundlePlan, destination: Path, *, force: bool = False, sources: Sequence[Path] = ()) -> Path:
@@ -45,18 +48,19 @@ def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
     Equal plans and artifacts give equal bytes. Raises InputError when a file can't be read or has no place here.
     """
     name = bundle_name(plan.name)
-    places = {plan_.kind: _place(plan_, name) for plan_ in plan.artifacts}
-    if not places or len(places) != len(plan.artifacts):
-        raise ValueError("a bundle needs at least one artifact, and at most one of each kind")
+    if not plan.artifacts or len({(a.kind, a.component) for a in plan.artifacts}) != len(plan.artifacts):
+        raise ValueError("a bundle needs at least one artifact, and at most one of each kind and component")
     for artifact in plan.artifacts:
-        _copy_tree(artifact.path, folder / places[artifact.kind])
-    _write_texts(plan, folder, onnx="onnx" in places)
+        _copy_tree(artifact.path, folder / _place(artifact, name))
+    _write_texts(plan, folder, onnx=any(artifact.kind == "onnx" for artifact in plan.artifacts))
     _settle(folder)
     manifest = _manifest(plan, name, folder)
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
     genai, chat = ((folder / file).exists() for file in ("onnx/genai_config.json", f"tokenizer/{CHAT_TEMPLATE}"))
-    (folder / CARD).write_bytes(model_card(manifest, genai=genai, chat=chat))
-    hashes = {path: sha256(folder / path) for path in scan(folder).files}
+    beside = "tokenizer" if plan.tokenizer_files else "preprocessor"
+    card = model_card(manifest, genai=genai, chat=chat, preprocessor=plan.preprocessor, beside=beside)
+    (folder / CARD).write_bytes(card)
+    hashes = sha256_all(folder)
     bom = folder / BOM
     bom.write_bytes(sbom(manifest, hashes))
     (folder / SUMS).write_bytes(render_sums({**hashes, BOM: sha256(bom)}))
@@ -67,32 +71,38 @@ def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
 
 def _place(artifact: ArtifactPlan, name: str) -> str:
     """The artifact's folder in the bundle."""
-    return "onnx" if artifact.kind == "onnx" else f"coreml/{name}.mlpackage"
+    whole = name if artifact.component == ONLY else f"{name}-{artifact.component}"
+    return "onnx" if artifact.kind == "onnx" else f"coreml/{whole}.mlpackage"
 
 
 def _write_texts(plan: BundlePlan, folder: Path, *, onnx: bool) -> None:
-    """Tokenizer, reports, licences; with `onnx`, what goes beside the model there."""
-    for file, path in plan.tokenizer_files.items():
-        _copy_file(path, folder / "tokenizer", file)
+    """Tokenizer, preprocessor, reports, licences; with `onnx`, what goes beside the model there."""
+    beside = folder / ("tokenizer" if plan.tokenizer_files else "preprocessor")
+    for file, held in plan.tokenizer_files.items():
+        _place_file(held, beside, file)
     if plan.chat_template is not None and CHAT_TEMPLATE not in plan.tokenizer_files:
         _write(folder / "tokenizer" / CHAT_TEMPLATE, plan.chat_template.encode("utf-8"))
     for file, path in plan.license_files.items():
-        _copy_file(path, folder / "licenses", file)
+        _place_file(path, folder / "licenses", file)
     if plan.parity_report is not None:
         _write(folder / "parity" / "report.json", canonical_json(plan.parity_report))
     if plan.parity_html is not None:
         _write(folder / "parity" / "report.html", plan.parity_html)
     for file, config in _configs(plan).items():  # swift-transformers' tokenizer loader looks for them too
-        _write(folder / "tokenizer" / file, canonical_json(config))
+        _write(beside / file, canonical_json(config))
     if onnx:
-        shutil.copytree(folder / "tokenizer", folder / "onnx", copy_function=shutil.copyfile, dirs_exist_ok=True)
-        if plan.task == "text-generation" and onnx_files.end_tokens(plan.config, plan.generation_config):
+        if beside.exists():
+            shutil.copytree(beside, folder / "onnx", copy_function=shutil.copyfile, dirs_exist_ok=True)
+        drawn = plan.task == "text-generation" and not isinstance(plan.spec, tuple)
+        if drawn and onnx_files.end_tokens(plan.config, plan.generation_config):
             _write(folder / "onnx" / "genai_config.json", canonical_json(_genai_config(plan)))
 
 
 def _configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:
-    configs = {"config.json": onnx_files.model_config(plan.config)}
-    if plan.task == "text-generation":
+    configs = {"config.json": onnx_files.model_config(plan.config)} if plan.config else {}
+    if plan.preprocessor:
+        configs["preprocessor_config.json"] = dict(plan.preprocessor)
+    if plan.task == "text-generation" or (plan.config and plan.generation_config):
         configs["generation_config.json"] = onnx_files.generation_config(plan.config, plan.generation_config)
     return configs
 
@@ -100,21 +110,27 @@ def _configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:
 def _genai_config(plan: BundlePlan) -> dict[str, Any]:
     from exporter.graph.hub import DecoderSpec
 
-    if not isinstance(plan.spec, DecoderSpec):
-        raise ValueError("a text-generation bundle needs a DecoderSpec")
+    if not isinstance(plan.spec, DecoderSpec) or plan.context is None:
+        raise ValueError("a text-generation bundle needs a DecoderSpec and a context")
     return onnx_files.genai_config(plan.spec, plan.family, plan.context, plan.config, plan.generation_config)
 
 
 def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
     files = scan(folder).files
     artifacts, io, parity = [], {}, {}
-    for planned in sorted(plan.artifacts, key=lambda a: a.kind):
+    for planned in sorted(plan.artifacts, key=lambda a: a.kind):  # components stay in the order in which they are run
         place = _place(planned, name)
-        path = "onnx/model.onnx" if planned.kind == "onnx" else place
-        held = {file: size for file, size in files.items() if file.startswith(f"{place}/")}
+        path = f"onnx/{planned.component}.onnx" if planned.kind == "onnx" else place
+        components = {artifact.component for artifact in plan.artifacts} - {planned.component}
+        others = tuple(f"onnx/{component}.onnx" for component in components)
+        held = {
+            file: size
+            for file, size in files.items()
+            if file.startswith(f"{place}/") and not (planned.kind == "onnx" and file.startswith(others))
+        }
         if not held or (planned.kind == "onnx" and path not in held):
             raise ValueError(f"there is no {path} in what the plan calls an artifact")
-        artifacts.append(Artifact(planned.kind, path, held, planned.target, planned.min_os))
+        artifacts.append(Artifact(planned.kind, path, held, planned.target, planned.min_os, planned.component))
         io[path] = planned.interface
         parity[path] = planned.parity
     stray = {file for file in files if file.startswith(("onnx/", "coreml/"))}.difference(*(a.files for a in artifacts))
@@ -123,7 +139,7 @@ def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
     return Manifest(
         name=name,
         task=plan.task,
-        model={"family": plan.family, **_model_facts(plan.spec)},
+        model={"family": plan.family, **_model_facts(plan.spec), **plan.scoring},
         source=plan.source,
         languages=plan.languages,
         context=plan.context,
@@ -135,19 +151,22 @@ def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
     )
 
 
-def _model_facts(spec: DecoderSpec | EncoderSpec) -> Mapping[str, Any]:
+def _model_facts(spec: DecoderSpec | EncoderSpec | tuple[GraphSpec, ...]) -> Mapping[str, Any]:
     from exporter.graph.hub import DecoderSpec
 
+    if isinstance(spec, tuple):
+        return graph_facts(spec)
     sizes = {"vocab_size": spec.vocab_size, "hidden_size": spec.hidden_size}
     if isinstance(spec, DecoderSpec):
         cache = spec.cache
         return sizes | {
-            "heads": spec.heads,
+            "heads": max(spec.heads),
             "layers": cache.layers,
-            "kv_heads": cache.kv_heads,
+            "kv_heads": max(cache.kv_heads),
             "head_dim": cache.head_dim,
+            **({} if spec.rope_switch is None else {"rope_switch": spec.rope_switch}),
         }
-    return {**sizes, "pooling": spec.pooling, "normalize": spec.normalize}
+    return {**sizes, **encoder_facts(spec)}
 
 
 def _settle(folder: Path) -> None:
@@ -173,10 +192,13 @@ def _copy_tree(source: Path, place: Path) -> None:
         shutil.copyfile(source / path, target)
 
 
-def _copy_file(source: Path, folder: Path, name: str) -> None:
+def _place_file(source: Path | bytes, folder: Path, name: str) -> None:
     if path_problem(name) or len(PurePosixPath(name).parts) != 1:
         raise InputError.of("bundle.path", "not a plain file name", where=printable(name))
     folder.mkdir(exist_ok=True)
+    if isinstance(source, bytes):
+        (folder / name).write_bytes(source)
+        return
     try:
         opened = source.open("rb")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,12 @@ class OnnxWeights(StrEnum):
     fp32 = "fp32"
 
 
+class Calibration(StrEnum):
+    """What compression learns from: so far nothing but the weights."""
+
+    none = "none"
+
+
 class Parity(StrEnum):
     """How thoroughly to check."""
 
@@ -37,7 +44,9 @@ class Parity(StrEnum):
 
 
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="A Hugging Face folder, or a hub id such as org/name.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="A Hugging Face folder, a hub id such as org/name, or an .onnx file.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")],
     to: Annotated[list[ArtifactKind] | None, typer.Option(help="Repeatable. [default: both]")] = None,
     for_: Annotated[
@@ -51,6 +60,9 @@ def export(
         int | None,
         typer.Option(help="Output rows that share one lookup table. [default: the target's, else 16]", min=1),
     ] = None,
+    calibrate: Annotated[  # noqa: ARG001 - one value, until there are more
+        Calibration, typer.Option(help="What palettes are fitted to besides the weights: none is plain k-means.")
+    ] = Calibration.none,
     onnx_weights: Annotated[
         OnnxWeights, typer.Option(help="How the ONNX file stores its matrices.")
     ] = OnnxWeights.palette,
@@ -60,11 +72,22 @@ def export(
             help="Longest sequence, and size of the KV cache. [default: the model's; decoders at most 4096]", min=1
         ),
     ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=1,…",
+            help="Repeatable: sizes of an input of a model that comes as ONNX, for Core ML and parity.",
+        ),
+    ] = None,
     parity: Annotated[
         Parity, typer.Option(help="Check against the checkpoint; none is recorded as unchecked.")
     ] = Parity.full,
     prompts: Annotated[
-        Path | None, typer.Option(help="Texts for parity: .txt with one a line, or .jsonl. [default: a built-in set]")
+        Path | None,
+        typer.Option(
+            help="Texts for parity: .txt with one a line, or .jsonl; .npz of inputs for a model of other than text. "
+            "[default: a built-in set]"
+        ),
     ] = None,
     task: Annotated[
         Path | None, typer.Option(help="A .jsonl of prompt and expected answer; parity then gates on accuracy too.")
@@ -106,7 +129,28 @@ def export(
             revision=revision,
             name=name,
             force=force,
+            shapes=_shapes(shape or ()),
         )
         return export_report(export_checkpoint(request, progress))
 
     return run_command("export", Output(format, quiet), body)
+
+
+def _shapes(stated: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """`NAME=1,128` → name and sizes. Raises UsageError with everything that isn't of this form."""
+    from exporter.errors import Diagnostic, UsageError
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    problems = []
+    for text in stated:
+        name, _, sizes = text.rpartition("=")
+        parts = sizes.split(",")
+        if not name or not all(part.isdecimal() and part.isascii() and 0 < int(part[:10]) < 2**31 for part in parts):
+            message = f"'{text[:80]}' is no input with its sizes"
+            problems.append(Diagnostic("options.shape", message, "--shape", "--shape input_ids=1,128"))
+        elif name in shapes:
+            problems.append(Diagnostic("options.shape", f"'{name}' has two shapes", "--shape"))
+        else:
+            shapes[name] = tuple(map(int, parts))
+    UsageError.raise_all(problems)
+    return shapes

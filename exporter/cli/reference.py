@@ -1,13 +1,14 @@
 """`python -m exporter.cli.reference DOCS` writes the pages that are made from the code; a test keeps them current.
 
-commands.md comes from the commands' own help, limits.md from the tables that parity gates with.
+commands.md comes from the commands' own help, limits.md from the tables that parity gates with, families.md from the
+importers' families, coreml-ops.md from the registry of the Core ML lowering.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import typer
@@ -51,7 +52,10 @@ A limit on KL, errors and counts is a maximum; one on shares, cosines and PSNR (
 
 def pages() -> dict[str, str]:
     """File name in docs/ → text."""
-    return {"commands.md": commands(), "limits.md": limits()}
+    from exporter.cli.reference_models import families_page, ops_page
+
+    made = {"commands.md": commands(), "limits.md": limits()}
+    return made | {"families.md": families_page(), "coreml-ops.md": ops_page()}
 
 
 def limits() -> str:
@@ -70,14 +74,31 @@ def limits() -> str:
         "coreml masks": t.MASKS,
     }
     parts = [LIMITS, _table("Rows that compare what should be equal", rows.items())]
-    for title, table in (("Decoders", t.DECODER), ("Encoders", t.ENCODER)):
+    tables = {
+        "Decoders and fill-mask": t.DECODER,
+        "Sentence and token embeddings": t.ENCODER,
+        "Classes, tags and answers": t.CLASSES,
+        "Rerankers and regressions": t.SCORES,
+    }
+    for title, table in tables.items():
         by_bits = ((f"{bits} bits", limits) for bits, limits in table.items())
         parts.append(_table(f"{title}: compression, onnx, coreml", by_bits))
+    parts.append(_table("Other models: embeddings, feature maps and classes", _graphs()))
     errors = ", ".join(f"{bits} bits {limit:g}" for bits, limit in sorted(t.WEIGHT_ERROR.items(), reverse=True))
     parts.append(f"## Every weight by itself\n\nAt most {errors}: {t.WEIGHT_ERROR_REASON}.\n")
     drops = ", ".join(f"{b} bits {'reported only' if d is None else f'{d:g} points'}" for b, d in t.TASK_DROP.items())
     parts.append(f"## Task accuracy\n\nPoints that may be lost against the checkpoint: {drops}.\n")
     return "\n".join(parts)
+
+
+def _graphs() -> Iterator[tuple[str, tuple[Limit, ...]]]:
+    """Of graphs that kogata doesn't draw; logits over a vocabulary are held to the decoders' limits."""
+    from exporter.parity.graphs import limits as g
+
+    yield "coreml lowering", g.LOWERING_COREML
+    for bits, found in g.COSINES.items():
+        classes = (Limit("top1_or_tie", g.CLASSES[bits], f"classes; {g.CHOICE}"),) if bits in g.CLASSES else ()
+        yield f"{bits} bits", (*found, *classes)
 
 
 def _table(title: str, rows: Iterable[tuple[str, Iterable[Limit]]]) -> str:

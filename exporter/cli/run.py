@@ -1,4 +1,4 @@
-"""`kogata run`: an answer, or an embedding, from the shipped files."""
+"""`kogata run`: an answer, labels, or an embedding, from the shipped files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ class Artifact(StrEnum):
 
 def run(
     bundle: Annotated[Path, typer.Argument(help="A folder that `kogata export` made.")],
-    text: Annotated[str, typer.Argument(help="The prompt, or the text to embed.")],
+    text: Annotated[str, typer.Argument(help="The prompt, the question, or the text to embed, classify or complete.")],
+    second: Annotated[
+        str | None,
+        typer.Option(help="The second text of a pair: the passage to rank, or the text that holds the answer."),
+    ] = None,
     artifact: Annotated[Artifact | None, typer.Option(help="[default: onnx where the bundle has it]")] = None,
     max_tokens: Annotated[
         int | None, typer.Option(help="Longest answer, in tokens. [default: the model's own, else 128]", min=1)
@@ -31,7 +35,7 @@ def run(
     format: FormatOption = Format.text,
     quiet: QuietOption = False,
 ) -> int:
-    """Generate (a decoder, greedily) or embed (an encoder) from a bundle's files.
+    """Generate (a decoder, greedily), embed, classify, tag, fill in or answer (an encoder) from a bundle's files.
 
     The chat template is applied where the model has one. Core ML programs run in Kogata's executor off macOS.
     The files are run as they are: `kogata verify` says whether they are the ones that were packed.
@@ -41,7 +45,7 @@ def run(
         from exporter.running import run_bundle
 
         progress.stage("load", 1)
-        answer = run_bundle(bundle, text, artifact.value if artifact else None, max_tokens)
+        answer = run_bundle(bundle, text, artifact.value if artifact else None, max_tokens, second)
         return Report("run", ExitCode.OK, answer.as_json(), (), (answer.as_text(),))
 
     return run_command("run", Output(format, quiet), body)

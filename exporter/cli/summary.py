@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SHOWN = {
     "kl": "KL",
     "top1": "top-1",
+    "unexplained": "unexplained",
+    "order": "order",
     "cosine_mean": "cosine",
     "cosine_min": "lowest",
     "psnr_db": "dB",

@@ -40,7 +40,7 @@ def palettized(hub: Hub) -> Hub:
         groups = -(-len(values) // 4)
         lut = np.linspace(values.min(), values.max(), 2**BITS).astype(np.float16)
         indices = np.abs(values[..., None] - lut.astype(np.float32)).argmin(-1).astype(np.uint8)
-        palettes[weight.name] = Palette(indices, np.tile(lut, (groups, 1)), BITS, 4)
+        palettes[weight.name] = Palette.of(indices, np.tile(lut, (groups, 1)), BITS, 4)
     return apply_palettes(hub, palettes)
 
 

@@ -57,7 +57,7 @@ def make_decoder_plan(made: Path) -> BundlePlan:
         name="tiny",
         task="text-generation",
         family="llama",
-        spec=DecoderSpec(vocab_size=64, hidden_size=32, heads=4, context=128, cache=CacheSpec(2, 2, 12)),
+        spec=DecoderSpec(vocab_size=64, hidden_size=32, heads=(4, 4), context=128, cache=CacheSpec((2, 2), 12)),
         context=128,
         source=SourceFacts("org/tiny", "0123456789abcdef", "Apache-2.0", "sha256:" + "ab" * 32),
         languages=("en", "ja"),

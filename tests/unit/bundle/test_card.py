@@ -13,7 +13,7 @@ import yaml
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer, models
 
-from exporter.bundle import UNCHECKED, BundlePlan, ParityFacts, write_bundle
+from exporter.bundle import UNCHECKED, BundlePlan, Interface, ParityFacts, Port, write_bundle
 
 
 def card(plan: BundlePlan, tmp_path: Path) -> str:
@@ -155,3 +155,22 @@ def test_hostile_names_stay_text(decoder_plan: BundlePlan, tmp_path: Path, evil:
     assert "\n# b" not in body
     assert "<script>" not in body
     assert "49000" not in body
+
+
+def test_names_of_a_users_graph_cant_leave_their_place(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    """An input may be called anything; the card's code stays code, and its tables tables."""
+    import onnx_ir as ir
+
+    from exporter.graph.hub import GraphInput, GraphSpec
+
+    name = 'a"b`\n```\n# owned | <b>'
+    spec = GraphSpec("other", (GraphInput(name, ir.DataType.FLOAT, (1, 4), "numbers"),), ("y",))
+    ports = tuple(
+        replace(a, interface=Interface((Port(name, "float32", ("N", 4)),), (Port("y", "float32", (1,)),)))
+        for a in decoder_plan.artifacts
+    )
+    plan = replace(decoder_plan, task="other", family="onnx", spec=(spec,), context=None, artifacts=ports)
+    text = card(plan, tmp_path)
+    assert "\n# owned" not in text
+    assert text.count("\n```") % 2 == 0
+    assert '"a\\"b`\\n```\\n# owned | <b>"' in text  # in code, as a JSON text

@@ -16,7 +16,7 @@ from exporter.bundle.onnx_files import end_tokens, generation_config, model_conf
 from exporter.graph.hub import CacheSpec, DecoderSpec
 
 SPEC = DecoderSpec(
-    vocab_size=64, hidden_size=32, heads=4, context=4096, cache=CacheSpec(layers=2, kv_heads=2, head_dim=12)
+    vocab_size=64, hidden_size=32, heads=(4, 4), context=4096, cache=CacheSpec(kv_heads=(2, 2), head_dim=12)
 )
 CONFIG = {"model_type": "llama", "bos_token_id": 1, "eos_token_id": 2}
 

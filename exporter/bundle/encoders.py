@@ -1,0 +1,45 @@
+"""What a manifest and a card say of an encoder: how its embeddings are pooled, or what its logits stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exporter.bundle.manifest import Manifest
+    from exporter.graph.hub import EncoderSpec
+
+EMBEDS = "feature-extraction"
+OPTIMUM: Mapping[str, str] = {  # task → the class of optimum that loads `onnx/`
+    "text-classification": "ORTModelForSequenceClassification",
+    "text-ranking": "ORTModelForSequenceClassification",
+    "token-classification": "ORTModelForTokenClassification",
+    "fill-mask": "ORTModelForMaskedLM",
+    "question-answering": "ORTModelForQuestionAnswering",
+}
+_PAIRED = ("text-classification", "text-ranking", "question-answering")  # tasks that may take two texts
+
+
+def encoder_facts(spec: EncoderSpec) -> Mapping[str, Any]:
+    """The encoder's part of `model` in the manifest."""
+    if spec.task == EMBEDS:
+        return {"pooling": spec.pooling, "normalize": spec.normalize}
+    known = {"labels": list(spec.labels), "scores": spec.scores}
+    return {key: value for key, value in known.items() if value}
+
+
+def task_facts(manifest: Manifest) -> dict[str, Any]:
+    """What the card shows of an encoder with a head; `task` is False for any other model."""
+    inputs = {a.kind: {port.name for port in manifest.io[a.path].inputs} for a in manifest.artifacts}
+    labels = manifest.model.get("labels", [])
+    return {
+        "task": manifest.task in OPTIMUM,
+        "optimum": OPTIMUM.get(manifest.task, ""),
+        "typed": "token_type_ids" in inputs.get("coreml", ()),
+        "onnx_typed": "token_type_ids" in inputs.get("onnx", ()) and manifest.task in _PAIRED,
+        # Core ML's own outputs for a text with one label: as `class_labels` of the Core ML writer decides.
+        "classifier": manifest.task == "text-classification"
+        and manifest.model.get("scores") == "softmax"
+        and len(set(labels)) == len(labels)
+        and all(labels),
+    }
