@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.safetensors_header import read_header
 from exporter.checkpoint.tensors import Shard, TensorStore
+from exporter.checkpoint.tokenizer_files import TOKENIZER_CONFIG
 from exporter.errors import InputError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 MODULES = "modules.json"
-_PROMPTS = "config_sentence_transformers.json"
+_GENERAL = "config_sentence_transformers.json"
+_PAIRS = "CrossEncoder"  # `model_type` there
+_RUN = {False: ("feature-extraction", "last_hidden_state"), True: ("sequence-classification", "logits")}
+_NO_LIMIT = 2**20  # tokenizers state 1e30 for "none"
 # The names that sentence-transformers tries for the transformer's settings, in its order.
 _SETTINGS = tuple(
     f"sentence_{kind}_config.json"
@@ -55,6 +59,8 @@ class SentenceModules:
     normalize: whether the embedding is scaled to L2 norm 1.
     dense: the layers between pooling and normalization, in their order.
     max_seq_length: in tokens, special tokens included; None where it isn't stated.
+    cross_encoder: the modules score pairs of texts with the model's own head; nothing is pooled. activation: torch's
+        full name of what turns its logits into scores, None where it isn't stated.
     unsupported: what the modules do beyond that, in words; an export that ignored it would compute something else.
     files: the files this was read from.
     """
@@ -65,6 +71,8 @@ class SentenceModules:
     unsupported: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     dense: tuple[SentenceDense, ...] = ()
+    cross_encoder: bool = False
+    activation: str | None = None
 
 
 def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModules | None:
@@ -83,6 +91,8 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
     files, unsupported = [MODULES], []
     pooling, max_seq_length = None, None
     dense: list[SentenceDense] = []
+    general = folder.read_object(_GENERAL) or {}
+    pairs = general.get("model_type") == _PAIRS
     once = [kind for kind in kinds if kind != "Dense"]
     if kinds != sorted(kinds, key=_order) or len(set(once)) != len(once) or kinds[:1] != ["Transformer"]:
         unsupported.append(f"the module order {' → '.join(kinds) or '(none)'}")
@@ -90,16 +100,30 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
         if kind == "Transformer":
             if module.get("path"):
                 unsupported.append(f"a transformer in the subfolder {module['path']!r}")
-            max_seq_length = _settings(folder, files, unsupported, tokenizer_lowercases)
+            settings = _settings(folder, files)
+            unsupported += _unlike_text(settings, pairs, tokenizer_lowercases)
+            max_seq_length = settings.get("max_seq_length") or _longest(folder)
         elif kind == "Pooling":
             pooling = _pooling(folder, module.get("path", ""), files, unsupported)
         elif kind == "Dense":
             dense += _dense(folder, module.get("path", ""), files, unsupported)
         elif kind != "Normalize":
             unsupported.append(f"the module {kind}")
-    _prompt(folder, files, unsupported)
+    if general:
+        files.append(_GENERAL)
+    unsupported += _prompt(general)
+    if pairs and kinds != ["Transformer"]:
+        unsupported.append(f"a cross-encoder of the modules {' → '.join(kinds)}")
+    activation = general.get("activation_fn") if pairs else None
     return SentenceModules(
-        pooling, "Normalize" in kinds, max_seq_length, tuple(unsupported), tuple(files), tuple(dense)
+        pooling,
+        "Normalize" in kinds,
+        max_seq_length,
+        tuple(unsupported),
+        tuple(files),
+        tuple(dense),
+        pairs,
+        None if activation is None else str(activation),
     )
 
 
@@ -113,19 +137,40 @@ def _order(kind: str) -> int:
     return {"Transformer": 0, "Pooling": 1, "Normalize": 3}.get(kind, 2)
 
 
-def _settings(folder: Folder, files: list[str], unsupported: list[str], tokenizer_lowercases: bool) -> int | None:
+def _settings(folder: Folder, files: list[str]) -> Mapping[str, Any]:
+    """The transformer's, empty where there are none. `max_seq_length` is checked."""
     for name in _SETTINGS:
         settings = folder.read_object(name, small_integers=True)
         if settings is None:
             continue
         files.append(name)
-        if settings.get("do_lower_case") and not tokenizer_lowercases:
-            unsupported.append("do_lower_case, with a tokenizer that keeps the case")
         length = settings.get("max_seq_length")
         if length is not None and (type(length) is not int or length < 1):
             raise InputError.of("checkpoint.sentence", f"max_seq_length is {length!r}", where=name)
-        return length
-    return None
+        return settings
+    return {}
+
+
+def _unlike_text(settings: Mapping[str, Any], pairs: bool, tokenizer_lowercases: bool) -> Iterator[str]:
+    """What the transformer's settings ask for beyond running it over a text, as its class does."""
+    if settings.get("do_lower_case") and not tokenizer_lowercases:
+        yield "do_lower_case, with a tokenizer that keeps the case"
+    task, output = _RUN[pairs]
+    if settings.get("transformer_task") not in (None, task):
+        yield f"a transformer for {str(settings['transformer_task'])[:60]}"
+    modalities = settings.get("modality_config")
+    text = modalities.get("text") if isinstance(modalities, Mapping) else None
+    run = {"method": "forward", "method_output_name": output}
+    if modalities is not None and text != run:
+        yield f"a transformer that is run otherwise than by {run}"
+    if settings.get("processing_kwargs"):
+        yield "processing_kwargs"
+
+
+def _longest(folder: Folder) -> int | None:
+    """The tokenizer's limit, where sentence-transformers looks for one that isn't stated, and 6 writes it."""
+    length = (folder.read_object(TOKENIZER_CONFIG) or {}).get("model_max_length")
+    return length if type(length) is int and 0 < length < _NO_LIMIT else None
 
 
 def _pooling(folder: Folder, path: str, files: list[str], unsupported: list[str]) -> str | None:
@@ -155,6 +200,9 @@ def _dense(folder: Folder, path: str, files: list[str], unsupported: list[str]) 
         unsupported.append(f"the module Dense without {weights} (pickle is never read)")
         return []
     files.append(weights)
+    if settings.get("use_residual"):
+        unsupported.append("the module Dense with a residual")
+        return []
     ends = [settings.get(key) for key in ("module_input_name", "module_output_name")]
     if any(end not in (None, "sentence_embedding") for end in ends):
         unsupported.append("the module Dense on something else than the sentence embedding")
@@ -186,11 +234,7 @@ def _modes(settings: Mapping[str, Any], name: str) -> list[str]:
     return [mode for flag, mode in _POOLINGS.items() if settings.get(flag, mode == "mean")]
 
 
-def _prompt(folder: Folder, files: list[str], unsupported: list[str]) -> None:
-    settings = folder.read_object(_PROMPTS)
-    if settings is None:
-        return
-    files.append(_PROMPTS)
-    default, prompts = settings.get("default_prompt_name"), settings.get("prompts")
+def _prompt(general: Mapping[str, Any]) -> Iterator[str]:
+    default, prompts = general.get("default_prompt_name"), general.get("prompts")
     if default and isinstance(prompts, dict) and prompts.get(default):
-        unsupported.append(f"the default prompt {prompts[default]!r} before every text")
+        yield f"the default prompt {prompts[default]!r} before every text"

@@ -7,8 +7,8 @@ of transformers. They differ in the dense layer before the output, its activatio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import onnx_ir as ir
 
@@ -138,14 +138,29 @@ def _scores(config: ConfigReader, labels: tuple[str, ...]) -> tuple[Task, Scores
     stated = stated or config.get("sbert_ce_default_activation_function")
     ranks = stated is not None or isinstance(section, Mapping) or (labels == ("LABEL_0",) and not problem)
     if len(labels) == 1 and ranks:
-        name = str(stated or "Sigmoid").rsplit(".", 1)[-1]
-        if name not in ("Identity", "Sigmoid"):
-            config.unsupported("sentence_transformers", f"the activation {name[:60]!r} is not supported")
-        return "text-ranking", "identity" if name == "Identity" else "sigmoid"
+        return "text-ranking", _activation(config, stated)
     if problem == "regression":
         return "text-classification", "identity"
     multiple = problem == "multi_label_classification"
     return "text-classification", "sigmoid" if multiple or len(labels) == 1 else "softmax"
+
+
+def _activation(config: ConfigReader, stated: Any) -> Scores:
+    """What a CrossEncoder makes of its logit: torch's name of it, the sigmoid where none is stated."""
+    name = str(stated or "Sigmoid").rsplit(".", 1)[-1]
+    if name not in ("Identity", "Sigmoid"):
+        config.unsupported("sentence_transformers", f"the activation {name[:60]!r} is not supported")
+    return "identity" if name == "Identity" else "sigmoid"
+
+
+def as_cross_encoder(config: ConfigReader, head: Head | None, activation: str | None) -> Head | None:
+    """The head of a model that sentence-transformers' `modules.json` calls a CrossEncoder, with its activation."""
+    if head is None or head.slot != "sequence":
+        config.unsupported("modules.json", "a cross-encoder without a head for classification is not supported")
+        return head
+    if len(head.labels) > 1:
+        return head
+    return replace(head, task="text-ranking", scores=_activation(config, activation))
 
 
 def draw_head(painter: Painter, head: Head, x: ir.Value, norm_eps: float) -> dict[str, ir.Value]:

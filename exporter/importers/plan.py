@@ -14,6 +14,7 @@ from exporter.importers.binding import Binding, bind
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder import DecoderLayout
 from exporter.importers.encoder import EncoderLayout
+from exporter.importers.encoder_heads import as_cross_encoder
 from exporter.importers.families import FAMILIES
 from exporter.importers.family import Family
 from exporter.importers.sentence import DENSE_ACTIVATIONS
@@ -106,6 +107,9 @@ def _with_sentence(
     if isinstance(layout, DecoderLayout):
         config.unsupported("modules.json", "a sentence embedding from a decoder is not supported")
         return layout
+    context = min(layout.context, sentence.max_seq_length or layout.context)
+    if sentence.cross_encoder:
+        return replace(layout, head=as_cross_encoder(config, layout.head, sentence.activation), context=context)
     if sentence.pooling is not None and sentence.pooling not in _POOLINGS:
         hint = f"supported: {', '.join(_POOLINGS)}"
         config.unsupported("modules.json", f"pooling by {sentence.pooling!r} is not supported", hint)
@@ -121,7 +125,7 @@ def _with_sentence(
         dense=sentence.dense,
         pooling=_POOLINGS.get(sentence.pooling or ""),
         normalize=sentence.normalize,
-        context=min(layout.context, sentence.max_seq_length or layout.context),
+        context=context,
     )
 
 

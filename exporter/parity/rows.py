@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exporter.parity import thresholds
-from exporter.parity.metrics import EmbeddingComparison, LogitsComparison, ScoreComparison, two_classes
+from exporter.parity.metrics import EmbeddingComparison, LogitsComparison
 from exporter.parity.options import Judged, ParityOptions
 from exporter.parity.outputs import Arrays, Outputs
 from exporter.parity.results import Artifact, Check, PromptScore, Row
+from exporter.parity.scores import ScoreComparison, two_classes
 from exporter.parity.subjects import TITLES, Key
 from exporter.parity.texts import Texts
 from exporter.parity.thresholds import Limit

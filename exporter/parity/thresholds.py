@@ -181,15 +181,36 @@ CLASSES: Mapping[int, tuple[Limit, ...]] = {
     ),
 }
 
+_ARGUED = "argued, not measured on a trained reranker"
+_CHANCE = "unrelated scores have 0.5"
+
 # bits → limits on scores (regressions, rerankers) after compression
 SCORES: Mapping[int, tuple[Limit, ...]] = {
     16: (Limit("unexplained", 1e-4, "nothing is compressed"), Limit("order", 0.99, "nothing is compressed")),
-    8: (Limit("unexplained", 0.01, "TODO8"), Limit("order", 0.97, "TODO")),
-    6: (Limit("unexplained", 0.05, "TODO6"), Limit("order", 0.95, "TODO")),
-    4: (Limit("unexplained", 0.4, "TODO4"), Limit("order", 0.85, "TODO")),
-    3: (Limit("unexplained", 0.8, "TODO3"), Limit("order", 0.75, "TODO")),
-    2: (Limit("unexplained", 1.0, "TODO2"), Limit("order", 0.65, "TODO")),
-    1: (Limit("unexplained", 1.5, "TODO1"), Limit("order", 0.6, "TODO")),
+    8: (
+        Limit("unexplained", 0.01, f"an error of a tenth of the scores' spread; {_ARGUED}"),
+        Limit("order", 0.97, f"only near neighbours change places; {_ARGUED}"),
+    ),
+    6: (
+        Limit("unexplained", 0.05, f"an error of a fifth of the scores' spread; {_ARGUED}"),
+        Limit("order", 0.95, f"{_CHANCE}; {_ARGUED}"),
+    ),
+    4: (
+        Limit("unexplained", 0.4, f"more than half of the spread is still the reference's; {_ARGUED}"),
+        Limit("order", 0.85, f"{_CHANCE}; {_ARGUED}"),
+    ),
+    3: (
+        Limit("unexplained", 0.8, f"at 1 a constant would do as well; {_ARGUED}"),
+        Limit("order", 0.75, f"{_CHANCE}; {_ARGUED}"),
+    ),
+    2: (
+        Limit("unexplained", 1.0, "a constant would do as well"),
+        Limit("order", 0.65, f"{_CHANCE}; {_ARGUED}"),
+    ),
+    1: (
+        Limit("unexplained", 1.5, "worse than a constant; unrelated scores of the same spread have 2"),
+        Limit("order", 0.6, f"{_CHANCE}; {_ARGUED}"),
+    ),
 }
 
 LOSSY: Mapping[Judged, Mapping[int, tuple[Limit, ...]]] = {

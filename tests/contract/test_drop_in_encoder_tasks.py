@@ -18,6 +18,7 @@ from checkpoints import SENTENCES
 from encoder_checkpoints import tiny_encoder
 from transformers import AutoTokenizer, pipeline
 
+from exporter.errors import InputError, UsageError
 from exporter.pipeline import ExportRequest, export_checkpoint
 from exporter.progress import NoProgress
 from exporter.running import run_bundle
@@ -96,6 +97,19 @@ def test_kogata_run_says_what_transformers_pipelines_say(exported: tuple[str, Pa
         "QuestionAnswering": answered,
     }[head]
     check(checkpoint, bundle)
+
+
+def test_a_second_text_where_it_belongs_and_a_mask_to_fill(exported: tuple[str, Path, Path]) -> None:
+    head, _, bundle = exported
+    if head == "QuestionAnswering":
+        with pytest.raises(UsageError, match="question-answering takes two texts"):
+            run_bundle(bundle, TEXT, None, None)
+    elif head != "SequenceClassification":
+        with pytest.raises(UsageError, match="takes one text"):
+            run_bundle(bundle, TEXT, None, None, SECOND)
+    if head == "MaskedLM":
+        with pytest.raises(InputError, match="the text has no <mask>"):
+            run_bundle(bundle, TEXT, None, None)
 
 
 def classified(checkpoint: Path, bundle: Path) -> None:

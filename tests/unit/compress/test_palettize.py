@@ -185,4 +185,4 @@ def test_memory_is_bounded_by_the_tensor(monkeypatch: pytest.MonkeyPatch) -> Non
     palettize(weight, 4, 16)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert weight.size / 2 < peak < 0.5 * weight.nbytes
+    assert weight.size / 2 < peak < 0.75 * weight.nbytes  # another copy would take 1

@@ -10,8 +10,9 @@ import pytest
 
 from exporter.errors import InputError
 from exporter.parity import ParityOptions
-from exporter.parity.metrics import LogitsComparison, ScoreComparison, same_order, two_classes
+from exporter.parity.metrics import LogitsComparison
 from exporter.parity.options import judged
+from exporter.parity.scores import ScoreComparison, same_order, two_classes
 from exporter.parity.texts import encode_texts
 
 LABELS = {"id2label": {0: "no", 1: "maybe", 2: "yes"}}

@@ -16,6 +16,7 @@ import transformers
 from encoder_checkpoints import FAMILIES, HEADS, tiny_encoder
 
 from exporter.checkpoint import open_checkpoint
+from exporter.errors import InputError, UnsupportedError
 from exporter.graph.hub import EncoderSpec
 from exporter.importers import import_checkpoint
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
@@ -106,6 +107,19 @@ def test_class_labels_are_in_the_saved_specification(tmp_path: Path) -> None:
     assert model.classifier is not None
     assert model.classifier.labels == ("no", "maybe", "yes")
     assert (model.classifier.label, model.classifier.probabilities) == ("classLabel", "classLabel_probs")
+
+
+def test_a_description_that_names_other_class_outputs_is_damaged(tmp_path: Path) -> None:
+    import coremltools as ct
+
+    folder = tiny_encoder(tmp_path / "checkpoint", "distilbert", "ForSequenceClassification", **LABELS)
+    lower_coreml(import_checkpoint(open_checkpoint(folder)), tmp_path / "e.mlpackage", CoreMLOptions())
+    file = tmp_path / "e.mlpackage" / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    spec = ct.proto.Model_pb2.Model.FromString(file.read_bytes())
+    spec.description.predictedProbabilitiesName = "other"
+    file.write_bytes(spec.SerializeToString(deterministic=True))
+    with pytest.raises((InputError, UnsupportedError)):
+        load_mlpackage(tmp_path / "e.mlpackage")
 
 
 @pytest.mark.parametrize(
