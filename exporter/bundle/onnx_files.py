@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from exporter.bundle.facts import Interface, Port
 
@@ -44,10 +44,15 @@ def end_tokens(config: Mapping[str, Any], generation: Mapping[str, Any]) -> tupl
     for settings in (generation, config):
         value = settings.get("eos_token_id")
         ids = value if isinstance(value, list) else [value]
-        found = tuple(i for i in ids if isinstance(i, int) and not isinstance(i, bool))
+        found = tuple(i for i in ids if _is_id(i))
         if found:
             return found
     return ()
+
+
+def _is_id(value: Any) -> TypeGuard[int]:
+    """Whether it is a token id; −1 is an old way to say "none"."""
+    return type(value) is int and value >= 0
 
 
 def genai_config(
@@ -63,7 +68,7 @@ def genai_config(
         raise ValueError("no end-of-text token")
 
     def token(key: str, default: int) -> int:
-        found = [s[key] for s in (generation, config) if isinstance(s.get(key), int) and not isinstance(s[key], bool)]
+        found = [s[key] for s in (generation, config) if _is_id(s.get(key))]
         return found[0] if found else default
 
     model = {

@@ -2,14 +2,15 @@
 
 Rows that compare numbers which should be the same (import, lowering, fp16, cache, padding) are gated on PSNR and
 relative error: these keep their meaning whatever the model was trained for, even for random weights. Rows that carry
-the loss of compression are gated on what an app notices: KL and top-1 for decoders (without near-ties: an untrained
-model consists of them), cosines and retrieval for encoders.
+the loss of compression are gated on what an app notices: KL and top-1 for decoders and classifiers (without near-ties:
+an untrained model consists of them), cosines and retrieval for embeddings, the order of texts for rerankers.
 Output metrics can't see every broken tensor (a query projection with its LUT reversed costs 0.02 nats, or nothing), so
 compression is also gated tensor by tensor, on the weights' own error.
 
 "Measured" in the reasons: optimal k-means in groups of 16 rows, on the built-in prompts, on all-MiniLM-L6-v2 (an
-encoder of 22 million parameters), on the same fine-tuned for 250 steps on 400 English requests of samples/home_intents
-(their 21 actions, slots as tags and as answers, pairs with the same action), and on the Llama there.
+encoder of 22 million parameters), on the same fine-tuned for 90 to 250 steps on 400 English requests of
+samples/home_intents (their 21 actions, slots as tags and as answers, pairs with the same action), and on the Llama
+there.
 """
 
 from __future__ import annotations
@@ -157,59 +158,61 @@ CLASSES: Mapping[int, tuple[Limit, ...]] = {
     ),
     8: (
         Limit("kl", 0.005, "256 values per group of rows: measured 0.0001 nats"),
-        Limit("top1_or_tie", 0.97, "measured 1"),
+        Limit("top1_or_tie", 0.95, "measured 1; one flip in a quick run of 35 texts is 0.03"),
     ),
     6: (
-        Limit("kl", 0.02, f"64 values per group of rows: measured 0.002 nats {_FOREIGN}"),
-        Limit("top1_or_tie", 0.90, f"measured 0.96 {_FOREIGN}"),
+        Limit("kl", 0.02, f"64 values per group of rows: measured 0.003 nats {_FOREIGN}"),
+        Limit("top1_or_tie", 0.88, f"measured 0.95 {_FOREIGN}"),
     ),
     4: (
-        Limit("kl", 0.20, f"measured 0.03 nats {_FOREIGN}; {_WRONG}"),
-        Limit("top1_or_tie", 0.75, f"measured 0.87 {_FOREIGN}; {_WRONG}"),
+        Limit("kl", 0.20, f"measured 0.06 nats {_FOREIGN}; {_WRONG}"),
+        Limit("top1_or_tie", 0.55, f"measured 0.71 (answers) and 0.84 (labels) {_FOREIGN}; {_WRONG}"),
     ),
     3: (
-        Limit("kl", 0.40, f"measured 0.13 nats {_FOREIGN}; {_WRONG}"),
-        Limit("top1_or_tie", 0.65, f"measured 0.79 {_FOREIGN}; {_WRONG}"),
+        Limit("kl", 0.40, f"measured 0.21 nats {_FOREIGN}; {_WRONG}"),
+        Limit("top1_or_tie", 0.40, f"measured 0.54 (answers) and 0.77 (labels) {_FOREIGN}; {_WRONG}"),
     ),
     2: (
-        Limit("kl", 0.80, f"measured 0.41 nats {_FOREIGN}; {_WRONG}"),
-        Limit("top1_or_tie", 0.45, f"measured 0.53 {_FOREIGN}; {_WRONG}"),
+        Limit("kl", 0.80, f"measured 0.56 nats {_FOREIGN}; {_WRONG}"),
+        Limit("top1_or_tie", 0.22, f"measured 0.31 (answers) and 0.53 (labels) {_FOREIGN}; {_WRONG}"),
     ),
     1: (
         Limit("kl", 0.90, f"plain k-means has 1.0 to 2.3 nats and fails; {_WRONG}"),
-        Limit("top1_or_tie", 0.35, f"plain k-means has 0.06 to 0.11 and fails; {_WRONG}"),
+        Limit("top1_or_tie", 0.20, f"plain k-means has 0.12 and fails; {_WRONG}"),
     ),
 }
 
-_ARGUED = "argued, not measured on a trained reranker"
-_CHANCE = "unrelated scores have 0.5"
+_GUESS = "a model that always says the same has 1, and orders half of the pairs right"
 
 # bits → limits on scores (regressions, rerankers) after compression
 SCORES: Mapping[int, tuple[Limit, ...]] = {
-    16: (Limit("unexplained", 1e-4, "nothing is compressed"), Limit("order", 0.99, "nothing is compressed")),
+    16: (
+        Limit("unexplained", 1e-4, "nothing is compressed: float16 arithmetic costs 1e-6 (measured)"),
+        Limit("order", 0.99, "nothing is compressed: only near-ties may change places"),
+    ),
     8: (
-        Limit("unexplained", 0.01, f"an error of a tenth of the scores' spread; {_ARGUED}"),
-        Limit("order", 0.97, f"only near neighbours change places; {_ARGUED}"),
+        Limit("unexplained", 0.005, "256 values per group of rows: measured 0.0001"),
+        Limit("order", 0.98, "measured 1"),
     ),
     6: (
-        Limit("unexplained", 0.05, f"an error of a fifth of the scores' spread; {_ARGUED}"),
-        Limit("order", 0.95, f"{_CHANCE}; {_ARGUED}"),
+        Limit("unexplained", 0.02, "64 values per group of rows: measured 0.002"),
+        Limit("order", 0.96, "measured 0.994"),
     ),
     4: (
-        Limit("unexplained", 0.4, f"more than half of the spread is still the reference's; {_ARGUED}"),
-        Limit("order", 0.85, f"{_CHANCE}; {_ARGUED}"),
+        Limit("unexplained", 0.25, f"measured 0.06; {_GUESS}"),
+        Limit("order", 0.85, f"measured 0.95; {_GUESS}"),
     ),
     3: (
-        Limit("unexplained", 0.8, f"at 1 a constant would do as well; {_ARGUED}"),
-        Limit("order", 0.75, f"{_CHANCE}; {_ARGUED}"),
+        Limit("unexplained", 0.45, f"measured 0.20; {_GUESS}"),
+        Limit("order", 0.75, f"measured 0.86; {_GUESS}"),
     ),
     2: (
-        Limit("unexplained", 1.0, "a constant would do as well"),
-        Limit("order", 0.65, f"{_CHANCE}; {_ARGUED}"),
+        Limit("unexplained", 0.80, f"measured 0.63; {_GUESS}"),
+        Limit("order", 0.65, f"measured 0.77; {_GUESS}"),
     ),
     1: (
-        Limit("unexplained", 1.5, "worse than a constant; unrelated scores of the same spread have 2"),
-        Limit("order", 0.6, f"{_CHANCE}; {_ARGUED}"),
+        Limit("unexplained", 0.90, f"plain k-means has 1.0 to 1.4 and fails; {_GUESS}"),
+        Limit("order", 0.60, f"plain k-means has 0.53 to 0.63; {_GUESS}"),
     ),
 }
 

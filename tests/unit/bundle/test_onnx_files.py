@@ -46,6 +46,7 @@ def test_genai_config_states_the_real_sizes() -> None:
         (CONFIG, {"eos_token_id": [5, 6], "pad_token_id": 7}, (1, [5, 6], 7)),
         (CONFIG, {"eos_token_id": [5, 6]}, (1, [5, 6], 5)),
         (CONFIG, {"eos_token_id": [5]}, (1, 5, 5)),
+        (CONFIG, {"pad_token_id": -1}, (1, 2, 2)),  # an old way to say "none"
         ({"eos_token_id": 0, "pad_token_id": None}, {}, (0, 0, 0)),
         ({"eos_token_id": 3, "bos_token_id": None}, {"bos_token_id": 9}, (9, 3, 3)),
     ],
