@@ -7,6 +7,8 @@ biases matter, and a wrong wiring moves the output by far more than any toleranc
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -193,15 +195,23 @@ def _bpe_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
+def word_pieces(specials: list[str], size: int = 211) -> dict[str, int]:
+    """Ids for letters, words and endings; a trainer breaks ties of counts differently in every run."""
+    words = Counter(re.findall(r"\w+|[^\w\s]", " ".join(SENTENCES).lower()))
+    letters = sorted({letter for word in words for letter in word})
+    frequent = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
+    endings = sorted({f"##{word[-length:]}" for word in frequent for length in (2, 3) if len(word) > length})
+    pieces = [*specials, *letters, *(f"##{letter}" for letter in letters), *frequent, *endings]
+    return {piece: index for index, piece in enumerate(pieces[:size])}
+
+
 @cache
 def _wordpiece_tokenizer() -> BertTokenizerFast:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(word_pieces(specials), unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=211, special_tokens=specials, show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES * 3, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from checkpoints import SENTENCES, DType, draw_weights, write_json
+from checkpoints import SENTENCES, DType, draw_weights, word_pieces, write_json
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -134,13 +134,11 @@ def encoder_tokenizer(*, padding_is_one: bool) -> PreTrainedTokenizerFast:
 
 
 def _bert_like() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(word_pieces(specials), unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=211, special_tokens=specials, show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES * 3, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

@@ -34,13 +34,17 @@ class ScoreComparison:
         self.artifacts.append(artifact[0])
 
     def metrics(self, tie_db: float = 40.0) -> dict[str, float]:
-        """`tie_db`: prompts whose reference scores are nearer than the error of that PSNR have no order."""
+        """`tie_db`: reference scores nearer to each other than the error of that PSNR are the same.
+
+        They have no order, and scores that are all alike (a reranker's, of texts none of which fits) spread that much.
+        """
         a, b = (np.stack(rows).astype(np.float64) for rows in (self.references, self.artifacts))
+        tie = self.error.peak * 10 ** (-tie_db / 20)
         lost = float(np.square(a - b).sum())
-        spread = float(np.square(a - a.mean(0)).sum()) or float(np.square(a).sum())
+        spread = max(float(np.square(a - a.mean(0)).sum()) or float(np.square(a).sum()), a.size * tie**2)
         return {
             "unexplained": lost / spread if spread else (math.inf if lost else 0.0),
-            "order": same_order(a, b, self.error.peak * 10 ** (-tie_db / 20)),
+            "order": same_order(a, b, tie),
             "psnr_db": self.error.psnr_db,
             "max_abs_error": self.error.max_abs,
             "relative_error": self.error.relative,
