@@ -1,0 +1,133 @@
+"""Token sequences as inputs of a graph, in padded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from exporter.calibration.attributes import torch_dtype
+from exporter.errors import Diagnostic, UnsupportedError
+from exporter.graph.hub import GraphSpec, Hub, InputKind
+
+Ids = Sequence[int] | NDArray[np.integer[Any]]
+
+_KINDS: dict[str, InputKind] = {
+    "attention_mask": "mask", "input_ids": "ids", "position_ids": "positions", "token_type_ids": "types"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """feeds: each input of the graph. real: bool `[batch, seq]`, false for padding. rows: which sequences these are."""
+
+    feeds: Mapping[str, Tensor]
+    real: Tensor
+    rows: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """How many there are, without padding."""
+        return int(self.real.sum())
+
+
+def text_batches(
+    hub: Hub, sequences: Sequence[Ids], *, tokens: int, types: Sequence[Ids] | None = None, pad_id: int = 0
+) -> tuple[Batch, ...]:
+    """Batches of up to `tokens` tokens, padding included, or of one sequence where that is longer.
+
+    Sequences of about the same length go together, the longest first, padded at the end: positions count from 0 and a
+    decoder's past is empty. types: token types of each sequence, zeros unless given. pad_id: what padding is made of.
+
+    Raises UnsupportedError for a graph with inputs that no text tells; ValueError for a sequence without tokens, or one
+    that is longer than a fixed size of the graph.
+    """
+    ports = _ports(hub)
+    lengths = [len(ids) for ids in sequences]
+    if 0 in lengths:
+        raise ValueError(f"sequence {lengths.index(0)} has no tokens")
+    order = sorted(range(len(sequences)), key=lambda i: (-lengths[i], i))
+    room = next((port.sizes[1] for port in ports if port.kind == "ids"), None)
+    single = any(port.sizes[0] == 1 for port in ports)
+    batches: list[Batch] = []
+    while order:
+        longest = lengths[order[0]]
+        if room is not None and longest > room:
+            raise ValueError(f"a sequence of {longest} tokens for a graph that takes {room}")
+        width = longest if room is None else room
+        count = 1 if single else max(1, tokens // width)
+        rows, order = order[:count], order[count:]
+        texts = _Texts([sequences[i] for i in rows], None if types is None else [types[i] for i in rows], width, pad_id)
+        batches.append(Batch({port.name: texts.feed(port) for port in ports}, texts.real, tuple(rows)))
+    return tuple(batches)
+
+
+@dataclass(frozen=True)
+class _Port:
+    """An input of the graph. sizes: None for those that are open."""
+
+    name: str
+    kind: InputKind
+    sizes: tuple[int | None, ...]
+    dtype: torch.dtype
+
+
+def _ports(hub: Hub) -> list[_Port]:
+    kinds: dict[str, InputKind] = {}
+    if isinstance(hub.spec, GraphSpec):
+        kinds = {port.name: port.kind for port in hub.spec.inputs}
+    ports, problems = [], []
+    for value in hub.model.graph.inputs:
+        name = str(value.name)
+        kind = kinds.get(name) or _KINDS.get(name) or ("past" if name.startswith("past_key_values.") else "numbers")
+        if kind not in ("ids", "mask", "positions", "types", "past") or value.shape is None:
+            hint = "--calibrate none compresses without running the model"
+            message = f"the graph's input {name!r} can't be made from a text"
+            problems.append(Diagnostic("calibration.inputs", message, where=name, hint=hint))
+            continue
+        sizes = tuple(size if isinstance(size, int) else None for size in value.shape)
+        dtype = torch_dtype(value.dtype or ir.DataType.INT64, torch.float32)
+        assert dtype is not None
+        ports.append(_Port(name, kind, sizes, dtype))
+    UnsupportedError.raise_all(problems)
+    return ports
+
+
+class _Texts:
+    """Some sequences, padded to one width."""
+
+    def __init__(self, ids: Sequence[Ids], types: Sequence[Ids] | None, width: int, pad_id: int) -> None:
+        self._ids = ids
+        self._types = types
+        self._width = width
+        self._pad_id = pad_id
+        lengths = torch.tensor([len(row) for row in ids])
+        self.real = torch.arange(width)[None] < lengths[:, None]
+
+    def feed(self, port: _Port) -> Tensor:
+        """What one input gets."""
+        match port.kind:
+            case "ids":
+                made = self._filled(self._ids, self._pad_id)
+            case "types":
+                made = torch.zeros(self.real.shape, dtype=torch.int64)
+                made = made if self._types is None else self._filled(self._types, 0)
+            case "mask":
+                made = self.real
+            case "positions":
+                made = torch.arange(self._width).expand(self.real.shape)
+            case _:  # a past `[batch, heads, tokens, head_dim]` without tokens
+                made = torch.zeros([len(self._ids), *(size or 0 for size in port.sizes[1:])])
+        return made.to(port.dtype)
+
+    def _filled(self, rows: Sequence[Ids], padding: int) -> Tensor:
+        made = torch.full(self.real.shape, padding, dtype=torch.int64)
+        for i, row in enumerate(rows):
+            made[i, : len(row)] = torch.as_tensor(np.asarray(row, np.int64))
+        return made

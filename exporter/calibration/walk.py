@@ -1,0 +1,153 @@
+"""A layer-major walk through a graph: each node over all batches before the next one, one weight matrix at a time.
+
+A visitor sees what a matrix is about to be multiplied with, and may put another one in its place: all that comes later
+is computed from what the new one makes of it. Two streams can go side by side, one that keeps the original weights
+(exact) and one that takes the new ones (actual), so that a matrix can be fitted to the inputs that it will really get.
+Up to the first replacement both are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from exporter.calibration.compiler import Slots, Step
+from exporter.calibration.torch_graph import Feeds, Planned, TorchGraph
+from exporter.calibration.weights import Given, Matrix, WeightUse
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A matrix about to be used.
+
+    use: by which node; earlier, later: how often it has been used before and will be used after this one (a tied
+    embedding is used by the lookup first and by the head later). exact, actual: the node's input for each batch, as
+    `use.input` says: with the original weights, and with those that visitors have put in their place so far. Where
+    only one stream goes, they are the same tensors.
+    """
+
+    use: WeightUse
+    earlier: int
+    later: int
+    exact: tuple[Tensor, ...]
+    actual: tuple[Tensor, ...]
+
+
+Visitor = Callable[[Visit], Tensor | None]
+"""Answers with the matrix `[out, in]` to use from here on, or None to leave it: then later uses are visited, too."""
+
+
+@dataclass(frozen=True)
+class Walked:
+    """The values that were asked for, one dictionary a batch: of the exact and of the actual stream."""
+
+    exact: tuple[dict[str, Tensor], ...]
+    actual: tuple[dict[str, Tensor], ...]
+
+
+def walk(
+    graph: TorchGraph, batches: Sequence[Feeds], visit: Visitor, *, wanted: Sequence[str] = (), both: bool = False
+) -> Walked:
+    """Visits each weight matrix in the order in which the graph uses them; without gradients.
+
+    Nodes are run as far as inputs of matrices and the values `wanted` need them: the logits of a decoder, which may
+    take more memory than all else, are made only when they are wanted. both: two streams instead of one.
+    """
+    walker = _Walker(graph, visit, both)
+    with torch.no_grad():
+        return walker.walk(batches, tuple(wanted))
+
+
+@dataclass
+class _Stream:
+    """The values of one batch. actual is the same list as exact where only one stream goes."""
+
+    exact: Slots
+    actual: Slots
+
+
+class _Walker:
+    def __init__(self, graph: TorchGraph, visit: Visitor, both: bool) -> None:
+        self._graph = graph
+        self._visit = visit
+        self._both = both
+        self._new: dict[str, Tensor] = {}
+        self._seen: dict[str, int] = {}
+
+    def walk(self, batches: Sequence[Feeds], wanted: tuple[str, ...]) -> Walked:
+        plan = self._graph.plan(wanted, visits=True)
+        streams = []
+        for feeds in batches:
+            slots = self._graph.filled(feeds, plan.inputs, None)
+            streams.append(_Stream(slots, list(slots) if self._both else slots))
+        left = {use.weight: 0 for use in self._graph.uses}
+        for planned in plan.steps:
+            if planned.step.use is not None:
+                left[planned.step.use.weight] += 1
+        for planned in plan.steps:
+            use = planned.step.use
+            if use is not None:
+                left[use.weight] -= 1
+                self._meet(use, planned.step, streams, left[use.weight])
+            self._execute(planned, streams)
+            if use is not None and not left[use.weight]:
+                self._new.pop(use.weight, None)
+        slots_of = [(name, self._graph.slot(name)) for name in wanted]
+        return Walked(
+            tuple({name: stream.exact[slot] for name, slot in slots_of} for stream in streams),
+            tuple({name: stream.actual[slot] for name, slot in slots_of} for stream in streams),
+        )
+
+    def _meet(self, use: WeightUse, step: Step, streams: list[_Stream], later: int) -> None:
+        earlier = self._seen.get(use.weight, 0)
+        self._seen[use.weight] = earlier + 1
+        if use.weight in self._new:
+            return
+        source = step.inputs[0]
+        exact = tuple(stream.exact[source] for stream in streams)
+        actual = tuple(stream.actual[source] for stream in streams)
+        answer = self._visit(Visit(use, earlier, later, exact, actual))
+        if answer is not None:
+            self._new[use.weight] = answer.detach()
+
+    def _execute(self, planned: Planned, streams: list[_Stream]) -> None:
+        """One step for all batches; where a batch's streams are still one, once for both."""
+        old, new = self._matrices(planned.step, len(streams)) if planned.runs else (None, None)
+        for stream in streams:
+            if planned.runs:
+                self._advance(planned.step, stream, old, new)
+            for slot in planned.dead:
+                stream.exact[slot] = stream.actual[slot] = None
+
+    def _advance(self, step: Step, stream: _Stream, old: Matrix | None, new: Matrix | None) -> None:
+        if not self._both:
+            step.execute(stream.actual, new)
+            return
+        step.execute(stream.exact, old)
+        if new is old and all(stream.exact[i] is stream.actual[i] for i in step.inputs):
+            for slot in step.outputs:
+                stream.actual[slot] = stream.exact[slot]
+        else:
+            step.execute(stream.actual, new)
+
+    def _matrices(self, step: Step, batches: int) -> tuple[Matrix | None, Matrix | None]:
+        """The step's weight as it was and as it is now: read once for all batches, unless only rows are looked up."""
+        if step.weight is None:
+            return None, None
+        replaced = self._new.get(step.weight)
+        lookup = step.use is not None and step.use.kind == "embedding"
+        dtype = self._graph.dtype if step.use is None else self._graph.products
+        stored = self._graph.matrix(step.weight, None)
+        if batches > 1 and not lookup and (self._both or replaced is None):
+            stored = self._graph.matrix(step.weight, _constantly(stored.read(dtype)))
+        if replaced is None:
+            return stored, stored
+        placed = replaced.to(self._graph.device) if lookup else replaced.to(self._graph.device, dtype)
+        return stored, self._graph.matrix(step.weight, _constantly(placed))
+
+
+def _constantly(tensor: Tensor) -> Given:
+    return lambda _: tensor
