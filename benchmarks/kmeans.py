@@ -68,13 +68,13 @@ def student(case: Case) -> np.ndarray:
 
 
 def ours(weight: np.ndarray, case: Case, threads: int) -> Outcome:
-    available, kmeans._threads = kmeans._threads, lambda: threads
+    available, kmeans.cores = kmeans.cores, lambda: threads
     seconds, error = float("inf"), 0.0
     for _ in range(5):
         start = time.perf_counter()
         _, error = kmeans.cluster(weight, case.bits, case.group_size, None)
         seconds = min(seconds, time.perf_counter() - start)
-    kmeans._threads = available
+    kmeans.cores = available
     return seconds, error / weight.size
 
 
@@ -103,7 +103,7 @@ def optimum(weight: np.ndarray, case: Case) -> float:
 
 
 def compare(cases: tuple[Case, ...]) -> None:
-    cores = kmeans._threads()
+    cores = kmeans.cores()
     header = ("weight", f"ours x{cores}", "ours x1", "theirs", "faster", "MSE ours", "/theirs", "/optimum")
     print("{:<26}{:>10}{:>10}{:>10}{:>9}{:>12}{:>10}{:>10}".format(*header))
     for case in cases:

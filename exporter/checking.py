@@ -57,7 +57,7 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
         notes.append(Diagnostic("check.source", message, where=request.against or "", level="warning"))
     options = ParityOptions(
         depth="quick" if request.quick else "full",
-        bits=manifest.compression.bits or 16,
+        bits=manifest.compression.palette_bits,
         prompts=request.prompts,
         tasks=request.task,
         max_task_drop=request.max_task_drop,

@@ -224,7 +224,7 @@ def _bundle(path: Path) -> Found:
             "digest": manifest.source.digest,
             "context": manifest.context or "no text",
             "parameters": compression.parameters,
-            "bits per weight": compression.bpw,
+            "bits per weight": f"mixed, {compression.bpw:.2f}" if compression.mixed else compression.bpw,
             "kogata": manifest.tools.get("kogata"),
         },
         (

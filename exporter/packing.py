@@ -20,7 +20,6 @@ from exporter.bundle import (
     BundlePlan,
     CompressionFacts,
     Interface,
-    Manifest,
     ParityFacts,
     SourceFacts,
     onnx_interface,
@@ -30,7 +29,8 @@ from exporter.checkpoint import Checkpoint
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.shipping import ShippedTokenizer, shipped_tokenizer
 from exporter.compress import Candidate, Compression
-from exporter.errors import Diagnostic
+from exporter.compress.plan import Plan
+from exporter.compress.search import Point
 from exporter.graph.hub import DecoderSpec, EncoderSpec, GraphSpec, Hub
 from exporter.importers import unused_tensors
 from exporter.importers.model_sizes import PREPROCESSOR
@@ -66,7 +66,10 @@ class Part:
 
 @dataclass(frozen=True)
 class PackingList:
-    """Everything that a bundle is made of. parts: in the order in which they run; parity: of all of them."""
+    """Everything that a bundle is made of. parts: in the order in which they run; parity: of all of them.
+
+    plan: of mixed bits, None where all matrices were asked for alike.
+    """
 
     name: str
     checkpoint: Checkpoint
@@ -74,6 +77,7 @@ class PackingList:
     settings: Settings
     parity: ParityReport | None
     route: Route = "native"
+    plan: Plan | None = None
 
 
 def candidates(hub: Hub) -> list[Candidate]:
@@ -135,10 +139,11 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         chat_template=checkpoint.chat_template,
         tools=tool_versions() | _optimum_version(packing.route),
         parity_report=report,
-        parity_html=None if report is None else parity_page(packing.name, report, compression),
+        parity_html=None if report is None else parity_page(packing.name, report, compression, packing.plan),
         license_files=_license_files(checkpoint),
         preprocessor=preprocessor_of(checkpoint),
         scoring=_scoring(packing),
+        bits_plan=packing.plan.to_bytes() if packing.plan else None,
     )
 
 
@@ -176,9 +181,10 @@ def _with_ends(config: Mapping[str, Any], ends: tuple[int, ...]) -> Mapping[str,
     return {**config, "eos_token_id": ends[0] if len(ends) == 1 else list(ends)} if ends else config
 
 
-def parity_page(name: str, report: Mapping[str, Any], compression: CompressionFacts) -> bytes:
-    """The report for people."""
-    facts = {"bits": compression.bits, "bpw": compression.bpw, "group_size": compression.group_size}
+def parity_page(name: str, report: Mapping[str, Any], compression: CompressionFacts, plan: Plan | None = None) -> bytes:
+    """The report for people. plan: of mixed bits, for the curve that they were chosen from."""
+    facts: dict[str, Any] = {"bits": compression.bits, "bpw": compression.bpw, "group_size": compression.group_size}
+    facts |= {"mixed": compression.mixed, "palette_bits": compression.palette_bits, "curve": curve_facts(plan)}
     facts |= {"parameters": compression.parameters, "stored_bytes": compression.stored_bytes}
     return render_parity_html(name, report, {**facts, "tensors": [dict(t) for t in compression.tensors]})
 
@@ -186,7 +192,7 @@ def parity_page(name: str, report: Mapping[str, Any], compression: CompressionFa
 def compression_facts(packing: PackingList) -> CompressionFacts:
     """Every tensor of the checkpoint: palettized, kept, or not part of the graph, and why."""
     settings = packing.settings
-    compressed = settings.bits < 16
+    uniform = settings.bits is not None and settings.bits < 16
     several = len(packing.parts) > 1
     decisions = [
         replace(decision, name=f"{part.component}/{decision.name}") if several else decision
@@ -207,25 +213,29 @@ def compression_facts(packing: PackingList) -> CompressionFacts:
         for name, reason in unused.items()
     ]
     return CompressionFacts(
-        bits=settings.bits if compressed else None,
-        group_size=settings.group_size if compressed else None,
+        bits=settings.bits if uniform else None,
+        group_size=settings.group_size if uniform else None,
         parameters=sum(part.compression.parameters for part in packing.parts),
         stored_bytes=sum(part.compression.stored_bytes for part in packing.parts),
         tensors=(*(asdict(decision) for decision in decisions), *left_out),
+        mixed=packing.plan.asked if packing.plan else None,
     )
 
 
-def size_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
-    """Artifacts that are larger than one of their targets takes well."""
-    found = []
-    for artifact in manifest.artifacts:
-        for target in settings.targets_of(artifact.kind):
-            limit = target.limits.mlpackage if artifact.kind == "coreml" else target.limits.pack
-            if limit is not None and isinstance(limit.value, int | float) and artifact.bytes > limit.value:
-                message = f"{artifact.bytes:,} bytes, and {target.title} takes {limit.value:,} well: {limit.source}"
-                where = artifact.path.rsplit("/", 1)[-1]
-                found.append(Diagnostic("target.size", message, where=where, hint="fewer --bits", level="warning"))
-    return tuple(found)
+def curve_facts(plan: Plan | None) -> dict[str, Any] | None:
+    """The sizes and errors that bits were chosen from, as the page draws them; None where nothing was measured."""
+    if plan is None or plan.chosen is None or not plan.curve:
+        return None
+
+    def drawn(point: Point) -> dict[str, float | None]:
+        return {"bpw": point.stored_bytes * 8 / plan.parameters, **asdict(point)}
+
+    return {
+        "kind": plan.error,
+        "words": plan.words,
+        "chosen": drawn(plan.chosen),
+        "points": [drawn(point) for point in plan.curve],
+    }
 
 
 def _artifact(packing: PackingList, part: Part, kind: Format, path: Path) -> ArtifactPlan:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from exporter.bundle.tree import path_problem, printable
 from exporter.errors import InputError
+from exporter.strict_json import parse_json
+
+__all__ = ["Sums", "canonical_json", "parse_json", "parse_sums", "render_sums"]
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)", re.DOTALL)
 
@@ -27,14 +29,6 @@ def canonical_json(data: Any) -> bytes:
         raise InputError.of("bundle.nested", "the checkpoint's configuration is nested too deeply") from None
     # A lone surrogate has no UTF-8; this error handler writes it as JSON's own escape, \udXXX.
     return text.encode("utf-8", "backslashreplace") + b"\n"
-
-
-def parse_json(raw: bytes) -> Any:
-    """The value in `raw`; ValueError saying why it is not strict JSON (a key twice, NaN, nested too deeply, …)."""
-    try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def render_sums(hashes: Mapping[str, str]) -> bytes:
@@ -81,15 +75,3 @@ def _finite(data: Any) -> Any:
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
         return [_finite(value) for value in data]
     return data
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {twice!r} comes twice")
-    return table
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

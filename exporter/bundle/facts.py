@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -69,12 +70,20 @@ def ports(described: Iterable[PortLike]) -> tuple[Port, ...]:
     return tuple(Port(p.name, p.dtype, tuple(p.shape), tuple(p.enumerated), tuple(p.ranges)) for p in described)
 
 
+def mean_bits(tensors: Iterable[tuple[int | None, int]]) -> float:
+    """Over the weights in palettes; 16 where there are none. tensors: bits of a palette, or None, and weights in it."""
+    counts = [(bits, count) for bits, count in tensors if bits is not None]
+    weights = sum(count for _, count in counts)
+    return sum(bits * count for bits, count in counts) / weights if weights else 16
+
+
 @dataclass(frozen=True)
 class CompressionFacts:
     """What was asked for (None: no uniform value, or nothing), and what became of every tensor.
 
     parameters: of the whole model; stored_bytes: what they take, lookup tables included.
     tensors: name, shape, bits (None: kept), group_size, stored_bytes, reason, and whatever else is known.
+    mixed: where every matrix has bits of its own, the option that asked for it ("--bpw 3.7"); else None.
     """
 
     bits: int | None
@@ -82,6 +91,14 @@ class CompressionFacts:
     parameters: int
     stored_bytes: int
     tensors: tuple[Mapping[str, Any], ...]
+    mixed: str | None = None
+
+    @property
+    def palette_bits(self) -> float:
+        """Bits of the palettes: what was asked for, else their mean over the weights in them; 16 where none is one."""
+        if self.bits is not None:
+            return self.bits
+        return mean_bits((t["bits"], math.prod(t["shape"])) for t in self.tensors)
 
     @property
     def bpw(self) -> float:

@@ -165,6 +165,7 @@ def _compression_json(facts: CompressionFacts) -> dict[str, Any]:
         "parameters": facts.parameters,
         "stored_bytes": facts.stored_bytes,
         "tensors": facts.tensors,
+        **({} if facts.mixed is None else {"mixed": facts.mixed}),
     }
 
 
@@ -215,6 +216,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
             compression["parameters"],
             compression["stored_bytes"],
             tuple(compression["tensors"]),
+            compression.get("mixed"),
         ),
         artifacts=tuple(_artifact(artifact) for artifact in data["artifacts"]),
         parity={path: _parity(parity) for path, parity in data["parity"].items()},

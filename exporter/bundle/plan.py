@@ -50,6 +50,7 @@ class BundlePlan:
     license_files: file name → path, of licence and notice texts that must go along; they come into `licenses/`.
     scoring: `logit_scale` and `logit_bias`, which make a score of two towers' embeddings; empty for other models.
     preprocessor: preprocessor_config.json, which says how images or sounds become inputs; empty where there is none.
+    bits_plan: plan.json, which replays mixed bits; None where all matrices were asked for alike.
     """
 
     name: str
@@ -71,6 +72,7 @@ class BundlePlan:
     license_files: Mapping[str, Path] = field(default_factory=dict)
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
     scoring: Mapping[str, float] = field(default_factory=dict)
+    bits_plan: bytes | None = None
 
 
 def bundle_name(name: str) -> str:

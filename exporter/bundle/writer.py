@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from exporter.graph.hub import DecoderSpec, EncoderSpec, GraphSpec
 
 SUMS = "SHA256SUMS"
+BITS_PLAN = "plan.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 ONLY = "model"  # the component of a model that has no others
 
@@ -88,6 +89,8 @@ def _write_texts(plan: BundlePlan, folder: Path, *, onnx: bool) -> None:
         _write(folder / "parity" / "report.json", canonical_json(plan.parity_report))
     if plan.parity_html is not None:
         _write(folder / "parity" / "report.html", plan.parity_html)
+    if plan.bits_plan is not None:
+        _write(folder / BITS_PLAN, plan.bits_plan)
     for file, config in _configs(plan).items():  # swift-transformers' tokenizer loader looks for them too
         _write(beside / file, canonical_json(config))
     if onnx:

@@ -29,12 +29,6 @@ class OnnxWeights(StrEnum):
     fp32 = "fp32"
 
 
-class Calibration(StrEnum):
-    """What compression learns from: so far nothing but the weights."""
-
-    none = "none"
-
-
 class Parity(StrEnum):
     """How thoroughly to check."""
 
@@ -55,14 +49,53 @@ def export(
             "--for", metavar="TARGET", help="Repeatable: a name from `kogata targets`. Brings formats and limits."
         ),
     ] = None,
-    bits: Annotated[int, typer.Option(help="Palette bits: 1, 2, 3, 4, 6 or 8; 16 compresses nothing.")] = 4,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="Palette bits of all matrices: 1, 2, 3, 4, 6 or 8; 16 compresses nothing. [default: 4]"),
+    ] = None,
+    bpw: Annotated[
+        float | None,
+        typer.Option(
+            metavar="BITS",
+            help="Instead of --bits: bits per weight over the whole model, tables and kept tensors included. "
+            "Each matrix gets those that serve the model best.",
+        ),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Instead of --bits: bytes of the artifact, of the larger one where there are two formats: "
+            "300MB, 1.2GB, 250MiB.",
+        ),
+    ] = None,
+    max_kl: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NATS",
+            help="Instead of --bits: the smallest artifact whose predictions stay that close to the checkpoint's; "
+            "parity holds it to that.",
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Instead of --bits: the bits of each matrix, as in the plan.json of a bundle."
+        ),
+    ] = None,
     group_size: Annotated[
         int | None,
-        typer.Option(help="Output rows that share one lookup table. [default: the target's, else 16]", min=1),
+        typer.Option(
+            help="Output rows that share one lookup table. [default: the target's, else 16; mixed bits choose]", min=1
+        ),
     ] = None,
-    calibrate: Annotated[  # noqa: ARG001 - one value, until there are more
-        Calibration, typer.Option(help="What palettes are fitted to besides the weights: none is plain k-means.")
-    ] = Calibration.none,
+    calibrate: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|builtin|none",
+            help="Text that palettes are fitted to, .txt with one a line or .jsonl; none is plain k-means.",
+        ),
+    ] = "none",
     onnx_weights: Annotated[
         OnnxWeights, typer.Option(help="How the ONNX file stores its matrices.")
     ] = OnnxWeights.palette,
@@ -111,6 +144,7 @@ def export(
     def body(progress: Progress) -> Report:
         from exporter.cli.summary import export_report
         from exporter.pipeline import ExportRequest, export_checkpoint
+        from exporter.settings import read_budget
         from exporter.targets import load_target
 
         request = ExportRequest(
@@ -119,7 +153,10 @@ def export(
             formats=tuple(kind.value for kind in to or ()),
             targets=tuple(load_target(target) for target in dict.fromkeys(for_ or ())),
             bits=bits,
+            budget=read_budget(bpw, max_size, max_kl),
+            plan=plan,
             group_size=group_size,
+            calibrate=calibrate,
             onnx_weights=onnx_weights.value,
             context=context,
             parity=parity.value,

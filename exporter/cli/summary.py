@@ -71,9 +71,17 @@ def _compression(facts: CompressionFacts) -> Table:
     kinds: dict[str, list[Any]] = {}
     for tensor in facts.tensors:
         kinds.setdefault(_fate(tensor), []).append(tensor)
-    rows = [(fate, len(group), _size(sum(t["stored_bytes"] for t in group))) for fate, group in kinds.items()]
-    title = f"{facts.parameters:,} parameters in {facts.stored_bytes:,} bytes: {facts.bpw:.3f} bits per weight"
+    rows = [
+        (fate, len(group), _size(sum(t["stored_bytes"] for t in group)))
+        for fate, group in sorted(kinds.items(), key=lambda kind: _rank(kind[1][0]) if facts.mixed else 0)
+    ]
+    mixed = f" (mixed: {facts.mixed})" if facts.mixed else ""
+    title = f"{facts.parameters:,} parameters in {facts.stored_bytes:,} bytes: {facts.bpw:.3f} bits per weight{mixed}"
     return Table(title, ("tensors", "count", "stored"), rows)
+
+
+def _rank(tensor: Any) -> tuple[int, int]:
+    return (tensor["bits"] or 99, tensor["group_size"] or 0)
 
 
 def _fate(tensor: Any) -> str:

@@ -1,7 +1,18 @@
-"""k-means palettes for weights. Knows arrays, not formats."""
+"""Palettes for weights, and which bits each of them gets. Knows arrays, not formats."""
 
+from exporter.compress.choices import KEEP, Choice, Menu
 from exporter.compress.decisions import Candidate, Compression, CompressOptions, TensorDecision
 from exporter.compress.kmeans import palettize
 from exporter.compress.palettizer import compress
 
-__all__ = ["Candidate", "CompressOptions", "Compression", "TensorDecision", "compress", "palettize"]
+__all__ = [
+    "KEEP",
+    "Candidate",
+    "Choice",
+    "CompressOptions",
+    "Compression",
+    "Menu",
+    "TensorDecision",
+    "compress",
+    "palettize",
+]

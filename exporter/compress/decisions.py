@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.errors import UsageError
-from exporter.graph.palette import PALETTE_BITS, Palette
-
-UNCOMPRESSED = 16  # bits that mean: keep every tensor as it is
+from exporter.compress.choices import UNCOMPRESSED, Choice, stored_bytes
+from exporter.graph.palette import Palette
 
 
 @dataclass(frozen=True)
@@ -35,30 +33,44 @@ class Candidate:
         """Number of elements."""
         return math.prod(self.shape)
 
+    @property
+    def palettizable(self) -> bool:
+        """Whether it has output rows that can share a LUT."""
+        return self.open and len(self.shape) == 2 and self.parameters > 0
+
+    def bytes_as(self, choice: Choice) -> int:
+        """What it takes, stored as `choice` says."""
+        fitted = choice.fitted(self.shape)
+        if fitted.group_size is None:
+            return self.stored_bytes
+        return stored_bytes(self.shape, fitted.bits, fitted.group_size)
+
 
 @dataclass(frozen=True)
 class CompressOptions:
     """bits: 1, 2, 3, 4, 6 or 8 bits an index; 16: keep everything. group_size: output rows that share one LUT.
 
+    choices: tensor name → how this one is stored, where the others' bits and group size don't hold.
     No seed: clustering has no random start. Raises UsageError.
     """
 
     bits: int
     group_size: int
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.bits not in (*PALETTE_BITS, UNCOMPRESSED):
-            allowed = ", ".join(map(str, PALETTE_BITS))
-            raise UsageError.of(
-                "compress.bits",
-                f"no palette has {self.bits} bits",
-                where="--bits",
-                hint=f"Core ML stores palettes of {allowed} bits; {UNCOMPRESSED} means no compression",
-            )
-        if self.group_size < 1:
-            raise UsageError.of(
-                "compress.group_size", f"a group of {self.group_size} rows is empty", where="--group-size"
-            )
+        Choice(8, self.group_size)  # says what is wrong with the rows even where nothing is compressed
+        Choice.of(self.bits, self.group_size)
+
+    def choice(self, candidate: Candidate) -> Choice:
+        """How this tensor is to be stored."""
+        asked = self.choices.get(candidate.name) or Choice.of(self.bits, self.group_size)
+        return asked.fitted(candidate.shape) if candidate.palettizable else asked
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether no palette was asked for, whatever the tensors are."""
+        return self.bits == UNCOMPRESSED and all(choice.kept for choice in self.choices.values())
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.compress.decisions import UNCOMPRESSED, Candidate, Compression, CompressOptions, TensorDecision
+from exporter.compress.choices import Choice, lut_bytes, pays
+from exporter.compress.decisions import Candidate, Compression, CompressOptions, TensorDecision
 from exporter.compress.kmeans import cluster_rows, cores, fits_float16, weight_problem
 from exporter.errors import InputError, KogataError, UnsupportedError
 from exporter.graph.bits import RUN
@@ -38,10 +39,13 @@ def compress(
     twice = [name for name, count in Counter(c.name for c in candidates).items() if count > 1]
     if twice:
         raise ValueError(f"candidates that share a name: {twice}")
-    if options.bits == UNCOMPRESSED:
+    unknown = sorted(set(options.choices) - {candidate.name for candidate in candidates})
+    if unknown:
+        raise ValueError(f"choices for what is no candidate: {unknown}")
+    if options.keeps_all:
         return Compression({}, tuple(_keep(c, "not asked for: 16 bits keep every tensor") for c in candidates))
     progress.stage("palettize", sum(c.open for c in candidates))
-    reasons = {candidate.name: _reason_to_keep(candidate, options) for candidate in candidates}
+    reasons = {candidate.name: reason_to_keep(candidate, options.choice(candidate)) for candidate in candidates}
     palettes: dict[str, Palette] = {}
     decisions: list[TensorDecision] = []
     problems: list[KogataError] = []
@@ -62,23 +66,26 @@ def compress(
     return Compression(palettes, tuple(decisions))
 
 
-def _reason_to_keep(candidate: Candidate, options: CompressOptions) -> str | None:
+def reason_to_keep(candidate: Candidate, choice: Choice) -> str | None:
+    """Why the tensor stays as it is, None where it becomes a palette as `choice` says."""
+    if not candidate.palettizable:
+        return _no_matrix(candidate)
+    if choice.group_size is None:
+        return "kept at 16 bits by the plan"
+    if not pays(candidate.shape, candidate.stored_bytes, choice):
+        palette, luts = candidate.bytes_as(choice), lut_bytes(candidate.shape, choice.bits, choice.group_size)
+        float16 = 2 * candidate.parameters
+        return f"a palette would not pay: {palette:,} bytes, {luts:,} of them LUTs, against {float16:,} in float16"
+    return None
+
+
+def _no_matrix(candidate: Candidate) -> str:
     rank = len(candidate.shape)
     if not candidate.open and rank <= 1:
         return "norm or bias: rank 1" if rank else "scalar"
     if not candidate.open:
         return "not a matrix of a linear layer or an embedding: a small table of the graph"
-    if rank != 2:
-        return f"rank {rank}: only matrices have output rows that share a LUT"
-    if candidate.parameters == 0:
-        return "empty"
-    rows, _ = candidate.shape
-    luts = -(-rows // options.group_size) * 2**options.bits * 2  # float16 entries
-    palette = -(-candidate.parameters * options.bits // 8) + luts
-    float16 = 2 * candidate.parameters
-    if palette >= min(float16, candidate.stored_bytes):
-        return f"a palette would not pay: {palette:,} bytes, {luts:,} of them LUTs, against {float16:,} in float16"
-    return None
+    return "empty" if rank == 2 else f"rank {rank}: only matrices have output rows that share a LUT"
 
 
 def _keep(candidate: Candidate, reason: str) -> TensorDecision:
@@ -98,10 +105,17 @@ class _Block:
 _Result = tuple[NDArray[np.uint8], _Block] | Literal["flawed", "fine"]
 
 
+def _format(candidate: Candidate, options: CompressOptions) -> tuple[int, int]:
+    """Bits and group size of the palette that the candidate becomes."""
+    choice = options.choice(candidate)
+    assert choice.group_size is not None
+    return choice.bits, choice.group_size
+
+
 def _spans(candidate: Candidate, options: CompressOptions) -> list[slice]:
     """Blocks of whole groups; each begins where its packed indices begin on a byte."""
     rows, columns = candidate.shape
-    step = math.lcm(min(options.group_size, rows), RUN)
+    step = math.lcm(_format(candidate, options)[1], RUN)
     step *= max(1, BLOCK // (step * columns))
     return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
@@ -134,7 +148,7 @@ def _cluster(candidate: Candidate, rows: slice, options: CompressOptions, proble
     if problems:
         return "fine"
     peak = float(max(weight.max(), -weight.min()))
-    found = cluster_rows(weight, options.bits, min(options.group_size, candidate.shape[0]))
+    found = cluster_rows(weight, *_format(candidate, options))
     return found.packed, _Block(found.lut, found.errors, peak)
 
 
@@ -161,8 +175,8 @@ def _palettize(
         return weight_problem(candidate.name, candidate.load(slice(None))) if "flawed" in states else None
     stored: Stored = InMemory(np.concatenate(kept)) if spill is None else spill.part(start)
     lut = np.concatenate([block.lut for block in blocks])
-    group_size = min(options.group_size, candidate.shape[0])
-    palette = Palette(stored, (candidate.shape[0], candidate.shape[1]), lut, options.bits, group_size)
+    bits, group_size = _format(candidate, options)
+    palette = Palette(stored, (candidate.shape[0], candidate.shape[1]), lut, bits, group_size)
     return palette, _decision(candidate, palette, blocks)
 
 

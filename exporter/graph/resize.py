@@ -33,11 +33,9 @@ def resize_plan(node: ir.Node, shape: tuple[int, ...]) -> dict[int, Matrix] | st
     x = node.inputs[0]
     if x is None or x.shape is None or any(not isinstance(size, int) for size in x.shape):
         return "a size that is known only at run time"
-    mode, coordinates = _text(node, "mode", "nearest"), _text(node, "coordinate_transformation_mode", "half_pixel")
-    if coordinates == "tf_crop_and_resize":
-        return "the coordinate transformation tf_crop_and_resize"
-    if _text(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
-        return "a policy that keeps the aspect ratio"
+    reason = unsupported_resize(node)
+    if reason:
+        return reason
     sizes = [int(size) for size in x.shape if isinstance(size, int)]
     scales = _scales(node, len(sizes))
     axes = [Axis(size, out, scales.get(i, out / size)) for i, (size, out) in enumerate(zip(sizes, shape, strict=True))]
@@ -45,20 +43,36 @@ def resize_plan(node: ir.Node, shape: tuple[int, ...]) -> dict[int, Matrix] | st
     for i, axis in enumerate(axes):
         if axis.size == axis.result and axis.scale == 1.0:
             continue
-        if "antialias" in node.attributes and node.attributes["antialias"].as_int() and axis.scale < 1:
-            return "antialiasing"
-        at = _coordinates(axis, coordinates)
-        if mode == "nearest":
-            plan[i] = _nearest(axis, at, _text(node, "nearest_mode", "round_prefer_floor"))
-        elif mode == "linear":
-            plan[i] = linear_matrix(axis.size, at)
-        elif mode == "cubic":
-            a = node.attributes["cubic_coeff_a"].as_float() if "cubic_coeff_a" in node.attributes else -0.75
-            outside = "exclude_outside" in node.attributes and bool(node.attributes["exclude_outside"].as_int())
-            plan[i] = _cubic(axis, at, a, outside)
-        else:
-            return f"the mode '{mode}'"
+        matrix = axis_matrix(node, axis)
+        if isinstance(matrix, str):
+            return matrix
+        plan[i] = matrix
     return plan
+
+
+def unsupported_resize(node: ir.Node) -> str:
+    """What of the node has no matrices at all, whatever the sizes; empty where there is nothing."""
+    if _text(node, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        return "the coordinate transformation tf_crop_and_resize"
+    if _text(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
+        return "a policy that keeps the aspect ratio"
+    mode = _text(node, "mode", "nearest")
+    return "" if mode in ("nearest", "linear", "cubic") else f"the mode '{mode}'"
+
+
+def axis_matrix(node: ir.Node, axis: Axis) -> Matrix | str:
+    """The matrix `[result, size]` of one axis, by the node's attributes; or why there is none."""
+    if "antialias" in node.attributes and node.attributes["antialias"].as_int() and axis.scale < 1:
+        return "antialiasing"
+    mode = _text(node, "mode", "nearest")
+    at = _coordinates(axis, _text(node, "coordinate_transformation_mode", "half_pixel"))
+    if mode == "nearest":
+        return _nearest(axis, at, _text(node, "nearest_mode", "round_prefer_floor"))
+    if mode == "linear":
+        return linear_matrix(axis.size, at)
+    a = node.attributes["cubic_coeff_a"].as_float() if "cubic_coeff_a" in node.attributes else -0.75
+    outside = "exclude_outside" in node.attributes and bool(node.attributes["exclude_outside"].as_int())
+    return _cubic(axis, at, a, outside)
 
 
 def linear_matrix(size: int, at: NDArray[np.float32]) -> Matrix:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from exporter.report import plots
+from exporter.report import bit_plots, plots
 from exporter.report.clean import safe_text
 
 TITLES = {"onnx": "ONNX", "coreml": "Core ML"}
@@ -23,6 +23,7 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
 
     name: the model's. parity: `ParityReport.as_json()`. compression: `bits`, `group_size`, `bpw`, `parameters`,
     `stored_bytes` and `tensors`, each with name, shape, bits (None: kept), group_size, stored_bytes, reason, psnr_db.
+    With mixed bits also `mixed` (the option), `palette_bits` (their mean) and `curve` (None, or as `curve_plot` says).
     """
     import jinja2
 
@@ -45,6 +46,9 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
         psnr_plot=_psnr_plot(parity["rows"]),
         noticed_plot=_noticed_plot(parity["rows"]),
         weight_plot=_weight_plot(compression["tensors"]) if compression else "",
+        bits_plot=bit_plots.bits_plot(compression["tensors"]) if compression and compression.get("mixed") else "",
+        curve=compression.get("curve") if compression else None,
+        curve_plot=bit_plots.curve_plot(compression["curve"]) if compression and compression.get("curve") else "",
         ran=_ran(parity["rows"]),
         runners=sorted({runner for row in parity["rows"] for runner in row["runners"]}),
     )

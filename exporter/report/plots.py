@@ -30,7 +30,7 @@ COLOURS = {
 INK, SOFT, LINE, ONNX, COREML, GRAPH, PAPER = COLOURS
 
 WIDTH = 9.5  # inches: the page's column at 96 px an inch, so that 9 points are 12 px there
-_TEXT = 9  # points
+TEXT = 9  # points
 _DOT = 13  # points²; twice that where a row has few
 _SLOTS = 110  # columns that dots of one row are sorted into, so that equal values stand beside each other
 
@@ -67,7 +67,7 @@ class Axis:
         if self.logarithmic:
             low, high = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             powers = range(low, high + 1, -(-(high - low + 1) // 8))
-            labels = {self.place(10.0**power): _power(power) for power in powers}
+            labels = {self.place(10.0**exponent): power(exponent) for exponent in powers}
             if high - low <= 2:  # decades alone would leave the axis bare
                 between = [k * 10.0**power for power in range(low, high) for k in (2, 5)]
                 labels |= {self.place(value): f"{value:g}" if value >= 1e-4 else "" for value in between}
@@ -97,13 +97,13 @@ def error_axis(label: str, strips: Sequence[Strip], floor: float) -> Axis:
     low = max(floor, 10.0 ** math.floor(math.log10(min(values, default=floor))))
     high = 10.0 ** math.ceil(math.log10(max(values, default=floor * 10)))
     at_floor = any(value <= floor for value in values)
-    ticks = f"≤ {_power(round(math.log10(floor)))}" if at_floor else ""
+    ticks = f"≤ {power(round(math.log10(floor)))}" if at_floor else ""
     return Axis(label, low, max(high, low * 10), True, low_tick=ticks)
 
 
 def strip_plot(strips: Sequence[Strip], axis: Axis, prefix: str) -> str:
     """A row of dots a strip, a bar at its median. prefix: of the drawing's ids; one of its own on each page."""
-    with _figure(0.6 + 0.36 * len(strips)) as (figure, axes):
+    with drawing(0.6 + 0.36 * len(strips)) as (figure, axes):
         axes.grid(axis="x", color=LINE, linewidth=0.6)
         size = _DOT if max(len(strip.values) for strip in strips) > 30 else 2 * _DOT
         for y, strip in enumerate(strips):
@@ -126,10 +126,10 @@ def strip_plot(strips: Sequence[Strip], axis: Axis, prefix: str) -> str:
         axes.set_ylim(len(strips) - 0.45, -0.55)
         axes.set_yticks(range(len(strips)), [safe_line(strip.label) for strip in strips])
         axes.set_xlabel(axis.label)
-        return _svg(figure, prefix)
+        return svg_of(figure, prefix)
 
 
-def _power(exponent: int) -> str:
+def power(exponent: int) -> str:
     """10⁻⁴ and the like; numbers that people read without exponent as they are."""
     if -3 <= exponent <= 1:
         return f"{10.0**exponent:g}"
@@ -152,7 +152,7 @@ def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
     """PSNR of each of `tensors`, one at the least, in the model's order; a dot's area is the tensor's stored bytes."""
     drawn = list(tensors)
     largest = max(t["stored_bytes"] for t in drawn)
-    with _figure(2.5) as (figure, axes):
+    with drawing(2.5) as (figure, axes):
         axes.scatter(
             range(1, len(drawn) + 1),
             [t["psnr_db"] for t in drawn],
@@ -171,7 +171,7 @@ def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
             textcoords="offset points",
             ha="left" if in_left_half else "right",
             color=SOFT,
-            fontsize=_TEXT - 1,
+            fontsize=TEXT - 1,
         )
         low, high = min(values), max(values)
         room = max(0.18 * (high - low), 1.0)
@@ -181,11 +181,11 @@ def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
         axes.set_xlabel("palettized tensors in the model's order; area: stored bytes")
         axes.grid(axis="y", color=LINE, linewidth=0.6)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        return _svg(figure, "weights")
+        return svg_of(figure, "weights")
 
 
 @contextmanager
-def _figure(height: float) -> Iterator[tuple[Any, Any]]:
+def drawing(height: float) -> Iterator[tuple[Any, Any]]:
     """A figure in the page's style, without pyplot: no window system, no global state."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -195,7 +195,7 @@ def _figure(height: float) -> Iterator[tuple[Any, Any]]:
         "svg.hashsalt": "kogata",  # else ids are random
         "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
         "text.parse_math": False,  # labels may hold dollar signs
-        "font.size": _TEXT,
+        "font.size": TEXT,
         "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout everywhere
         "text.color": INK,
         "axes.labelcolor": SOFT,
@@ -221,7 +221,7 @@ def _figure(height: float) -> Iterator[tuple[Any, Any]]:
         yield figure, axes
 
 
-def _svg(figure: Any, prefix: str) -> str:
+def svg_of(figure: Any, prefix: str) -> str:
     """The `<svg>` element alone, with ids of its own and the page's colours."""
     file = io.StringIO()
     with warnings.catch_warnings():

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from exporter.bundle import ArtifactPlan, BundlePlan, Interface, Staging, finish_bundle, read_manifest, write_bundle
+from exporter.bundle import (
+    ArtifactPlan,
+    BundlePlan,
+    Interface,
+    Staging,
+    finish_bundle,
+    read_manifest,
+    verify_bundle,
+    write_bundle,
+)
 from exporter.bundle.tree import sha256
 from exporter.errors import InputError, KogataError
 
@@ -275,3 +284,25 @@ def test_a_malformed_source_date_is_an_error(
         write_bundle(decoder_plan, tmp_path / "out")
     assert caught.value.diagnostics[0].where == "SOURCE_DATE_EPOCH"
     assert [p.name for p in tmp_path.iterdir()] == ["made"]
+
+
+def test_mixed_bits_travel_with_their_plan(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    """plan.json is hashed like any other file; the manifest says what asked for it, and the mean of the bits."""
+    tensors = (
+        *decoder_plan.compression.tensors,
+        dict(decoder_plan.compression.tensors[0], name="v", bits=2, shape=[500]),
+    )
+    mixed = replace(decoder_plan.compression, bits=None, group_size=None, mixed="--bpw 3.7", tensors=tensors)
+    plan = replace(decoder_plan, compression=mixed, bits_plan=b"{}\n")
+    bundle = write_bundle(plan, tmp_path / "out")
+    assert (bundle / "plan.json").read_bytes() == b"{}\n"
+    assert "  plan.json\n" in (bundle / "SHA256SUMS").read_text()
+    assert verify_bundle(bundle).ok
+    facts = read_manifest(bundle / "manifest.json").compression
+    assert facts == mixed
+    assert facts.palette_bits == (4 * 1000 + 2 * 500) / 1500
+    assert "--bpw 3.7" in (bundle / "README.md").read_text()
+    uniform = write_bundle(decoder_plan, tmp_path / "uniform")
+    assert not (uniform / "plan.json").exists()
+    assert "mixed" not in (uniform / "manifest.json").read_text()
+    assert read_manifest(uniform / "manifest.json").compression.palette_bits == 4

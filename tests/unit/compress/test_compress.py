@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter.compress import Candidate, Compression, CompressOptions, compress, palettize, palettizer
+from exporter.compress import KEEP, Candidate, Choice, Compression, CompressOptions, compress, palettize, palettizer
 from exporter.errors import InputError, UnsupportedError, UsageError
 from exporter.graph.palette import PALETTE_BITS
 from exporter.graph.spill import Spill
@@ -138,6 +138,26 @@ def test_a_palette_must_pay_against_float16(columns: int, kept: bool) -> None:
     candidate = open_candidate("w", matrix(8, columns))
     (decision,) = compress([candidate], CompressOptions(6, 1), NoProgress()).decisions
     assert decision.kept == kept
+
+
+def test_every_tensor_may_have_bits_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each palette is the one that uniform bits give; a kept tensor is never loaded."""
+    monkeypatch.setattr(palettizer, "BLOCK", 300)
+    weights = {"a": matrix(57, 129), "b": matrix(100, 33), "c": matrix(64, 48), "d": matrix(32, 64)}
+    choices = {"a": Choice(3, 5), "b": Choice(8, 100), "c": KEEP}
+    candidates = [open_candidate(name, w, never if name == "c" else None) for name, w in weights.items()]
+    mixed = compress(candidates, CompressOptions(4, 16, choices), NoProgress(), Spill(tmp_path))
+    assert set(mixed.palettes) == {"a", "b", "d"}
+    for name, (bits, group_size) in {"a": (3, 5), "b": (8, 100), "d": (4, 16)}.items():
+        alone = palettize(weights[name], bits, group_size)
+        np.testing.assert_array_equal(mixed.palettes[name].indices, alone.indices)
+        np.testing.assert_array_equal(mixed.palettes[name].lut, alone.lut)
+    kept = mixed.decisions[2]
+    assert (kept.bits, kept.stored_bytes, kept.reason) == (None, 64 * 48 * 4, "kept at 16 bits by the plan")
+    for made, candidate in zip(mixed.decisions, candidates, strict=True):
+        assert made.stored_bytes == candidate.bytes_as(choices.get(made.name, Choice(4, 16)))
+    with pytest.raises(ValueError, match="no candidate"):
+        compress(candidates, CompressOptions(4, 16, {"e": KEEP}), NoProgress())
 
 
 def test_group_size_beyond_the_rows_is_clamped() -> None:

@@ -1,0 +1,186 @@
+"""`plan.json`: bits and group size of every matrix, as a file that can be kept, edited and replayed.
+
+One line a tensor. Only their `name`, `bits`, `group_size` and `shape` are read back; all else tells people why.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exporter.compress.allocation import TensorOptions
+from exporter.compress.choices import Choice
+from exporter.compress.decisions import Candidate, TensorDecision
+from exporter.compress.search import ErrorKind, Found, Point
+from exporter.errors import InputError
+
+SCHEMA_VERSION = 1
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One matrix. measured: what storing it in other ways would cost; None where nobody measured that."""
+
+    name: str
+    shape: tuple[int, ...]
+    choice: Choice
+    stored_bytes: int
+    measured: TensorOptions | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """model, digest: of the checkpoint. asked: the option that the plan answers, "--bpw 3.7" or "--plan".
+
+    entries: in graph order. others, other_parameters, other_bytes: number, elements and bytes of the tensors that are
+        always kept (norms, biases, tables).
+    error, words: as in `Sensitivity`, None where nothing was measured. curve: bytes of the whole model.
+    """
+
+    model: str
+    digest: str
+    asked: str
+    entries: tuple[Entry, ...]
+    others: int
+    other_parameters: int
+    other_bytes: int
+    error: ErrorKind | None = None
+    words: str | None = None
+    chosen: Point | None = None
+    curve: tuple[Point, ...] = ()
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """Tensor → how it is stored."""
+        return {entry.name: entry.choice for entry in self.entries}
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of all tensors."""
+        return self.other_bytes + sum(entry.stored_bytes for entry in self.entries)
+
+    @property
+    def parameters(self) -> int:
+        """Of all tensors."""
+        return self.other_parameters + sum(math.prod(entry.shape) for entry in self.entries)
+
+    @property
+    def bpw(self) -> float:
+        """The whole model's bits per weight."""
+        return self.stored_bytes * 8 / self.parameters if self.parameters else 0.0
+
+    def to_bytes(self) -> bytes:
+        """The file. Equal plans give equal bytes."""
+        head: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "model": {"name": self.model, "digest": self.digest},
+            "asked": self.asked,
+            "parameters": self.parameters,
+            "stored_bytes": self.stored_bytes,
+            "bpw": round(self.bpw, 4),
+            "others": {"tensors": self.others, "parameters": self.other_parameters, "stored_bytes": self.other_bytes},
+        }
+        if self.error is not None and self.chosen is not None:
+            head |= {"error": {"kind": self.error, "words": self.words}, "chosen": self._point(self.chosen)}
+        lines = [f"  {json.dumps(key)}: {_compact(value)},\n" for key, value in head.items()]
+        lines += _list("curve", [self._point(point) for point in self.curve], ",") if self.curve else []
+        lines += _list("tensors", [_entry(entry) for entry in self.entries], "")
+        # A lone surrogate has no UTF-8; this error handler writes it as JSON's own escape, \udXXX.
+        return "".join(["{\n", *lines, "}\n"]).encode("utf-8", "backslashreplace")
+
+    def _point(self, point: Point) -> dict[str, Any]:
+        known = {} if point.measured is None else {"measured": _digits(point.measured)}
+        bpw = round(point.stored_bytes * 8 / self.parameters, 4)
+        return {"stored_bytes": point.stored_bytes, "bpw": bpw, "predicted": _digits(point.predicted), **known}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a plan comes from: as in `Plan`. error, words: as in `Sensitivity`, None where none was asked."""
+
+    model: str
+    digest: str
+    asked: str
+    error: ErrorKind | None = None
+    words: str | None = None
+
+
+def plan_of(
+    origin: Origin, candidates: Sequence[Candidate], decisions: Sequence[TensorDecision], found: Found | None = None
+) -> Plan:
+    """The plan that leads to these decisions, one for each candidate. found: what the search measured, if any."""
+    measured = {tensor.name: tensor for tensor in found.tensors} if found else {}
+    entries, others = [], []
+    for candidate, made in zip(candidates, decisions, strict=True):
+        if candidate.palettizable:
+            choice = Choice.of(made.bits or 16, made.group_size)
+            entries.append(Entry(made.name, made.shape, choice, made.stored_bytes, measured.get(candidate.name)))
+        else:
+            others.append(made)
+    offered = [e.stored_bytes for e in entries if e.name not in measured] + [d.stored_bytes for d in others]
+    rest = sum(offered)
+    return Plan(
+        origin.model,
+        origin.digest,
+        origin.asked,
+        tuple(entries),
+        len(others),
+        sum(made.parameters for made in others),
+        sum(made.stored_bytes for made in others),
+        origin.error,
+        origin.words,
+        _whole(found.chosen, rest) if found else None,
+        tuple(_whole(point, rest) for point in found.curve) if found else (),
+    )
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Raises InputError when it can't be written."""
+    try:
+        path.write_bytes(plan.to_bytes())
+    except OSError as error:
+        raise InputError.of("plan.write", f"can't be written: {error.strerror or error}", where=str(path)) from None
+
+
+def _whole(point: Point, rest: int) -> Point:
+    return Point(point.stored_bytes + rest, point.predicted, point.measured)
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "name": entry.name,
+        "bits": entry.choice.bits,
+        "group_size": entry.choice.group_size,
+        "shape": entry.shape,
+        "stored_bytes": entry.stored_bytes,
+    }
+    if entry.measured is not None:
+        told["costs"] = [
+            {
+                "bits": option.choice.bits,
+                "group_size": option.choice.group_size,
+                "stored_bytes": option.stored_bytes,
+                "cost": _digits(option.cost),
+            }
+            for option in entry.measured.options
+        ]
+    return told
+
+
+def _digits(value: float) -> float:
+    """Six digits: more would tell of the machine, not of the model."""
+    return float(f"{value:.6g}")
+
+
+def _list(key: str, items: Sequence[Mapping[str, Any]], end: str) -> list[str]:
+    lines = ",\n".join(f"    {_compact(item)}" for item in items)
+    return [f"  {json.dumps(key)}: [\n{lines}\n  ]{end}\n"]
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,183 @@
+"""Mixed bits drawn: what every matrix got, and the sizes and errors that this was chosen from."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.report.clean import safe_line
+from exporter.report.plots import GRAPH, INK, LINE, ONNX, PAPER, SOFT, TEXT, drawing, power, svg_of
+
+KEPT = 16
+SHADES = {1: 0.08, 2: 0.17, 3: 0.3, 4: 0.45, 6: 0.66, 8: 0.83, KEPT: 1.0}  # bits → opacity of the cell
+DARK = 0.75  # a cell at least so opaque has its number in the paper's colour
+ROWS = 40  # kinds of matrices that are drawn; a model of one architecture has about ten
+ROOM = 0.13  # inches: a narrower cell has no room for a digit
+NAMED = 48  # characters of a kind's name
+ERRORS = {
+    "kl": "KL to the uncompressed model, nats",
+    "distance": "distance to the uncompressed model's outputs",
+    "weights": "squared weight error, a stand-in",
+}
+_NUMBER = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z0-9])")
+_ENDS = re.compile(r"^(model|transformer|encoder|decoder|bert|base_model)\.|\.weight$")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A matrix: its kind is its name without the layer's number. layer: None for one outside of all layers."""
+
+    kind: str
+    layer: int | None
+    bits: int
+
+
+def cells_of(tensors: Sequence[Mapping[str, Any]]) -> list[Cell]:
+    """Of the matrices among a bundle's tensors, in order; kept ones of less than two dimensions are left out."""
+    found = []
+    for tensor in tensors:
+        if tensor["bits"] is None and (len(tensor["shape"]) != 2 or tensor["stored_bytes"] == 0):
+            continue
+        name = tensor["name"]
+        number = _NUMBER.search(name)
+        kind = name if number is None else name[: number.start()] + "*" + name[number.end() :]
+        layer = int(number[0]) if number and len(number[0]) < 6 else None
+        found.append(Cell(kind if layer is not None else name, layer, tensor["bits"] or KEPT))
+    return found
+
+
+def bits_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
+    """A row for every kind of matrix, a column for every layer, in each cell the bits; empty without a matrix."""
+    cells = cells_of(tensors)
+    kinds = list(dict.fromkeys(cell.kind for cell in cells))
+    if not kinds:
+        return ""
+    drawn = kinds[:ROWS]
+    layers = sorted({cell.layer for cell in cells if cell.layer is not None}) or [0]
+    column = {layer: x for x, layer in enumerate(layers)}
+    pitch = min(1.0, 6.4 / len(layers))  # inches a column
+    with drawing(0.75 + 0.25 * len(drawn) + (0.2 if len(kinds) > ROWS else 0)) as (figure, axes):
+        for cell in cells:
+            if cell.kind in drawn:
+                place = (0, len(layers)) if cell.layer is None else (column[cell.layer], 1)
+                _cell(axes, place, drawn.index(cell.kind), cell.bits, pitch * place[1])
+        if pitch < ROOM:
+            _key(axes, sorted({cell.bits for cell in cells}))
+        axes.set_xlim(-0.5, max(len(layers), 6.4 / pitch) - 0.5)
+        axes.set_ylim(len(drawn) - 0.45, -0.55)
+        axes.set_yticks(range(len(drawn)), [_label(kind) for kind in drawn])
+        every = -(-len(layers) // 24)
+        axes.set_xticks(range(0, len(layers), every), [str(layer) for layer in layers[::every]])
+        more = f"; {len(kinds) - ROWS} more kinds are in the table" if len(kinds) > ROWS else ""
+        axes.set_xlabel(f"layer{more}", loc="left")
+        axes.spines["bottom"].set_visible(False)
+        axes.tick_params(axis="x", length=0)
+        return svg_of(figure, "bits")
+
+
+def _cell(axes: Any, place: tuple[int, int], y: float, bits: int, inches: float) -> None:
+    """place: first column and number of columns; inches: their width together."""
+    from matplotlib.patches import Rectangle
+
+    shade, (x, columns) = SHADES.get(bits, 1.0), place
+    corner = (x - 0.47, y - 0.44)
+    axes.add_patch(Rectangle(corner, columns - 0.06, 0.88, facecolor=GRAPH, alpha=shade, linewidth=0))
+    if inches >= ROOM:
+        size = TEXT if inches >= 0.2 else TEXT - 2
+        middle = x + (columns - 1) / 2
+        axes.text(middle, y, f"{bits}", ha="center", va="center", fontsize=size, color=PAPER if shade >= DARK else INK)
+
+
+def _key(axes: Any, used: Sequence[int]) -> None:
+    """Which shade is how many bits, where cells have no room for the number."""
+    from matplotlib.patches import Patch
+
+    patches = [Patch(facecolor=GRAPH, alpha=SHADES.get(bits, 1.0), linewidth=0, label=f"{bits}") for bits in used]
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": len(used), "borderaxespad": 0.2}
+    axes.legend(handles=patches, frameon=False, title="bits", labelcolor=INK, alignment="right", **place)
+
+
+def _label(kind: str) -> str:
+    """A name without what all names have."""
+    short = kind
+    for _ in range(3):
+        short = _ENDS.sub("", short)
+    short = re.sub(r"^(layers|h|layer|blocks)\.\*\.", "", short)
+    text = safe_line(short or kind)
+    return text if len(text) <= NAMED else f"{text[:16]}…{text[-(NAMED - 17) :]}"
+
+
+def curve_plot(curve: Mapping[str, Any]) -> str:
+    """Predicted and measured errors by bits per weight.
+
+    curve: kind, chosen and points, each of them with bpw, predicted and measured.
+    """
+    chosen = curve["chosen"]
+    widest = max(8.5, 1.3 * chosen["bpw"])
+    points = [point for point in (*curve["points"], chosen) if point["bpw"] <= widest]
+    predicted = sorted({(p["bpw"], p["predicted"]) for p in points if p["predicted"] > 0})
+    measured = sorted({(p["bpw"], p["measured"]) for p in points if p.get("measured")})
+    values = [y for _, y in (*predicted, *measured)]
+    if not values:
+        return ""
+    with drawing(3.1) as (figure, axes):
+        axes.set_yscale("log")
+        _lines(axes, predicted, measured)
+        _mark(axes, chosen, widest)
+        low, high = min(values), max(values)
+        ticks = _decades(low, high)
+        axes.set_yticks(list(ticks), list(ticks.values()))
+        axes.set_yticks([], minor=True)
+        axes.set_ylim(min(low, *ticks) / 1.5, max(high, *ticks) * 1.5)
+        axes.set_xlabel("bits per weight, whole model")
+        axes.set_ylabel(ERRORS.get(curve["kind"], "error"))
+        axes.grid(color=LINE, linewidth=0.6)
+        axes.legend(frameon=False, labelcolor=SOFT, loc="upper right")
+        return svg_of(figure, "curve")
+
+
+def _lines(axes: Any, predicted: Sequence[tuple[float, float]], measured: Sequence[tuple[float, float]]) -> None:
+    axes.plot(
+        [x for x, _ in predicted],
+        [y for _, y in predicted],
+        color=GRAPH,
+        linewidth=1.4,
+        label="predicted: the matrices' own errors, added up",
+    )
+    if measured:
+        xs, ys = [x for x, _ in measured], [y for _, y in measured]
+        axes.scatter(xs, ys, s=26, color=ONNX, linewidths=0, label="measured: all matrices together", zorder=3)
+
+
+def _mark(axes: Any, chosen: Mapping[str, Any], widest: float) -> None:
+    """A ring around the chosen point, and its numbers."""
+    y = chosen.get("measured") or chosen["predicted"]
+    if y <= 0:
+        return
+    axes.scatter(
+        [chosen["bpw"]], [y], s=120, facecolors="none", edgecolors=INK, linewidths=1.5, zorder=4, label="chosen"
+    )
+    to_right = chosen["bpw"] < 0.6 * widest
+    axes.annotate(
+        f"{chosen['bpw']:.2f} bits per weight, {y:.3g}",
+        (chosen["bpw"], y),
+        (10, 6) if to_right else (-10, -14),
+        textcoords="offset points",
+        ha="left" if to_right else "right",
+        color=INK,
+        fontsize=TEXT,
+    )
+
+
+def _decades(low: float, high: float) -> dict[float, str]:
+    """Round values from `low` to `high` → label: powers of ten, and steps between where there are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    step = -(-(last - first + 1) // 7)
+    ticks = {10.0**exponent: power(exponent) for exponent in range(first, last + 1, step)}
+    if last - first <= 2:
+        ticks |= {k * 10.0**e: f"{k * 10.0**e:g}" for e in range(first, last) for k in (2, 5)}
+    kept = {value: label for value, label in ticks.items() if low / 1.6 <= value <= high * 1.6}
+    return kept or ticks
