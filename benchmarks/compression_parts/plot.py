@@ -1,0 +1,39 @@
+"""The compression curve: loss over bits per weight, a panel a model, a line a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# Method → points (bits per weight, loss); methods keep their colour and mark in every panel.
+Curves = Mapping[str, Sequence[tuple[float, float]]]
+
+COLOURS = ("#4053d3", "#ddb310", "#b51d14", "#00beff", "#fb49b0", "#00b25d", "#7a7a7a", "#111111")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+WIDTH, HEIGHT = 5.2, 4.2  # inches a panel
+
+
+def draw(panels: Mapping[str, tuple[str, Curves]], path: Path) -> None:
+    """Panel title → (name of the loss, its curves)."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    methods = list(dict.fromkeys(method for _, curves in panels.values() for method in curves))
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH * len(panels), HEIGHT), squeeze=False)
+    for axis, (title, (loss, curves)) in zip(axes[0], panels.items(), strict=True):
+        for method, points in curves.items():
+            number = methods.index(method)
+            bpw, values = zip(*sorted(points), strict=True)
+            # Later ones are thinner and smaller: lines that lie on each other stay visible.
+            size = 9 - 6 * number / len(methods)
+            style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)]}
+            axis.plot(bpw, values, label=method, linewidth=size / 3, markersize=size, markerfacecolor="none", **style)
+        axis.set(title=title, xlabel="stored bits per weight, whole model", ylabel=loss, yscale="log")
+        axis.grid(True, which="major", linewidth=0.4, alpha=0.5)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,74 @@
+"""Texts to judge and to calibrate by: files, and sentences that are on every Python installation."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s")
+WORDS = (4, 40)  # of a sentence: shorter ones are labels, longer ones lists
+
+
+def token_windows(path: Path, tokenizer: PreTrainedTokenizerBase, length: int, tokens: int) -> list[list[int]]:
+    """Sequences of at most `length` token ids, `tokens` in all (the last sequence isn't cut).
+
+    A `.jsonl` file holds a `prompt` and what was `expected` on each line: both go through the chat template, a sequence
+    a line. Any other file is one text, cut into windows.
+    """
+    windows = conversations(path, tokenizer) if path.suffix == ".jsonl" else slices(path, tokenizer, length)
+    taken: list[list[int]] = []
+    for window in windows:
+        if sum(map(len, taken)) >= tokens:
+            break
+        if len(window) > 1:
+            taken.append(window[:length])
+    return taken
+
+
+def conversations(path: Path, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
+    for line in path.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["expected"]}]
+        yield tokenizer.apply_chat_template(turns, tokenize=True)
+
+
+def slices(path: Path, tokenizer: PreTrainedTokenizerBase, length: int) -> Iterator[list[int]]:
+    ids = tokenizer(path.read_text("utf-8"), verbose=False)["input_ids"]
+    yield from (ids[start : start + length] for start in range(0, len(ids), length))
+
+
+def docstring_sentences(count: int, skip: int = 0) -> list[str]:
+    """The first sentence of each docstring in the standard library of this Python, no sentence twice.
+
+    They come file by file, in sorted order, spread evenly over all there are; `skip` shifts the choice by as many.
+    """
+    found: dict[str, None] = {}
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).parts
+        if "site-packages" in parts or "test" in parts or "tests" in parts or "idle_test" in parts:
+            continue
+        found.update(dict.fromkeys(sentences(path)))
+    step = max(len(found) // count, 1)
+    return list(found)[skip::step][:count]
+
+
+def sentences(path: Path) -> Iterator[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in old code
+            tree = ast.parse(path.read_bytes())
+    except SyntaxError:  # lib2to3 keeps examples of Python 2
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = END_OF_SENTENCE.split(" ".join((ast.get_docstring(node) or "").split()))[0]
+            if WORDS[0] <= len(first.split()) <= WORDS[1]:
+                yield first
