@@ -45,8 +45,8 @@ def text_batches(
     Sequences of about the same length go together, the longest first, padded at the end: positions count from 0 and a
     decoder's past is empty. types: token types of each sequence, zeros unless given. pad_id: what padding is made of.
 
-    Raises UnsupportedError for a graph with inputs that no text tells; ValueError for a sequence without tokens, or one
-    that is longer than a fixed size of the graph.
+    Raises UnsupportedError for a graph with inputs that no text tells, or one that takes several texts and no other
+    number of them; ValueError for a sequence without tokens, or one that is longer than a fixed size of the graph.
     """
     ports = _ports(hub)
     lengths = [len(ids) for ids in sequences]
@@ -86,12 +86,16 @@ def _ports(hub: Hub) -> list[_Port]:
     for value in hub.model.graph.inputs:
         name = str(value.name)
         kind = kinds.get(name) or _KINDS.get(name) or ("past" if name.startswith("past_key_values.") else "numbers")
-        if kind not in ("ids", "mask", "positions", "types", "past") or value.shape is None:
-            hint = "--calibrate none compresses without running the model"
+        sizes = tuple(size if isinstance(size, int) else None for size in value.shape or ())
+        message = ""
+        if kind not in ("ids", "mask", "positions", "types", "past") or len(sizes) < 2:
             message = f"the graph's input {name!r} can't be made from a text"
+        elif sizes[0] not in (None, 1):
+            message = f"the graph's input {name!r} takes {sizes[0]} texts at a time; it should be one, or any number"
+        if message:
+            hint = "--calibrate none compresses without running the model"
             problems.append(Diagnostic("calibration.inputs", message, where=name, hint=hint))
             continue
-        sizes = tuple(size if isinstance(size, int) else None for size in value.shape)
         dtype = torch_dtype(value.dtype or ir.DataType.INT64, torch.float32)
         assert dtype is not None
         ports.append(_Port(name, kind, sizes, dtype))

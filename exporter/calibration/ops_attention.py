@@ -37,9 +37,13 @@ class _Scores:
             key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
         scale = self.scale if self.scale is not None else query.shape[-1] ** -0.5
         scores = torch.tanh(torch.matmul(query * (scale / self.cap), key.mT)) * self.cap
-        if mask is not None:  # after the cap, as onnxruntime and transformers do it
-            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-        return torch.matmul(torch.softmax(scores, -1), value).to(dtype)
+        if mask is None:
+            return torch.matmul(torch.softmax(scores, -1), value).to(dtype)
+        # after the cap, as onnxruntime and transformers do it
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        blind = (scores == -torch.inf).all(-1, keepdim=True)  # padding that sees nothing: zeros, as without a cap
+        seen = torch.softmax(scores.masked_fill(blind, 0), -1).masked_fill(blind, 0)
+        return torch.matmul(seen, value).to(dtype)
 
 
 def _attention(facts: Attributes) -> Op:
@@ -52,6 +56,8 @@ def _attention(facts: Attributes) -> Op:
         raise NotImplementedError("the scores as an output")
     if facts.given(6):
         raise NotImplementedError("nonpad_kv_seqlen")
+    if max(facts.integer("left_window_size", -1), facts.integer("right_window_size", -1)) >= 0:
+        raise NotImplementedError("a window")
 
     def run(
         q: Tensor,
@@ -65,10 +71,9 @@ def _attention(facts: Attributes) -> Op:
         past = 0 if past_key is None else past_key.shape[2]
         if past_key is not None and past_value is not None and past:
             key, value = torch.cat([past_key, key], 2), torch.cat([past_value, value], 2)
-        seen = _causal(query.shape[2], key.shape[2], past, mask, query) if causal else mask
-        if seen is not None and seen.shape[-1] < key.shape[2]:  # keys that a mask doesn't reach aren't seen
-            missing = key.shape[2] - seen.shape[-1]
-            seen = functional.pad(seen, (0, missing), value=False if seen.dtype == torch.bool else -torch.inf)
+        seen = _reaching(mask, key.shape[2])
+        if causal:
+            seen = _causal(query.shape[2], key.shape[2], past, seen, query)
         attended = scores.attend(query, key, value, seen)
         if q.ndim == 3:
             attended = attended.transpose(1, 2).flatten(2)
@@ -80,6 +85,14 @@ def _attention(facts: Attributes) -> Op:
 def _by_heads(x: Tensor, heads: int) -> Tensor:
     """`[batch, tokens, heads · head_dim]` as `[batch, heads, tokens, head_dim]`."""
     return x if x.ndim == 4 else x.reshape(*x.shape[:-1], heads, -1).transpose(1, 2)
+
+
+def _reaching(mask: Tensor | None, keys: int) -> Tensor | None:
+    """The mask for all the keys: those that it doesn't reach aren't seen."""
+    if mask is None or mask.shape[-1] >= keys:
+        return mask
+    value = False if mask.dtype == torch.bool else -torch.inf
+    return functional.pad(mask, (0, keys - mask.shape[-1]), value=value)
 
 
 def _causal(queries: int, keys: int, past: int, mask: Tensor | None, like: Tensor) -> Tensor:

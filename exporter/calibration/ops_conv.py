@@ -93,7 +93,16 @@ def _with_margins(x: Tensor, margins: Sequence[tuple[int, int]], fill: float) ->
     return functional.pad(x, [width for margin in reversed(margins) for width in margin], value=fill)
 
 
+def _check_window(facts: Attributes) -> None:
+    """Raises NotImplementedError for what `Window.of` will refuse, as far as that is known without a kernel."""
+    kernel = facts.node.inputs[1]
+    shape = None if kernel is None or kernel.shape is None else kernel.shape[2:]
+    Window.of(facts, [1] * len(facts.integers("kernel_shape") or shape or [1]))
+
+
 def _conv(facts: Attributes) -> Op:
+    _check_window(facts)
+
     def run(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
         window = Window.of(facts, kernel.shape[2:])
         return window.convolved(window.padded(x), kernel, bias)
@@ -104,6 +113,7 @@ def _conv(facts: Attributes) -> Op:
 def _conv_transpose(facts: Attributes) -> Op:
     if facts.text("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in facts.node.attributes:
         raise NotImplementedError("padding that follows from the result's shape")
+    _check_window(facts)
     extra = facts.integers("output_padding")
 
     def run(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:

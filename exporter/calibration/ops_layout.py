@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -42,10 +44,7 @@ def _flatten(facts: Attributes) -> Op:
 
     def run(x: Tensor) -> Tensor:
         at = axis + x.ndim if axis < 0 else axis
-        rows = 1
-        for size in x.shape[:at]:
-            rows *= size
-        return x.reshape(rows, x.numel() // rows if rows else 0)
+        return x.reshape(math.prod(x.shape[:at]), math.prod(x.shape[at:]))
 
     return run
 
@@ -61,7 +60,9 @@ def _split(facts: Attributes) -> Op:
     def run(x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
         if sizes is not None:
             return tuple(torch.split(x, ints(sizes), axis))
-        return tuple(torch.split(x, max(1, -(-x.shape[axis] // count)), axis))
+        size = x.shape[axis]
+        most = -(-size // count)
+        return tuple(torch.split(x, [max(0, min(most, size - i * most)) for i in range(count)], axis))
 
     return run
 
@@ -71,12 +72,17 @@ def _slice(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, 
     along = list(range(len(first))) if axes is None else ints(axes)
     strides = [1] * len(first) if steps is None else ints(steps)
     for start, end, axis, step in zip(first, last, along, strides, strict=True):
-        places = range(*slice(start, end, step).indices(x.shape[axis]))
+        places = _places(start, end, step, x.shape[axis])
         if step == 1:
             x = x.narrow(axis, places.start if places else 0, len(places))
         else:
             x = x.index_select(axis, torch.tensor(list(places), dtype=torch.int64, device=x.device))
     return x
+
+
+def _places(start: int, end: int, step: int, size: int) -> range:
+    """As Python has them, except that backwards from before the beginning there is still the first element."""
+    return range(*slice(max(start, -size) if step < 0 else start, end, step).indices(size))
 
 
 def _expand(x: Tensor, shape: Tensor) -> Tensor:

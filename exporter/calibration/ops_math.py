@@ -61,9 +61,10 @@ def _cum_sum(facts: Attributes) -> Op:
     def run(x: Tensor, axis: Tensor) -> Tensor:
         at = int(axis)
         x = x.flip(at) if reverse else x
+        if exclusive:  # moved by one: an element taken off again would make NaN of infinity
+            nothing = x.new_zeros([1 if i == at % x.ndim else size for i, size in enumerate(x.shape)])
+            x = torch.cat([nothing, x], at).narrow(at, 0, x.shape[at])
         total = torch.cumsum(x, at, dtype=x.dtype)
-        if exclusive:
-            total = total - x
         return total.flip(at) if reverse else total
 
     return run

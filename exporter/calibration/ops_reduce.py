@@ -51,8 +51,16 @@ def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 
 def _norm(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(x, 2, axes, keep)
-    return norm
+    norm: Tensor = torch.linalg.vector_norm(x if x.is_floating_point() else x.double(), 2, axes, keep)
+    return norm.to(x.dtype)
+
+
+def _log_sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+    return _sum(x, axes, keep).log().to(x.dtype)
+
+
+def _log_sum_exp(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+    return torch.logsumexp(x, axes, keep).to(x.dtype)
 
 
 def _sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
@@ -93,8 +101,8 @@ OPS: dict[str, OpMaker] = {
     "ArgMin": _extreme_place(False),
     "ReduceL1": _reduced(lambda x, axes, keep: _sum(x.abs(), axes, keep)),
     "ReduceL2": _reduced(_norm),
-    "ReduceLogSum": _reduced(lambda x, axes, keep: _sum(x, axes, keep).log()),
-    "ReduceLogSumExp": _reduced(torch.logsumexp),
+    "ReduceLogSum": _reduced(_log_sum),
+    "ReduceLogSumExp": _reduced(_log_sum_exp),
     "ReduceMax": _reduced(torch.amax),
     "ReduceMean": _reduced(_mean),
     "ReduceMin": _reduced(torch.amin),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
@@ -17,12 +19,15 @@ def _resize(facts: Attributes) -> Op:
     reason = unsupported_resize(node)
     if reason:
         raise NotImplementedError(reason)
+    fixed = _fixed_scales(node)
+    if facts.flag("antialias") and any(factor < 1 for factor in fixed):
+        raise NotImplementedError("antialiasing")
 
     def run(x: Tensor, _roi: Tensor | None, scales: Tensor | None = None, sizes: Tensor | None = None) -> Tensor:
         along = chosen if chosen is not None else list(range(x.ndim))
         if scales is not None and scales.numel():
-            factors = [float(scale) for scale in scales.tolist()]
-            results = [math.floor(x.shape[axis] * factor) for axis, factor in zip(along, factors, strict=True)]
+            factors = fixed or [float(scale) for scale in scales.tolist()]
+            results = [_size(x.shape[axis], factor) for axis, factor in zip(along, factors, strict=True)]
         else:
             assert sizes is not None
             results = ints(sizes)
@@ -39,6 +44,18 @@ def _resize(facts: Attributes) -> Op:
         return x
 
     return run
+
+
+def _fixed_scales(node: ir.Node) -> list[float]:
+    """The scales that the graph stores, as exactly as it does; none where they are computed."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    tensor = None if value is None else value.const_value
+    return [] if tensor is None else [float(scale) for scale in tensor.numpy()]
+
+
+def _size(size: int, factor: float) -> int:
+    """Of the result. The product is float32's, as runtimes have it: 5 · 2.6 is 13, though float32's 2.6 is less."""
+    return math.floor(np.float32(size) * np.float32(factor))
 
 
 def _interpolated(x: Tensor, axis: int, matrix: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from exporter.calibration.attributes import Attributes, Op, OpMaker, always, ints
-from exporter.calibration.stored import from_array
+from exporter.calibration.stored import from_array, unreadable
 
 
 def _shape(facts: Attributes) -> Op:
@@ -37,10 +37,17 @@ def _range(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     return torch.arange(count, device=start.device).to(start.dtype) * step + first
 
 
+def _tensor(attribute: ir.Attr) -> Tensor:
+    tensor = attribute.as_tensor()
+    if unreadable(tensor, attribute.name) is not None:
+        raise NotImplementedError(f"a constant of {tensor.dtype.name}")
+    return from_array(np.array(tensor.numpy()))
+
+
 def _constant(facts: Attributes) -> Op:
     attributes = facts.node.attributes
     if "value" in attributes:
-        tensor = from_array(np.array(attributes["value"].as_tensor().numpy()))
+        tensor = _tensor(attributes["value"])
     elif "value_int" in attributes:
         tensor = torch.tensor(attributes["value_int"].as_int())
     elif "value_ints" in attributes:
@@ -58,7 +65,7 @@ def _constant(facts: Attributes) -> Op:
 
 def _constant_of_shape(facts: Attributes) -> Op:
     attribute = facts.node.attributes.get("value")
-    value = torch.zeros(1) if attribute is None else from_array(np.array(attribute.as_tensor().numpy()))
+    value = torch.zeros(1) if attribute is None else _tensor(attribute)
     dtype = facts.floats if value.is_floating_point() and value.dtype != torch.float64 else value.dtype
     fill = value.reshape(-1)[0].item()
     return lambda shape: torch.full(ints(shape), fill, dtype=dtype)

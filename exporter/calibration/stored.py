@@ -79,6 +79,6 @@ class Stored:
         dtype = tensor.dtype if tensor.dtype == torch.float64 else dtype
         placed = tensor.to(self.device, dtype)
         if dtype in (torch.float16, torch.bfloat16) and tensor.numel() <= 1:
-            limits = torch.finfo(dtype)  # "very low" in a mask stays a number
-            placed = placed.clamp(limits.min, limits.max)
+            limits = torch.finfo(dtype)  # "very low" in a mask stays a number, infinity infinite
+            placed = torch.where(tensor.isinf().to(self.device), placed, placed.clamp(limits.min, limits.max))
         return placed

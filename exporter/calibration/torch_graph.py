@@ -90,7 +90,8 @@ class TorchGraph:
         feeds: input → tensor. weights: name → the matrix `[out, in]` to use wherever the graph uses that weight; it
             may require a gradient. A mapping may name any other stored tensor, too. A function is asked for weights
             each time that they are used, so that nothing needs to be kept, and answers None for what stays as it is.
-        taps: value → what is called with it when it is made; a tensor that it returns takes the value's place.
+        taps: value → what is called with it when it is made (an input of the graph: before all else); a tensor that
+            it returns takes the value's place.
 
         Raises ValueError for names that the graph doesn't have, for feeds that are missing, for other shapes.
         """
@@ -99,13 +100,11 @@ class TorchGraph:
         slots = self.filled(feeds, plan.inputs, weights)
         give = weights if weights is None or callable(weights) else weights.get
         watched = {self.slot(name): tap for name, tap in (taps or {}).items()}
+        _tap(slots, watched, [self._slots[name] for name in plan.inputs])
         for planned in plan.steps:
             step = planned.step
             step.execute(slots, None if step.weight is None else self.matrix(step.weight, give))
-            if watched:
-                for slot in watched.keys() & step.outputs:
-                    replaced = watched[slot](slots[slot])
-                    slots[slot] = slots[slot] if replaced is None else replaced
+            _tap(slots, watched, step.outputs)
             for slot in planned.dead:
                 slots[slot] = None
         return {name: slots[self.slot(name)] for name in names}
@@ -178,6 +177,12 @@ class TorchGraph:
             needed |= read
             alive |= read
         return plan[::-1]
+
+
+def _tap(slots: Slots, watched: Mapping[int, Tap], made: Sequence[int]) -> None:
+    for slot in watched.keys() & set(made) if watched else ():
+        replaced = watched[slot](slots[slot])
+        slots[slot] = slots[slot] if replaced is None else replaced
 
 
 def uses(hub: Hub | ir.Model) -> tuple[WeightUse, ...]:

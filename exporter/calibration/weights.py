@@ -212,10 +212,9 @@ def _seen(node: ir.Node, index: int, view: _View) -> _View | None:
 
 def _weight_node(node: ir.Node, index: int, view: _View, facts: Attributes, name: str) -> WeightNode | None:
     """`node` as one that uses the matrix as its input `index`."""
-    if node.domain not in ("", "ai.onnx"):
-        return None
     place = {"MatMul": 1, "Gemm": 1, "Gather": 0, "Conv": 1}.get(node.op_type)
-    if place != index or (node.op_type == "Conv") != (view.kernel is not None):
+    known = node.domain in ("", "ai.onnx") and place == index
+    if not known or (node.op_type == "Conv") != (view.kernel is not None):
         return None
     x = node.inputs[1 - index]
     if x is None or (node.op_type == "MatMul" and x.shape is not None and len(x.shape) == 0):
@@ -230,7 +229,10 @@ def _weight_node(node: ir.Node, index: int, view: _View, facts: Attributes, name
         turned, alpha, beta = turned != facts.flag("transB"), facts.number("alpha", 1.0), facts.number("beta", 1.0)
     elif node.op_type == "Conv":
         assert view.kernel is not None
-        window, turned = Window.of(facts, view.kernel[2:]), True
+        try:
+            window, turned = Window.of(facts, view.kernel[2:]), True
+        except NotImplementedError:
+            return None  # a node as others are, whose op says the same again
     kind: UseKind = "embedding" if node.op_type == "Gather" else "linear"
     use = WeightUse(name, kind, str(x.name), str(node.outputs[0].name), turned, node.op_type, window)
     rest = tuple(node.inputs[2:])

@@ -1,0 +1,128 @@
+"""What is in memory while a graph runs, or is walked: weak references tell what is still alive, counters what is read.
+
+Whether the numbers are right is for test_walk.py and test_torch_graph.py.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from torch import Tensor
+from unit.calibration.models import batches_of, hub_of
+from unit.graph.graphs import normal, parse
+
+from exporter.calibration.stored import Stored
+from exporter.calibration.torch_graph import TorchGraph
+from exporter.calibration.walk import Visit, walk
+
+
+def _chain(layers: int) -> ir.Model:
+    nodes = "\n".join(f"h{i} = MatMul(r{i}, w{i})  r{i + 1} = Tanh(h{i})" for i in range(layers))
+    text = f"g (float[N, 4] x) => (float[N, 4] r{layers}) {{ r0 = Neg(x)  {nodes} }}"
+    return parse(text, {f"w{i}": normal(4, 4, seed=i) for i in range(layers)}, 23)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_values_are_freed_when_nobody_reads_them_any_more(both: bool) -> None:
+    """At each visit nothing is alive of what went into the layer before; at the end only what was wanted."""
+    layers = 6
+    graph = TorchGraph(_chain(layers))
+    alive: list[weakref.ref[Tensor]] = []
+
+    def visit(visited: Visit) -> Tensor | None:
+        assert [ref() for ref in alive] == [None] * len(alive)
+        alive.extend(weakref.ref(tensor) for tensor in {id(t): t for t in (*visited.exact, *visited.actual)}.values())
+        return graph.weight(visited.use.weight) * 1.1 if visited.use.weight == "w2" else None
+
+    walked = walk(graph, [{"x": normal(5, 4)}, {"x": normal(3, 4, seed=1)}], visit, wanted=["h1"], both=both)
+    assert len(alive) > layers
+    assert [ref() for ref in alive] == [None] * len(alive)
+    assert [values["h1"].shape for values in walked.exact] == [(5, 4), (3, 4)]
+
+
+def test_answers_are_kept_until_their_last_use() -> None:
+    """A tied embedding's to the end, the others' until the next visit. Arrays lie under the tensors: they tell."""
+    hub = hub_of("qwen3/plain")
+    graph = TorchGraph(hub)
+    alive: dict[str, weakref.ref[np.ndarray]] = {}
+
+    def visit(visited: Visit) -> Tensor:
+        kept = {name for name, ref in alive.items() if ref() is not None}
+        assert kept == ({"model.embed_tokens.weight"} if alive else set())
+        array = graph.weight(visited.use.weight).numpy() * 1.0
+        alive[visited.use.weight] = weakref.ref(array)
+        return torch.from_numpy(array)
+
+    walk(graph, batches_of(hub), visit, wanted=["logits"], both=True)
+    assert len(alive) == len(hub.weights)
+    assert all(ref() is None for ref in alive.values())
+
+
+def test_a_run_frees_values_too() -> None:
+    graph = TorchGraph(_chain(6))
+    alive: list[weakref.ref[Tensor]] = []
+
+    def tap(value: Tensor) -> None:
+        assert sum(ref() is not None for ref in alive) <= 1  # what this value was just made of
+        alive.append(weakref.ref(value))
+
+    graph.run({"x": normal(5, 4)}, taps={f"{kind}{i}": tap for i in range(6) for kind in "hr"})
+    assert len(alive) == 12
+
+
+def test_what_nobody_reads_is_freed_at_once() -> None:
+    text = "g (float[5, 4] x) => (float[5, 2] y) { a, b = Split<axis = 1, num_outputs = 2>(x)  c = Neg(a)  y = Neg(c) }"
+    unread: list[weakref.ref[np.ndarray]] = []
+    apart: list[bool] = []
+
+    def keep(_: Tensor) -> Tensor:
+        array = normal(5, 2)
+        unread.append(weakref.ref(array))
+        return torch.from_numpy(array)
+
+    taps = {"b": keep, "c": lambda _: apart.append(unread[0]() is None)}
+    TorchGraph(parse(text, opset=23)).run({"x": normal(5, 4)}, taps=taps)
+    assert apart == [True]
+
+
+def test_each_matrix_is_read_once_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of the embedding are looked up for each batch; a head that isn't wanted isn't read at all."""
+    hub = hub_of("llama/plain")
+    graph = TorchGraph(hub)
+    reads: list[tuple[int, ...]] = []
+    read = Stored.read
+
+    def counted(stored: Stored, dtype: torch.dtype | None = None) -> Tensor:
+        reads.append(stored.shape)
+        return read(stored, dtype)
+
+    monkeypatch.setattr(Stored, "read", counted)
+    for both in (False, True):
+        walk(graph, batches_of(hub), lambda _: None, both=both)
+        assert reads == [weight.shape for weight in hub.weights[1:-1]]
+        reads.clear()
+
+
+def test_what_only_outputs_need_is_not_computed() -> None:
+    """The last product's input is visited; its output, which may be larger than all else, is made when it is wanted."""
+    hub = hub_of("llama/plain")
+    graph = TorchGraph(hub)
+    head = graph.uses[-1]
+    made: list[str] = []
+    stored = graph.matrix
+
+    def matrix(name: str, give: object) -> object:
+        made.append(name)
+        return stored(name, give)
+
+    graph.matrix = matrix  # type: ignore[method-assign]
+    visited: list[str] = []
+    walk(graph, batches_of(hub), lambda v: visited.append(v.use.weight))
+    assert visited[-1] == head.weight
+    assert head.weight not in made
+    walk(graph, batches_of(hub), lambda _: None, wanted=["logits"])
+    assert head.weight in made
