@@ -10,6 +10,7 @@ from typing import Literal
 from exporter.bundle import Manifest, Staging, bundle_name, finish_bundle
 from exporter.bundle.facts import mean_bits
 from exporter.checkpoint import Checkpoint
+from exporter.checkpoint.prompts import read_prompts
 from exporter.compress import Choice, CompressOptions, compress
 from exporter.compress.choices import UNCOMPRESSED
 from exporter.compress.proxy import WeightError
@@ -30,7 +31,7 @@ from exporter.lower.coreml import CoreMLOptions, lower_coreml, unsupported_nodes
 from exporter.lower.onnx import OnnxOptions, OnnxWeights, lower_onnx
 from exporter.packing import PackingList, Part, bundle_plan, candidates, kogata_metadata
 from exporter.parity import ParityOptions, ParityReport
-from exporter.parity.prompts import read_prompts, require_pairs
+from exporter.parity.prompts import require_pairs
 from exporter.parity.task import read_tasks, require_generation
 from exporter.planning import (
     Mixed,

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from exporter.checkpoint.prompts import choose
 from exporter.errors import Diagnostic, InputError
 from exporter.parity.locate.search import Search
 from exporter.parity.metrics import METRICS
 from exporter.parity.options import ParityOptions, Subjects
 from exporter.parity.outputs import Outputs
-from exporter.parity.prompts import choose
 from exporter.parity.results import Artifact, ParityReport, Row, TaskScore
 from exporter.parity.rows import Comparer, Comparison, comparisons
 from exporter.parity.running import Running

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.checkpoint.prompts import Prompt, parse_json_lines, prompt_of
 from exporter.errors import Diagnostic, InputError
-from exporter.parity.prompts import Prompt, parse_json_lines, prompt_of
 from exporter.progress import NoProgress, Progress
 
 if TYPE_CHECKING:

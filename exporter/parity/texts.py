@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.checkpoint.encoded import EncodedText
+from exporter.checkpoint.prompts import Prompt, choose, read_prompts
 from exporter.errors import InputError
 from exporter.parity.options import ParityOptions, Subjects
-from exporter.parity.prompts import Prompt, builtin_prompts, choose, read_prompts, require_pairs
+from exporter.parity.prompts import builtin_prompts, require_pairs
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokenizer import Tokenizer

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.checkpoint.prompts import Prompt, choose, read_prompts
 from exporter.errors import Diagnostic, InputError
 from exporter.graph.hub import GraphInput, GraphSpec
 from exporter.parity.graphs import signals
-from exporter.parity.prompts import Prompt, builtin_prompts, choose, read_prompts
+from exporter.parity.prompts import builtin_prompts
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokenizer import Tokenizer

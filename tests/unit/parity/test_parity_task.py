@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.checkpoint.prompts import Prompt
 from exporter.errors import InputError
 from exporter.lower.onnx import OnnxOptions, lower_onnx
-from exporter.parity.prompts import Prompt
 from exporter.parity.results import TaskScore
 from exporter.parity.runners.torch_runner import TorchDecoder
 from exporter.parity.task import TaskItem, _parted, answer_tasks, encode_tasks, read_tasks
