@@ -81,6 +81,7 @@ class TensorDecision:
     stored_bytes: packed indices and LUTs, or the kept tensor; no container overhead.
     mse, psnr_db: of the decoded weight against the checkpoint's; PSNR is 20·log10(max|weight| / rmse) in dB and None
         where nothing was lost (mse 0).
+    of_plain: for a palette fitted to text, what its errors cost there over what those of plain k-means do.
     """
 
     name: str
@@ -91,6 +92,7 @@ class TensorDecision:
     reason: str
     psnr_db: float | None = None
     mse: float | None = None
+    of_plain: float | None = None
 
     @property
     def kept(self) -> bool:

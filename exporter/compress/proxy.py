@@ -42,6 +42,11 @@ class WeightError:
             "a stand-in that no text was run for"
         )
 
+    @property
+    def measurements(self) -> int:
+        """No joint error is known."""
+        return 0
+
     def costs(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
         """Of k-means palettes. Raises InputError and UnsupportedError, naming all weights that can't be palettized."""
         progress.stage("measure weight errors", len(offers))

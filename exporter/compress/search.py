@@ -21,7 +21,7 @@ from exporter.compress.choices import Choice
 from exporter.compress.decisions import Candidate
 from exporter.progress import Progress
 
-MEASUREMENTS = 32  # of joint errors for one budget: each takes as long as running the calibration text once
+MEASUREMENTS = 32  # of joint errors for one budget, at most: each takes as long as running the texts once
 ROUNDS = 2  # of the repair; each has about half of the measurements that are left
 SURVEY = (0.7, 0.85, 1.2, 1.5)  # of the bytes: where the curve is measured beside the budget itself
 CLOSE = 0.004  # of the bytes: a search for a quality ends when its bracket is as narrow as that
@@ -51,6 +51,10 @@ class Sensitivity(Protocol):
     @property
     def words(self) -> str:
         """The same in words, for reports: "KL in nats on 16 sequences of the built-in texts"."""
+
+    @property
+    def measurements(self) -> int:
+        """How many joint errors are worth their time for one budget."""
 
     def costs(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
         """Tensor → the model's error with this tensor alone stored as each of its offer's choices; 0 for keeping it."""
