@@ -113,6 +113,10 @@ class TorchGraph:
         """A stored tensor, read now. Raises KeyError for another name."""
         return self._stored[name].read()
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a stored tensor. Raises KeyError for another name."""
+        return self._stored[name].shape
+
     def slot(self, name: str) -> int:
         """Where a value is while the graph runs. Raises ValueError for one that the graph doesn't make."""
         if name not in self._slots:

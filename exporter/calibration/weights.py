@@ -13,12 +13,14 @@ from torch.nn import functional
 from torch.nn import grad as gradients
 
 from exporter.calibration.attributes import Attributes
+from exporter.calibration.lookups import Lookup, RowGradients
 from exporter.calibration.ops_conv import Window
 from exporter.calibration.ops_math import affine
 from exporter.calibration.stored import Stored
 
 UseKind = Literal["linear", "embedding"]
 _OF_INPUT = (gradients.conv1d_input, gradients.conv2d_input, gradients.conv3d_input)
+_OF_KERNEL = (gradients.conv1d_weight, gradients.conv2d_weight, gradients.conv3d_weight)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class WeightUse:
         return x.reshape(-1, x.shape[-1])
 
 
-Given = Callable[[str], Tensor | None]
+Given = Callable[[str], Tensor | Lookup | None]
 """Weight name → what is used in its place, `[out, in]`, or None."""
 
 
@@ -63,18 +65,23 @@ class Matrix:
         self._stored = stored
         self._give = give
 
-    def given(self) -> Tensor | None:
+    def given(self) -> Tensor | Lookup | None:
         """What is used in place of the stored matrix. Raises ValueError for another shape."""
-        tensor = None if self._give is None else self._give(self.name)
-        if tensor is None:
+        given = None if self._give is None else self._give(self.name)
+        if given is None:
             return None
-        if tuple(tensor.shape) != self._stored.shape:
-            raise ValueError(f"{self.name} is {self._stored.shape}, what is given for it {tuple(tensor.shape)}")
-        return tensor.to(self._stored.device)
+        if tuple(given.shape) != self._stored.shape:
+            raise ValueError(f"{self.name} is {self._stored.shape}, what is given for it {tuple(given.shape)}")
+        return given if isinstance(given, Lookup) else given.to(self._stored.device)
 
     def read(self, dtype: torch.dtype | None = None) -> Tensor:
         """The matrix `[out, in]`, in `dtype` or else the graph's."""
-        given = self.given()
+        return self.placed(self.given(), dtype)
+
+    def placed(self, given: Tensor | Lookup | None, dtype: torch.dtype | None) -> Tensor:
+        """What `read` makes of what is `given`."""
+        if isinstance(given, Lookup):
+            return given.read(dtype or self._stored.dtype)
         return self._stored.read(dtype) if given is None else given.to(dtype or self._stored.dtype)
 
     def rows(self, ids: Tensor) -> Tensor:
@@ -82,7 +89,10 @@ class Matrix:
         given = self.given()
         if given is None:
             return self._stored.rows(ids)
-        return functional.embedding(torch.where(ids < 0, ids + len(given), ids), given).to(self._stored.dtype)
+        ids = torch.where(ids < 0, ids + self._stored.shape[0], ids)
+        if isinstance(given, Lookup):
+            return given.rows(ids, self._stored.dtype)
+        return functional.embedding(ids, given).to(self._stored.dtype)
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,10 @@ class Product:
         """The product; unless the matrix learns, it is read again for the gradient instead of being kept for it."""
         if self.use.window is not None:
             x = self.use.window.padded(x)
-        weight = matrix.read(self.dtype)
+        given = matrix.given()
+        if isinstance(given, Lookup) and given.lut.requires_grad and torch.is_grad_enabled():
+            return given.multiplied(x, self)
+        weight = matrix.placed(given, self.dtype)
         if weight.requires_grad or not (x.requires_grad and torch.is_grad_enabled()):
             return self.forward(x, weight)
         product: Tensor = _Reread.apply(x, weight, matrix, self)  # type: ignore[no-untyped-call]
@@ -124,6 +137,19 @@ class Product:
         kernel = weight.reshape(self.kernel)
         found: Tensor = of_input(shape, kernel, grad, window.strides, 0, window.dilations, window.groups)
         return found.to(dtype)
+
+    def gradients(self, x: Tensor, grad: Tensor) -> RowGradients:
+        """Those for the matrix, made when they are asked for; a convolution's all at once."""
+        x, grad = x.to(self.dtype), grad.to(self.dtype)
+        window = self.use.window
+        if window is not None:
+            assert self.kernel is not None
+            of_kernel: Any = _OF_KERNEL[len(window.kernel) - 1]
+            kernel: Tensor = of_kernel(x, self.kernel, grad, window.strides, 0, window.dilations, window.groups)
+            return kernel.reshape(len(kernel), -1).__getitem__
+        x, grad = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+        left, right = (grad, x) if self.use.transposed else (x, grad)
+        return lambda rows: left[:, rows].t() @ right
 
 
 class _Reread(torch.autograd.Function):

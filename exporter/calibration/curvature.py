@@ -1,0 +1,77 @@
+"""What errors in a weight cost, from its inputs and from what matters: `Moments` in the unit of the objective.
+
+An error E in a weight `[out, in]` changes an output by E·x; half of Σ g² (E·x)² is what the answer's distance grows by,
+with g² as `saliency.py` measures it: a token's share times a row's. So `Fit.cost` over twice the number of rows of the
+answers predicts the distance, in nats for a decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from exporter.calibration.feeds import Batch
+from exporter.calibration.saliency import UseSaliency
+from exporter.calibration.statistics import columns, gram, statistic
+from exporter.calibration.weights import WeightUse
+from exporter.graph.moments import Moments
+
+SMOOTHING = 0.1  # of the mean, added to each row's share: texts are few, and a row that none of them needs may matter
+PULL = 0.1  # of the mean curvature: how much a shifted weight is drawn to the original
+
+
+def use_moments(use: WeightUse, total: Tensor, matters: UseSaliency) -> Moments:
+    """Of one use of a weight. total: its `statistic` over all batches."""
+    if use.kind == "embedding":
+        assert matters.outer is not None
+        return _moments(matters.outer / total.sum(), total)
+    if not use.transposed:  # rows are inputs: their errors meet in every output, and only their squares stay apart
+        return _moments(torch.diag(matters.rows / matters.rows.mean().clamp_min(1e-30)), total)
+    return _moments(total, matters.rows / matters.rows.mean().clamp_min(1e-30))
+
+
+def total_of(
+    use: WeightUse, inputs: Sequence[Tensor], batches: Sequence[Batch], matters: UseSaliency, rows: int
+) -> Tensor:
+    """The `statistic` over all batches. inputs: of the use, one a batch."""
+    if matters.total is not None:
+        return matters.total
+    parts = zip(inputs, matters.tokens, batches, strict=True)
+    return torch.stack([statistic(use, x, share, batch, rows) for x, share, batch in parts]).sum(0)
+
+
+def joined(moments: Sequence[Moments]) -> Moments:
+    """Of several uses of one weight, whose costs add up."""
+    bases = np.concatenate([m.bases for m in moments])
+    return Moments(bases, np.concatenate([m.coefficients for m in moments], axis=1))
+
+
+def shifted(
+    use: WeightUse, weight: Tensor, inputs: tuple[Sequence[Tensor], Sequence[Tensor]], total: Tensor,
+    batches: Sequence[Batch], matters: UseSaliency,
+) -> NDArray[np.float32]:  # fmt: skip
+    """The weight `[out, in]` that makes of the inputs it will get what the original made of those without errors.
+
+    inputs: exact, actual; total: the `statistic` of the actual ones. The least squares of W·x - T·y, weighted as in
+    `use_moments`, with T drawn to W.
+    """
+    size = weight.shape[1]
+    cross = torch.zeros(size, size, dtype=torch.float64)
+    for exact, actual, share, batch in zip(*inputs, matters.tokens, batches, strict=True):
+        x, y = columns(use, exact, batch), columns(use, actual, batch)
+        cross += gram(x - y, y, share)
+    one = torch.eye(size, dtype=torch.float64)
+    own = total + PULL * total.diagonal().mean().clamp_min(1e-30) * one
+    moved = weight.double().cpu() @ (one + torch.linalg.solve(own, cross, left=False))
+    target: NDArray[np.float32] = moved.float().numpy()
+    return target
+
+
+def _moments(base: Tensor, rows: Tensor) -> Moments:
+    rows = rows + SMOOTHING * rows.mean()
+    base = (base + base.T) / 2
+    return Moments(base.float().numpy()[None], rows.float().numpy()[:, None])

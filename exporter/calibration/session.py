@@ -1,0 +1,229 @@
+"""One model with its calibration texts: what its weights cost, weight by weight, and how far it is from itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from exporter.calibration.corpus import ANSWER, TOKENS, Ids, Reader, Sequences
+from exporter.calibration.curvature import joined, shifted, total_of, use_moments
+from exporter.calibration.feeds import Batch, text_batches
+from exporter.calibration.objective import Objective, Outputs, objective_of
+from exporter.calibration.saliency import Saliency, measure
+from exporter.calibration.sampling import TOGETHER, Writer
+from exporter.calibration.torch_graph import TorchGraph
+from exporter.calibration.walk import Visit, walk
+from exporter.calibration.weights import WeightUse
+from exporter.checkpoint.tokenizer import Tokenizer
+from exporter.errors import RuntimeMissingError, UnsupportedError
+from exporter.graph.hub import Hub
+from exporter.graph.moments import Moments
+from exporter.progress import Progress
+
+Dense = NDArray[np.float32]
+JUDGED = 8  # every so many sequences, one is kept to judge by
+LOGITS = 1 << 26  # numbers in the output of a batch: 256 MB as float32, and a few times that in passing
+BATCH = 2048  # tokens in a batch, at most
+LESSON = 1024  # tokens of a step of training
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A weight that is about to be used for the first time.
+
+    weight: float32 `[out, in]`, as stored. target: what palettes should stand for: the weight, or one that makes up
+    for errors in what it will be multiplied with. moments: what errors cost.
+    """
+
+    name: str
+    weight: Dense
+    target: Dense
+    moments: Moments
+
+
+Fitter = Callable[[Weighed], Dense | None]
+"""Answers with the matrix to go on with, or None to leave it."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """fitted: batches that weights are fitted to; judged: others, for distances, by kind of text: those that were
+    given, and what the model wrote. lessons: the fitted texts again, in batches for training. words: for reports."""
+
+    hub: Hub
+    graph: TorchGraph
+    objective: Objective
+    fitted: tuple[Batch, ...]
+    judged: tuple[tuple[Batch, ...], ...]
+    lessons: tuple[Batch, ...]
+    matters: Saliency
+    words: str
+    _references: dict[int, Outputs] = field(default_factory=dict, repr=False, compare=False)
+
+    def visit(self, fitter: Fitter, *, sequential: bool = True) -> None:
+        """Shows every weight that answers depend on once, in the order of the graph.
+
+        sequential: what the fitter answers takes the weight's place, and weights after it make up for its errors.
+        """
+        graph, matters = self.graph, self.matters.uses
+        uses: dict[str, list[str]] = {}
+        for use in graph.uses:
+            if use.output in matters:
+                uses.setdefault(use.weight, []).append(use.output)
+
+        def meet(visit: Visit) -> Tensor | None:
+            use = visit.use
+            if uses.get(use.weight, [""])[0] != use.output:
+                return None
+            totals = {output: self._total(visit, output) for output in uses[use.weight]}
+            moments = joined([use_moments(self._use(o), total, matters[o]) for o, total in totals.items()])
+            stored = self.weight(use.weight)
+            target = stored
+            moved = any(x is not y for x, y in zip(visit.exact, visit.actual, strict=True))
+            if moved and use.kind == "linear" and use.transposed and matters[use.output].total is None:
+                streams, total = (visit.exact, visit.actual), totals[use.output]
+                target = shifted(use, graph.weight(use.weight), streams, total, self.fitted, matters[use.output])
+            answer = fitter(Weighed(use.weight, stored, target, moments))
+            return None if answer is None else torch.from_numpy(answer)
+
+        walk(graph, [batch.feeds for batch in self.fitted], meet, both=sequential)
+
+    @property
+    def work(self) -> float:
+        """Operations of a run over all judged texts, about."""
+        weights = sum(math.prod(self.graph.shape(name)) for name in {use.weight for use in self.graph.uses})
+        return 2.0 * weights * sum(batch.tokens for kind in self.judged for batch in kind)
+
+    def weight(self, name: str) -> Dense:
+        """As stored, float32 `[out, in]`."""
+        found: Dense = self.graph.weight(name).float().cpu().numpy()
+        return found
+
+    def distance(self, weights: Callable[[str], Dense | None], *, worst: bool = False) -> float:
+        """Mean distance of the answers on the judged texts, with these weights in the place of stored ones.
+
+        worst: on the kind of texts where it is largest, instead of on all.
+        """
+        sums = [self._distance(kind, weights) for kind in self.judged]
+        means = [total / max(count, 1) for total, count in sums]
+        mean = sum(total for total, _ in sums) / max(sum(count for _, count in sums), 1)
+        return max(max(means) if worst else mean, 0.0)
+
+    def _distance(self, batches: Sequence[Batch], weights: Callable[[str], Dense | None]) -> tuple[float, int]:
+        """Summed, and of how many rows."""
+        total, count = 0.0, 0
+
+        def given(name: str) -> Tensor | None:
+            found = weights(name)
+            return None if found is None else torch.from_numpy(found)
+
+        with torch.no_grad():
+            for batch in batches:
+                reference = self._reference(batch)
+                found = self.graph.run(batch.feeds, self.objective.outputs, weights=given)
+                total += float(self.objective.distance(reference, found, batch))
+                count += self.objective.count(reference, batch)
+        return total, count
+
+    def _reference(self, batch: Batch) -> Outputs:
+        """The uncompressed model's answers, kept as far as there is room: they are asked for again and again."""
+        found = self._references.get(id(batch))
+        if found is None:
+            found = self.graph.run(batch.feeds, self.objective.outputs)
+            kept = [*self._references.values(), found]
+            if sum(output.numel() for outputs in kept for output in outputs.values()) <= LOGITS:
+                self._references[id(batch)] = found
+        return found
+
+    def _use(self, output: str) -> WeightUse:
+        return next(use for use in self.graph.uses if use.output == output)
+
+    def _total(self, visit: Visit, output: str) -> Tensor:
+        use = self._use(output)
+        rows = self.graph.shape(use.weight)[0]
+        return total_of(use, visit.actual, self.fitted, self.matters.uses[output], rows)
+
+
+def begin(hub: Hub, tokenizer: Tokenizer, reader: Reader, progress: Progress, device: str = "cpu") -> Session:
+    """Reads the texts, lets a decoder write some of its own, and measures what matters in them.
+
+    Raises UnsupportedError for a model that no text can be fed to, with ops that torch has no counterpart for here, or
+    whose answers aren't finite; InputError for a bad file; RuntimeMissingError for a device that isn't there.
+    """
+    _require_device(device)
+    objective = objective_of(hub)
+    _require_text(hub)
+    graph = TorchGraph(hub, device)
+    texts = reader.read()
+    ids, types, own = _with_own(graph, hub, tokenizer, texts, reader, progress)
+    pad = tokenizer.pad_id or 0
+    tokens = max(reader.length, min(BATCH, LOGITS // _width(hub)))
+
+    def batches(chosen: Sequence[int], tokens: int = tokens) -> tuple[Batch, ...]:
+        marks = None if types is None else [types[i] for i in chosen]
+        return text_batches(hub, [ids[i] for i in chosen], tokens=tokens, types=marks, pad_id=pad)
+
+    every = range(len(ids))
+    taught = [i for i in every if i % JUDGED] or list(every)
+    fitted, lessons = batches(taught), batches(taught, max(reader.length, min(LESSON, tokens)))
+    if len(lessons) == 1:  # training takes two at least
+        lessons = batches(taught, 1)
+    kept = [i for i in every if i % JUDGED == 0]
+    kinds = [[i for i in kept if own[i] == wrote] for wrote in (False, True)]
+    judged = tuple(batches(chosen) for chosen in kinds if chosen)
+    matters = measure(graph, objective, fitted, progress)
+    if not all(bool(use.rows.isfinite().all()) for use in matters.uses.values()):
+        raise UnsupportedError.of("calibration.numbers", "the model answers with values that are NaN or infinite")
+    written = sum(map(len, ids)) - sum(map(len, texts.ids))
+    words = f"{sum(map(len, ids)):,} tokens of {reader.source}" + (
+        f", {written:,} of them the model's own" * (written > 0)
+    )
+    return Session(hub, graph, objective, fitted, judged, lessons, matters, words)
+
+
+def _require_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # of a device that isn't there, of a torch that can't know it
+        reason = str(error).partition("\n")[0]
+        raise RuntimeMissingError.of("runtime.device", reason, where=f"--device {device}") from error
+
+
+def _require_text(hub: Hub) -> None:
+    text_batches(hub, [np.zeros(2, np.int64)], tokens=2)
+
+
+def _width(hub: Hub) -> int:
+    widths = [
+        int(size) for value in hub.model.graph.outputs for size in list(value.shape or [])[-1:] if isinstance(size, int)
+    ]
+    return max([1, *widths])
+
+
+def _with_own(
+    graph: TorchGraph, hub: Hub, tokenizer: Tokenizer, texts: Sequences, reader: Reader, progress: Progress
+) -> tuple[list[Ids], list[Ids] | None, list[bool]]:
+    """Texts and their types, and which the model had a part in: answers, or documents of its own, as many as texts."""
+    ids = list(texts.ids)
+    types = None if texts.types is None else list(texts.types)
+    writer = Writer(graph, hub, tokenizer.eos_ids)
+    if reader.spec.task != "text-generation" or not writer.able:
+        return ids, types, [False] * len(ids)
+    if any(texts.open):
+        places = [i for i, answered in enumerate(texts.open) if answered]
+        progress.stage("let the model answer", -(-len(places) // TOGETHER))
+        for place, written in zip(places, writer.answers([ids[i] for i in places], ANSWER, progress), strict=True):
+            ids[place] = written
+        return ids, types, list(texts.open)
+    start = tokenizer.bos_id if tokenizer.bos_id is not None else next(iter(tokenizer.eos_ids), None)
+    if start is not None:
+        count = max(1, TOKENS // reader.length)
+        progress.stage("let the model write", -(-count // TOGETHER))
+        ids += writer.documents(start, count, reader.length, progress)
+    return ids, types, [i >= len(texts.ids) for i in range(len(ids))]

@@ -1,0 +1,148 @@
+"""A model with its texts: which are fitted to and which judge, and distances that others can compute, too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from calibrated import few_tokens
+from checkpoints import tiny_bert, tiny_llama
+
+from exporter.calibration import session as sessions
+from exporter.calibration.corpus import Reader
+from exporter.calibration.feeds import Batch
+from exporter.calibration.session import Session, Weighed, begin
+from exporter.checkpoint import open_checkpoint
+from exporter.checkpoint.tokenizer import Tokenizer, load_tokenizer
+from exporter.errors import UnsupportedError
+from exporter.graph.hub import Hub
+from exporter.importers import import_checkpoint
+from exporter.progress import NoProgress
+
+Opened = tuple[Hub, Tokenizer]
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """With room for answers."""
+    folder = tiny_llama(tmp_path_factory.mktemp("llama"), max_position_embeddings=512)
+    return import_checkpoint(open_checkpoint(folder)), load_tokenizer(open_checkpoint(folder))
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    folder = tiny_bert(tmp_path_factory.mktemp("bert"))
+    return import_checkpoint(open_checkpoint(folder)), load_tokenizer(open_checkpoint(folder))
+
+
+def session_of(opened: Opened, patch: pytest.MonkeyPatch, *, chat: bool = True, tokens: int = 3000) -> Session:
+    few_tokens(patch, tokens)
+    hub, tokenizer = opened
+    tokenizer = tokenizer if chat else replace(tokenizer, chat_template=None)
+    return begin(hub, tokenizer, Reader(hub.spec, tokenizer), NoProgress())
+
+
+def texts(batches: tuple[Batch, ...]) -> list[tuple[int, ...]]:
+    return [
+        tuple(ids[real].tolist())
+        for batch in batches
+        for ids, real in zip(batch.feeds["input_ids"], batch.real, strict=True)
+    ]
+
+
+def test_texts_that_judge_are_kept_apart(llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in eight, of what was given and of what the model wrote."""
+    session = session_of(llama, monkeypatch)
+    fitted, given, own = texts(session.fitted), *map(texts, session.judged)
+    assert not set(fitted) & {*given, *own}
+    assert len(fitted) == pytest.approx(7 * (len(given) + len(own)), abs=8)
+    assert sorted(texts(session.lessons)) == sorted(fitted)
+    assert len(session.lessons) > 1
+    known = {tuple(ids.tolist()) for ids in Reader(llama[0].spec, llama[1]).read().ids}
+    assert set(given) <= known
+    assert not set(own) & known
+    assert all(any(text[: len(start)] == start for start in known) for text in own)  # conversations, answered
+    total = sum(map(len, (*fitted, *given, *own)))
+    written = total - sum(map(len, known))
+    assert session.words == f"{total:,} tokens of the built-in texts, {written:,} of them the model's own"
+
+
+def test_a_base_model_writes_documents(llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_of(llama, monkeypatch, chat=False)
+    _, own = map(texts, session.judged)
+    assert {len(text) for text in own} == {256}
+    assert {text[0] for text in own} == {llama[1].bos_id}
+
+
+def test_an_encoder_s_texts_are_of_one_kind(bert: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_of(bert, monkeypatch)
+    assert len(session.judged) == 1
+    assert "own" not in session.words
+    assert session.objective.kind == "distance"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_very_few_texts(count: int, bert: Opened, tmp_path: Path) -> None:
+    """A single one is fitted to and judges; two lessons want three texts."""
+    path = tmp_path / "few.txt"
+    path.write_text("".join(f"Line {i} of a file.\n" for i in range(count)))
+    hub, tokenizer = bert
+    session = begin(hub, tokenizer, Reader(hub.spec, tokenizer, path), NoProgress())
+    assert (len(texts(session.fitted)), len(texts(session.judged[0]))) == (max(1, count - 1), 1)
+    assert len(session.lessons) == max(1, count - 1)
+
+
+@pytest.mark.parametrize("room", [0, 1 << 26])
+def test_distances_are_means_over_tokens(room: int, llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the model's own answers are kept or made again each time."""
+    session = session_of(llama, monkeypatch)
+    assert len(session.judged) == 2
+    monkeypatch.setattr(sessions, "LOGITS", room)
+    name = session.graph.uses[3].weight
+    other = session.weight(name) * np.float32(1.1)
+    means, sums, counts = [], 0.0, 0
+    for kind in session.judged:
+        total = 0.0
+        for batch in kind:
+            with torch.no_grad():
+                old = session.graph.run(batch.feeds, ["logits"])["logits"][batch.real].log_softmax(-1)
+                given = {name: torch.from_numpy(other)}
+                new = session.graph.run(batch.feeds, ["logits"], weights=given)["logits"][batch.real].log_softmax(-1)
+            total += float(torch.nn.functional.kl_div(new, old, reduction="sum", log_target=True))
+        count = sum(batch.tokens for batch in kind)
+        means.append(total / count)
+        sums, counts = sums + total, counts + count
+    for _ in range(2):
+        assert session.distance({name: other}.get) == pytest.approx(sums / counts, rel=1e-4)
+        assert session.distance({name: other}.get, worst=True) == pytest.approx(max(means), rel=1e-4)
+        assert session.distance({}.get) == 0
+    assert len(session._references) == (0 if room == 0 else sum(map(len, session.judged)))
+
+
+def test_every_weight_is_visited_once(bert: Opened, llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    for opened in (bert, llama):
+        session = session_of(opened, monkeypatch, tokens=600)
+        seen: list[str] = []
+
+        def look(weighed: Weighed, seen: list[str] = seen, session: Session = session) -> None:
+            seen.append(weighed.name)
+            assert weighed.weight.shape == weighed.moments.coefficients.shape[:1] + weighed.moments.bases.shape[1:2]
+            assert np.array_equal(weighed.weight, session.weight(weighed.name))
+
+        session.visit(look)
+        assert seen == list(dict.fromkeys(use.weight for use in session.graph.uses))
+
+
+def test_answers_that_are_no_numbers(llama: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_llama(tmp_path / "broken")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][3] = float("inf")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    hub = import_checkpoint(open_checkpoint(folder))
+    with pytest.raises(UnsupportedError, match="NaN or infinite"):
+        session_of((hub, llama[1]), monkeypatch, tokens=300)
