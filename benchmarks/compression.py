@@ -41,7 +41,7 @@ from compression_parts.peers_coreai import CoreAI
 from compression_parts.peers_coremltools import PostTraining, Sensitive, quietly
 from compression_parts.peers_dkm import Differentiable
 from compression_parts.plot import draw
-from compression_parts.texts import docstring_sentences, token_windows
+from compression_parts.texts import builtin_texts, builtin_windows, docstring_sentences, token_windows
 from export import minilm
 
 from exporter.report import Report, Table, render
@@ -81,6 +81,8 @@ def decoder(name: str, checkpoint: Path, held_out: Path, options: argparse.Names
     subject.held_out = token_windows(held_out, subject.tokenizer, window, options.tokens)
     if options.calibrate:
         subject.calibration = token_windows(options.calibrate, subject.tokenizer, window, CALIBRATION * window)
+    else:
+        subject.calibration = builtin_windows(subject.tokenizer, window, CALIBRATION)
     return subject
 
 
@@ -89,8 +91,8 @@ def encoder(name: str, checkpoint: Path, options: argparse.Namespace) -> Subject
 
     subject = Encoder(name, checkpoint)
     subject.held_out = docstring_sentences(options.sentences)
-    if options.calibrate:
-        subject.calibration = options.calibrate.read_text("utf-8").splitlines()[:CALIBRATION]
+    texts = options.calibrate.read_text("utf-8").splitlines() if options.calibrate else builtin_texts()[-CALIBRATION:]
+    subject.calibration = texts[:CALIBRATION]
     return subject
 
 
@@ -165,7 +167,8 @@ def measured(subject: Subject, method: Method, setting: Setting) -> Result:
     parameters = sum(value.const_value.size for n, value in initializers(subject) if n in subject.hub.stored)
     bpw = outcome.stored_bytes * 8 / parameters
     scores = subject.score(outcome.weights)
-    return replace(result, stored_bytes=outcome.stored_bytes, bpw=bpw, seconds=round(outcome.seconds, 3), scores=scores)
+    result = replace(result, stored_bytes=outcome.stored_bytes, bpw=bpw, peak_bytes=outcome.peak_bytes)
+    return replace(result, seconds=round(outcome.seconds, 3), scores=scores)
 
 
 def initializers(subject: Subject) -> Iterator[tuple[str, Any]]:
@@ -258,7 +261,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--curve", nargs="*", type=Setting.of, help=f"more settings for the plot: {' '.join(CURVE)}")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="as the table calls them; all unless given")
-    parser.add_argument("--calibrate", type=Path, help="text or .jsonl for the methods that take one")
+    parser.add_argument("--calibrate", type=Path, help="text or .jsonl for methods that take one; built-in texts")
     parser.add_argument("--recover", type=int, default=240, help="training steps of those that train LUTs")
     parser.add_argument("--dkm", type=int, default=0, help="training steps of coremltools' DKM, some seconds each")
     parser.add_argument("--tokens", type=int, default=16384, help="held-out tokens of a decoder")

@@ -19,6 +19,7 @@ from exporter.bundle import (
     Bound,
     BundlePlan,
     CompressionFacts,
+    FitFacts,
     Interface,
     ParityFacts,
     SourceFacts,
@@ -49,7 +50,8 @@ ANY_DEVICE: Mapping[Format, str] = {"coreml": "iphone", "onnx": "android"}  # wh
 class Part:
     """A model's graph, or one of them: as imported and as compressed, its files in the work area, how they compare.
 
-    artifacts: format → `….onnx` or `.mlpackage`. parity: of this part alone; None where nothing was compared.
+    artifacts: format → `….onnx` or `.mlpackage`. parity: of this part alone; None where nothing was compared. fit: how
+    its palettes do on calibration text; None where there was none.
     """
 
     hub: Hub
@@ -57,6 +59,7 @@ class Part:
     compression: Compression
     artifacts: Mapping[Format, Path]
     parity: ParityReport | None = None
+    fit: FitFacts | None = None
 
     @property
     def component(self) -> str:
@@ -185,6 +188,7 @@ def parity_page(name: str, report: Mapping[str, Any], compression: CompressionFa
     """The report for people. plan: of mixed bits, for the curve that they were chosen from."""
     facts: dict[str, Any] = {"bits": compression.bits, "bpw": compression.bpw, "group_size": compression.group_size}
     facts |= {"mixed": compression.mixed, "palette_bits": compression.palette_bits, "curve": curve_facts(plan)}
+    facts |= {"calibration": [asdict(fit) for fit in compression.calibration]}
     facts |= {"parameters": compression.parameters, "stored_bytes": compression.stored_bytes}
     return render_parity_html(name, report, {**facts, "tensors": [dict(t) for t in compression.tensors]})
 
@@ -219,6 +223,7 @@ def compression_facts(packing: PackingList) -> CompressionFacts:
         stored_bytes=sum(part.compression.stored_bytes for part in packing.parts),
         tensors=(*(asdict(decision) for decision in decisions), *left_out),
         mixed=packing.plan.asked if packing.plan else None,
+        calibration=tuple(part.fit for part in packing.parts if part.fit is not None),
     )
 
 

@@ -9,16 +9,10 @@ from typing import Literal
 
 from exporter.bundle import Manifest, Staging, bundle_name, finish_bundle
 from exporter.bundle.facts import mean_bits
-from exporter.checkpoint import Checkpoint
+from exporter.calibrating import Recovery
 from exporter.checkpoint.prompts import read_prompts
-from exporter.compress import Choice, CompressOptions, compress
-from exporter.compress.choices import UNCOMPRESSED
-from exporter.compress.proxy import WeightError
-from exporter.compress.search import Choices
-from exporter.errors import Diagnostic, UnsupportedError, UsageError
-from exporter.graph.hub import DecoderSpec, GraphSpec, Hub
-from exporter.graph.passes.apply_palettes import apply_palettes
-from exporter.graph.spill import Spill
+from exporter.errors import Diagnostic, UnsupportedError
+from exporter.graph.hub import Hub
 from exporter.importers.routes import (
     Asked,
     import_model,
@@ -27,33 +21,31 @@ from exporter.importers.routes import (
     route_of,
     serves_coreml,
 )
-from exporter.lower.coreml import CoreMLOptions, lower_coreml, unsupported_nodes
-from exporter.lower.onnx import OnnxOptions, OnnxWeights, lower_onnx
-from exporter.packing import PackingList, Part, bundle_plan, candidates, kogata_metadata
+from exporter.lower.coreml import unsupported_nodes
+from exporter.lower.onnx import OnnxWeights
+from exporter.packing import PackingList, bundle_plan
 from exporter.parity import ParityOptions, ParityReport
 from exporter.parity.prompts import require_pairs
 from exporter.parity.task import read_tasks, require_generation
 from exporter.planning import (
-    Mixed,
     budget_findings,
     finished_plan,
     plan_notes,
-    planned,
-    replayed,
     size_findings,
 )
-from exporter.progress import NoProgress, Progress
+from exporter.progress import Progress
 from exporter.proving import Proof, merged, open_tokenizer, prove
 from exporter.settings import Budget, Settings, Widths, require_calibration, settle
 from exporter.targets import Format, Target
-from exporter.weighing import beside_onnx, weighed
+from exporter.workshop import Order, Workshop
 
 
 @dataclass(frozen=True)
 class ExportRequest:
     """What `kogata export` was asked for. None and empty: decided by the targets, else by `settings`.
 
-    bits, budget, plan: at most one of them. calibrate: "builtin", "none", or a file of texts.
+    bits, budget, plan: at most one of them. calibrate: "builtin", "none", or a file of texts; None: built-in texts
+        where the model takes text. recover: steps of training LUTs. device: of calibration and training.
     shapes: input of a graph that kogata doesn't draw → its sizes in the Core ML program and in parity.
     """
 
@@ -65,7 +57,9 @@ class ExportRequest:
     budget: Budget | None = None
     plan: Path | None = None
     group_size: int | None = None
-    calibrate: str = "none"
+    calibrate: str | None = None
+    recover: int = 0
+    device: str = "cpu"
     onnx_weights: OnnxWeights = "palette"
     context: int | None = None
     parity: Literal["full", "quick", "none"] = "full"
@@ -105,7 +99,7 @@ class ExportResult:
 def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResult:
     """The whole flow. Raises KogataError; whatever happens, DESTINATION is whole or untouched."""
     settings = settle(request.formats, request.targets, request.widths)
-    _require_uncalibrated(request)
+    require_calibration(request.calibrate, request.recover, request.device)
     progress.stage("import", 1)
     checkpoint = open_model(request.checkpoint, revision=request.revision)
     tokenizer = open_tokenizer(checkpoint, route_of(checkpoint))  # this and the texts early: not after an hour's work
@@ -123,12 +117,12 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         if "coreml" in settings.formats:
             _require_coreml(imported.hubs)
         checkpoint.source.begin_digest()  # reads what compression reads
-        workshop = _Workshop(request, settings, staging.path, name, checkpoint, progress)
-        spill = Spill(staging.path)
-        mixed = workshop.mix(imported.hubs)
-        parts = tuple(
-            workshop.make(hub, spill, mixed.of(hub, imported.hubs) if mixed else None) for hub in imported.hubs
-        )
+        recovery = None
+        if request.recover:
+            recovery = Recovery(request.recover, _resume(request.destination), checkpoint.source.digest)
+        order = Order(settings, request.onnx_weights, request.calibrate, recovery, request.device)
+        built = Workshop(order, staging.path, name, checkpoint, tokenizer, imported.hubs, progress).build()
+        parts, mixed = built.parts, built.mixed
         reports = _check(request, settings, Proof(checkpoint, imported.route, tokenizer, parts), progress)
         progress.stage("pack", 1)
         parts = tuple(replace(part, parity=reports.get(part.component)) for part in parts)
@@ -137,7 +131,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         plan = finished_plan(mixed, parts, mixed.origin(name, digest)) if mixed else None
         packing = PackingList(name, checkpoint, parts, settings, parity, imported.route, plan)
         manifest = finish_bundle(bundle_plan(packing), staging.path)
-        notes = (*imported.notes, *(tokenizer.notes if tokenizer else ()), *plan_notes(mixed, digest))
+        notes = (*imported.notes, *built.notes, *(tokenizer.notes if tokenizer else ()), *plan_notes(mixed, digest))
         over = budget_findings(manifest, settings)
         findings = (*notes, *size_findings(manifest, settings), *over, *(parity.findings if parity else ()))
         failed = bool(over) or (parity is not None and parity.verdict == "failed")
@@ -151,63 +145,9 @@ def _require_coreml(hubs: tuple[Hub, ...]) -> None:
     UnsupportedError.raise_all(reasons or [problem for hub in hubs for problem in unsupported_nodes(hub)])
 
 
-@dataclass(frozen=True)
-class _Workshop:
-    """Compresses and writes one graph after the other. folder: the bundle to be; name: the bundle's."""
-
-    request: ExportRequest
-    settings: Settings
-    folder: Path
-    name: str
-    checkpoint: Checkpoint
-    progress: Progress
-
-    def mix(self, hubs: tuple[Hub, ...]) -> Mixed | None:
-        """Bits for every matrix of all graphs; None where all get the same."""
-        if self.settings.widths.plan is not None:
-            return replayed(hubs, self.settings)
-        if self.settings.widths.budget is None:
-            return None
-
-        def weigh(choices: Choices) -> int:
-            mixed, sizes = Mixed(choices, ""), dict.fromkeys(self.settings.formats, 0)
-            for hub in hubs:
-                own = weighed(hub, mixed.of(hub, hubs), self.settings.formats, self.folder, quiet.write)
-                sizes = {kind: size + own[kind] for kind, size in sizes.items()}
-            return max(size + (beside if kind == "onnx" else 0) for kind, size in sizes.items())
-
-        quiet, beside = replace(self, progress=NoProgress()), beside_onnx(self.checkpoint)
-        return planned(hubs, self.settings, WeightError(), weigh, self.progress)
-
-    def make(self, hub: Hub, spill: Spill, choices: Mapping[str, Choice] | None) -> Part:
-        """The graph's files, uncompared. choices: of mixed bits."""
-        bits = UNCOMPRESSED if self.settings.bits is None else self.settings.bits
-        options = CompressOptions(bits, self.settings.group_size, choices or {})
-        compression = compress(candidates(hub), options, self.progress, spill)
-        part = Part(hub, apply_palettes(hub, compression.palettes), compression, {})
-        artifacts = {kind: self.write(part.compressed, self.folder / kind, kind) for kind in self.settings.formats}
-        return replace(part, artifacts=artifacts)
-
-    def write(self, hub: Hub, place: Path, kind: Format) -> Path:
-        """One format's files of a compressed graph, in the folder `place`; what an app opens."""
-        self.progress.stage(f"write {kind}", 1)
-        place.mkdir(exist_ok=True)
-        spec = hub.spec
-        metadata = kogata_metadata(self.name, self.checkpoint, () if isinstance(spec, DecoderSpec) else spec.labels)
-        if kind == "onnx":
-            return lower_onnx(hub, place, OnnxOptions(self.request.onnx_weights, metadata)).path
-        described = CoreMLOptions(metadata=metadata, license=self.checkpoint.source.license)
-        component = spec.component if isinstance(spec, GraphSpec) else "model"
-        stem = self.name if component == "model" else f"{self.name}-{component}"
-        return lower_coreml(hub, place / f"{stem}.mlpackage", described).path
-
-
-def _require_uncalibrated(request: ExportRequest) -> None:
-    """Raises UsageError for calibration texts that can't be read, and for all others: nothing reads them yet."""
-    require_calibration(request.calibrate)
-    if request.calibrate != "none":
-        message = "this version compresses without calibration text only"
-        raise UsageError.of("options.calibrate", message, where=f"--calibrate {request.calibrate}")
+def _resume(destination: Path) -> Path:
+    """What an interrupted training goes on from."""
+    return destination.with_name(f"{destination.name}.recovery.safetensors")
 
 
 def _check(request: ExportRequest, settings: Settings, proof: Proof, progress: Progress) -> dict[str, ParityReport]:

@@ -78,10 +78,22 @@ def replayed(hubs: Sequence[Hub], settings: Settings) -> Mixed:
     return Mixed(saved.choices, "--plan", digest=saved.digest)
 
 
+def require_reachable(hubs: Sequence[Hub], settings: Settings, weigh: Weigh) -> None:
+    """Before anything is measured. weigh: as for `planned`. Raises UsageError for a size that can't be met."""
+    if settings.widths.budget is not None:
+        _require_reachable(settings.widths.budget, _Whole.of(hubs, settings), weigh)
+
+
 def planned(
-    hubs: Sequence[Hub], settings: Settings, sensitivity: Sensitivity, weigh: Weigh, progress: Progress
+    hubs: Sequence[Hub],
+    settings: Settings,
+    sensitivity: Sensitivity,
+    weigh: Weigh,
+    progress: Progress,
+    aim: float = HEADROOM,
 ) -> Mixed:
-    """The bits that meet the budget best. weigh: choices → bytes of the larger format's artifacts.
+    """The bits that meet the budget best. weigh: choices → bytes of the larger format's artifacts. aim: share of a
+    limit on KL that is aimed at.
 
     Raises UsageError for a budget that can't be met, with the least or the most that can.
     """
@@ -94,13 +106,13 @@ def planned(
     _require_reachable(budget, whole, weigh)
     tensors = priced(whole.offers, sensitivity.costs(whole.offers, progress))
     if budget.kind == "kl":
-        goal = Goal(error=HEADROOM * budget.value)
+        goal = Goal(error=aim * budget.value)
     elif budget.kind == "bpw":
         goal = Goal(stored_bytes=whole.allowance(budget.value))
     else:
         goal = Goal(stored_bytes=_fitting(Frontier(tensors), int(budget.value), weigh))
     try:
-        found = search(tensors, goal, sensitivity.joint, progress)
+        found = search(tensors, goal, sensitivity.joint, progress, sensitivity.measurements)
     except UnreachableQualityError as error:
         _unreachable(budget, f"the least that was measured is {error.least:.3g}, and {goal.error:.3g} is aimed at")
     if budget.kind == "size":
@@ -145,12 +157,15 @@ def size_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, .
 
 
 def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
-    """Errors where the files or the weights are larger than was asked for: a failed gate."""
+    """Errors where files, weights or a loss are larger than was asked for: a failed gate."""
     budget = settings.widths.budget
-    if budget is None or budget.kind == "kl":  # parity holds that one
+    if budget is None:
         return ()
     facts = manifest.compression
-    if budget.kind == "bpw":
+    if budget.kind == "kl":  # parity holds it on texts of its own
+        kl = max((fit.shipped for fit in facts.calibration), default=0.0)
+        broken = {"the model": f"a KL of {kl:.4g} on calibration texts"} if kl > budget.value else {}
+    elif budget.kind == "bpw":
         bpw = facts.stored_bytes * 8 / facts.parameters
         broken = {"the model": f"{bpw:.4f} bits per weight"} if bpw > budget.value else {}
     else:
@@ -200,7 +215,6 @@ class _Whole:
 
 
 def _require_reachable(budget: Budget, whole: _Whole, weigh: Weigh) -> None:
-    """Before anything is measured."""
     smallest, least = whole.extreme(min)
     if budget.kind == "bpw":
         _, most = whole.extreme(max)

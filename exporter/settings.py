@@ -20,6 +20,7 @@ CACHED_TOKENS = 4096  # a decoder's context unless asked for: phones allocate th
 
 BudgetKind = Literal["bpw", "size", "kl"]
 OPTIONS: Mapping[BudgetKind, str] = {"bpw": "--bpw", "size": "--max-size", "kl": "--max-kl"}
+_DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([kKmMgG]?)([iI]?)[bB]?", re.ASCII)
 
 
@@ -156,9 +157,18 @@ def read_size(text: str) -> int:
     return int(Fraction(f"{whole}.{decimals or 0}") * scale)
 
 
-def require_calibration(stated: str) -> None:
-    """Raises UsageError unless it is "builtin", "none", or a file of texts that is there."""
-    if stated in ("builtin", "none"):
+def require_calibration(stated: str | None, recover: int = 0, device: str = "cpu") -> None:
+    """Raises UsageError unless it is "builtin", "none", None or a file of texts that is there; for training on none;
+    for a device by another name."""
+    if not _DEVICE.fullmatch(device):
+        hint = "cpu, cuda, cuda:1 or mps"
+        raise UsageError.of(
+            "options.device", "no device that calibration runs on", where=f"--device {device[:80]}", hint=hint
+        )
+    if recover and stated == "none":
+        hint = "leave out --calibrate none"
+        raise UsageError.of("options.recover", "training needs texts", where="--recover", hint=hint)
+    if stated in ("builtin", "none", None):
         return
     path = Path(stated)
     try:

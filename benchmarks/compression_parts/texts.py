@@ -32,6 +32,20 @@ def token_windows(path: Path, tokenizer: PreTrainedTokenizerBase, length: int, t
     return taken
 
 
+def builtin_texts() -> list[str]:
+    """Kogata's own calibration texts, for the peers that take some."""
+    from exporter.calibration.corpus import TEXTS
+
+    files = [TEXTS / name for name in ("prose.jsonl", "short.jsonl")]
+    return [json.loads(line)["text"] for file in files for line in file.read_text("utf-8").splitlines()]
+
+
+def builtin_windows(tokenizer: PreTrainedTokenizerBase, length: int, count: int) -> list[list[int]]:
+    """Sequences of at most `length` token ids, one of each text in turn, `count` at most."""
+    windows = [tokenizer(text, verbose=False)["input_ids"][:length] for text in builtin_texts()]
+    return [window for window in windows if len(window) > 1][:count]
+
+
 def conversations(path: Path, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
     for line in path.read_text("utf-8").splitlines():
         row = json.loads(line)

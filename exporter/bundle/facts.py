@@ -78,12 +78,37 @@ def mean_bits(tensors: Iterable[tuple[int | None, int]]) -> float:
 
 
 @dataclass(frozen=True)
+class FitFacts:
+    """How a graph's palettes do on texts that they weren't fitted to.
+
+    texts: in words. error: what the numbers are, "kl" (nats) or "distance" (half a squared one: 1 - cosine).
+    plain: of optimal k-means with the same bits; fitted: of the palettes fitted to text, recovered: of those whose LUTs
+    were trained, None without; used: which of them the files have.
+    """
+
+    texts: str
+    error: Literal["kl", "distance"]
+    plain: float
+    fitted: float
+    recovered: float | None = None
+    used: Literal["plain", "fitted", "recovered"] = "fitted"
+    component: str = "model"
+
+    @property
+    def shipped(self) -> float:
+        """Of the palettes that the files have."""
+        found = {"plain": self.plain, "fitted": self.fitted, "recovered": self.recovered}[self.used]
+        return self.plain if found is None else found
+
+
+@dataclass(frozen=True)
 class CompressionFacts:
     """What was asked for (None: no uniform value, or nothing), and what became of every tensor.
 
     parameters: of the whole model; stored_bytes: what they take, lookup tables included.
     tensors: name, shape, bits (None: kept), group_size, stored_bytes, reason, and whatever else is known.
     mixed: where every matrix has bits of its own, the option that asked for it ("--bpw 3.7"); else None.
+    calibration: of every graph whose palettes were fitted to text.
     """
 
     bits: int | None
@@ -92,6 +117,7 @@ class CompressionFacts:
     stored_bytes: int
     tensors: tuple[Mapping[str, Any], ...]
     mixed: str | None = None
+    calibration: tuple[FitFacts, ...] = ()
 
     @property
     def palette_bits(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from exporter.bundle.facts import (
     Artifact,
     Bound,
     CompressionFacts,
+    FitFacts,
     Interface,
     ParityFacts,
     Port,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
+_FIT_KEYS = tuple(own.name for own in fields(FitFacts))
 MAX_BYTES = 64 << 20  # a thousand tensors take some 300 kB
 
 
@@ -166,6 +168,7 @@ def _compression_json(facts: CompressionFacts) -> dict[str, Any]:
         "stored_bytes": facts.stored_bytes,
         "tensors": facts.tensors,
         **({} if facts.mixed is None else {"mixed": facts.mixed}),
+        **({"calibration": [asdict(fit) for fit in facts.calibration]} if facts.calibration else {}),
     }
 
 
@@ -217,6 +220,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
             compression["stored_bytes"],
             tuple(compression["tensors"]),
             compression.get("mixed"),
+            tuple(FitFacts(**{key: fit.get(key) for key in _FIT_KEYS}) for fit in compression.get("calibration", ())),
         ),
         artifacts=tuple(_artifact(artifact) for artifact in data["artifacts"]),
         parity={path: _parity(parity) for path, parity in data["parity"].items()},

@@ -90,12 +90,25 @@ def export(
         ),
     ] = None,
     calibrate: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="FILE|builtin|none",
-            help="Text that palettes are fitted to, .txt with one a line or .jsonl; none is plain k-means.",
+            help="Text that palettes are fitted to, .txt with one a line or .jsonl; none is plain k-means. "
+            "[default: builtin below 8 bits, where the model takes text]",
         ),
-    ] = "none",
+    ] = None,
+    recover: Annotated[
+        int,
+        typer.Option(
+            metavar="STEPS",
+            help="Train the values of the lookup tables for so many steps, to answer as the checkpoint does; "
+            "200 are a good start. What is interrupted goes on where it was.",
+            min=0,
+        ),
+    ] = 0,
+    device: Annotated[
+        str, typer.Option(metavar="cpu|cuda|mps", help="Where calibration and training run, as torch calls it.")
+    ] = "cpu",
     onnx_weights: Annotated[
         OnnxWeights, typer.Option(help="How the ONNX file stores its matrices.")
     ] = OnnxWeights.palette,
@@ -157,6 +170,8 @@ def export(
             plan=plan,
             group_size=group_size,
             calibrate=calibrate,
+            recover=recover,
+            device=device,
             onnx_weights=onnx_weights.value,
             context=context,
             parity=parity.value,

@@ -11,7 +11,7 @@ from exporter.parity.metrics import EQUAL_DB
 from exporter.report import Case, Report, Table
 
 if TYPE_CHECKING:
-    from exporter.bundle import CompressionFacts, Manifest
+    from exporter.bundle import CompressionFacts, FitFacts, Manifest
     from exporter.checking import CheckResult
     from exporter.parity import ParityReport
     from exporter.pipeline import ExportResult
@@ -32,6 +32,7 @@ def export_report(done: ExportResult) -> Report:
     """Sizes, parity, and where the bundle lies."""
     manifest, parity = done.manifest, done.parity
     sections: list[Table | str] = [_artifacts(manifest), _compression(manifest.compression)]
+    sections += [_fit(fit) for fit in manifest.compression.calibration]
     if parity is None:
         sections.append("parity: unchecked, as asked")
     else:
@@ -78,6 +79,15 @@ def _compression(facts: CompressionFacts) -> Table:
     mixed = f" (mixed: {facts.mixed})" if facts.mixed else ""
     title = f"{facts.parameters:,} parameters in {facts.stored_bytes:,} bytes: {facts.bpw:.3f} bits per weight{mixed}"
     return Table(title, ("tensors", "count", "stored"), rows)
+
+
+def _fit(facts: FitFacts) -> str:
+    """One graph's palettes on texts that they weren't fitted to, against k-means in the same bytes."""
+    what = "KL" if facts.error == "kl" else "distance of the outputs"
+    told = f"plain k-means {facts.plain:.4g}, fitted to text {facts.fitted:.4g}"
+    told += "" if facts.recovered is None else f", LUTs trained {facts.recovered:.4g}"
+    component = "" if facts.component == "model" else f"{facts.component}: "
+    return f"{component}{what} to the uncompressed model on held-back texts: {told} (used: {facts.used}; {facts.texts})"
 
 
 def _rank(tensor: Any) -> tuple[int, int]:

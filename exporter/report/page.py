@@ -24,6 +24,7 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
     name: the model's. parity: `ParityReport.as_json()`. compression: `bits`, `group_size`, `bpw`, `parameters`,
     `stored_bytes` and `tensors`, each with name, shape, bits (None: kept), group_size, stored_bytes, reason, psnr_db.
     With mixed bits also `mixed` (the option), `palette_bits` (their mean) and `curve` (None, or as `curve_plot` says).
+    Where palettes were fitted to text `calibration`: a mapping of `FitFacts` for each graph.
     """
     import jinja2
 

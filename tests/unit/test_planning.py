@@ -32,7 +32,8 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export(llama: Path, out: Path, bpw: float | None = None, size: str | None = None, **asked: object) -> ExportResult:
-    request = ExportRequest(str(llama), out, budget=read_budget(bpw, size, None), parity="none", **asked)  # type: ignore[arg-type]
+    budget = read_budget(bpw, size, None)
+    request = ExportRequest(str(llama), out, budget=budget, calibrate="none", parity="none", **asked)  # type: ignore[arg-type]
     return export_checkpoint(request, NoProgress())
 
 
@@ -41,6 +42,7 @@ class Measured:
 
     kind: ErrorKind = "kl"
     words = "made up"
+    measurements = 32
 
     def __init__(self) -> None:
         self.offers: dict[str, Offer] = {}
@@ -132,7 +134,8 @@ def test_plans_that_do_not_fit(llama: Path, tmp_path: Path) -> None:
 def test_budgets_that_nothing_meets(
     llama: Path, tmp_path: Path, bpw: float | None, size: str | None, kl: float | None, told: str
 ) -> None:
-    request = ExportRequest(str(llama), tmp_path / "out", budget=read_budget(bpw, size, kl), parity="none")
+    budget = read_budget(bpw, size, kl)
+    request = ExportRequest(str(llama), tmp_path / "out", budget=budget, calibrate="none", parity="none")
     with pytest.raises(UsageError, match=told):
         export_checkpoint(request, NoProgress())
     assert not list(tmp_path.iterdir())

@@ -128,3 +128,18 @@ def test_calibration_texts(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=told):
             require_calibration(stated)
+
+
+def test_training_needs_texts() -> None:
+    require_calibration(None, 3)
+    require_calibration("none", 0)
+    with pytest.raises(UsageError, match="training needs texts"):
+        require_calibration("none", 3)
+
+
+def test_devices() -> None:
+    for device in ("cpu", "cuda", "cuda:1", "mps"):
+        require_calibration(None, 0, device)
+    for device in ("", "gpu", "meta", "cuda:", "cuda:1x", "CPU", "cpu\n"):
+        with pytest.raises(UsageError, match="no device"):
+            require_calibration(None, 0, device)

@@ -1,0 +1,199 @@
+"""What bits cost a model's answers, measured on calibration text.
+
+A matrix's error costs what its moments say, up to a factor that is measured: its palettes of a few bits, fitted, are
+put into the model alone, and the answers compared. Other bits and groups cost in proportion to the error of k-means
+palettes on some of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.calibrating import spilled
+from exporter.compress import Choice, palettize
+from exporter.compress.fitting import FitOptions, fit_palette, row_costs
+from exporter.compress.kmeans import weight_problem
+from exporter.compress.search import Choices, ErrorKind, Offer
+from exporter.errors import InputError, KogataError, UnsupportedError
+from exporter.graph.moments import Moments
+from exporter.graph.palette import Palette
+from exporter.graph.spill import Spill, Spilled
+from exporter.progress import Progress
+
+if TYPE_CHECKING:
+    from exporter.calibration.session import Session, Weighed
+
+Dense = NDArray[np.float32]
+SAMPLE = 1 << 16  # weights of a matrix whose k-means error is measured for every choice
+PROBE = 3  # bits of the palettes that are put into the model: enough of an error to be seen, and a usual size
+QUICK = FitOptions(rounds=1, sweeps=3)
+FACTORS = (1 / 16, 16)  # a measured factor beyond this is taken for noise
+WORK = 2e14  # operations that one round of measurements may take: some minutes
+MOST, LEAST = 32, 6  # measurements of allocations
+
+
+@dataclass
+class TextSensitivity:
+    """A `Sensitivity`. worst: joint errors are those of the kind of texts that suffers most, instead of their mean."""
+
+    session: Session
+    spill: Spill
+    worst: bool = False
+    _moments: dict[str, _Stored] = field(default_factory=dict)
+    _palettes: dict[tuple[str, Choice], Palette] = field(default_factory=dict)
+    _costs: dict[tuple[object, ...], Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    _joint: dict[frozenset[tuple[str, Choice]], float] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> ErrorKind:
+        """Of the session's objective."""
+        return self.session.objective.kind
+
+    @property
+    def words(self) -> str:
+        """For reports."""
+        what = "KL in nats" if self.kind == "kl" else "half the squared distance of outputs"
+        return f"{what} to the uncompressed model, on {self.session.words}"
+
+    @property
+    def measurements(self) -> int:
+        """Fewer where each takes long."""
+        return int(min(MOST, max(LEAST, WORK // max(1, self.session.work))))
+
+    def costs(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
+        """Raises InputError and UnsupportedError, naming all weights that can't be palettized."""
+        key = tuple((offer.candidate.name, offer.choices) for offer in offers)
+        if key not in self._costs:
+            self._costs[key] = self._measured(offers, progress)
+        return self._costs[key]
+
+    def _measured(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
+        progress.stage("measure sensitivities", len(offers))
+        wanted = {offer.candidate.name: offer for offer in offers}
+        found: dict[str, Sequence[float]] = {}
+        predicted: dict[str, tuple[Choice, float]] = {}
+        problems: list[KogataError] = []
+
+        def meet(weighed: Weighed) -> None:
+            offer = wanted.get(weighed.name)
+            problem = weight_problem(weighed.name, weighed.weight) if offer is not None else None
+            if problem is not None:
+                problems.append(problem)
+            elif offer is not None:
+                self._moments[weighed.name] = _Stored.of(weighed.moments, self.spill)
+                probe = _probe(offer)
+                cost = self._fit(weighed.name, probe, weighed.weight, weighed.moments)
+                predicted[weighed.name] = probe, cost
+                quick = _quick_costs(weighed, offer.choices)
+                share = cost / max(quick[offer.choices.index(probe)], 1e-300)
+                found[weighed.name] = [share * value for value in quick]
+                progress.advance(weighed.name)
+
+        self.session.visit(meet, sequential=False)
+        for kind in (InputError, UnsupportedError):
+            kind.raise_all([d for problem in problems if isinstance(problem, kind) for d in problem.diagnostics])
+        for name, factor in self._factors(predicted, progress).items():
+            found[name] = [factor * cost for cost in found[name]]
+        return {name: found.get(name, [0.0] * len(offer.choices)) for name, offer in wanted.items()}
+
+    def joint(self, choices: Choices) -> float | None:
+        """With palettes fitted to the inputs of the uncompressed model."""
+        key = frozenset(choices.items())
+        if key not in self._joint:
+            self._joint[key] = self.session.distance(lambda n: self._dense(n, choices.get(n)), worst=self.worst)
+        return self._joint[key]
+
+    def _factors(self, predicted: Mapping[str, tuple[Choice, float]], progress: Progress) -> dict[str, float]:
+        """Measured over predicted error of each matrix alone; 1 for all where measuring would take too long."""
+        if self.session.work * len(predicted) > WORK * MOST:
+            return {}
+        progress.stage("measure matrices alone", len(predicted))
+        factors = {}
+        for name, (choice, cost) in predicted.items():
+            alone = self.session.distance(lambda n, own=name, c=choice: self._dense(n, c) if n == own else None)  # type: ignore[misc]
+            if alone > 0 and cost > 0:
+                factors[name] = min(max(alone / cost, FACTORS[0]), FACTORS[1])
+            progress.advance(name)
+        return factors
+
+    def _dense(self, name: str, choice: Choice | None) -> Dense | None:
+        """None for what is kept."""
+        if choice is None or choice.kept or name not in self._moments:
+            return None
+        if (name, choice) not in self._palettes:
+            self._fit(name, choice, self.session.weight(name), self._moments[name].read())
+        return self._palettes[name, choice].dense()
+
+    def _fit(self, name: str, choice: Choice, weight: Dense, moments: Moments) -> float:
+        """Keeps the palette; the error that it is predicted to add to the answers."""
+        if choice.group_size is None:
+            return 0.0
+        fit = fit_palette(weight, choice.bits, choice.group_size, moments, QUICK)
+        self._palettes[name, choice] = spilled(fit.palette, self.spill)
+        return fit.cost / (2 * self.session.matters.count)
+
+
+def _probe(offer: Offer) -> Choice:
+    """The palette nearest to `PROBE` bits, with groups in the middle of those on offer."""
+    palettes = [choice for choice in offer.choices if not choice.kept] or list(offer.choices)
+    bits = min({choice.bits for choice in palettes}, key=lambda b: (abs(b - PROBE), b))
+    same = sorted(choice for choice in palettes if choice.bits == bits)
+    return same[len(same) // 2]
+
+
+def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
+    """Of importance-weighted k-means on some of the rows, in any unit that is the same for all choices."""
+    rows = _rows(weighed.weight.shape)
+    weight = np.ascontiguousarray(weighed.weight[rows])
+    moments = Moments(weighed.moments.bases, np.ascontiguousarray(weighed.moments.coefficients[rows]))
+    importance = moments.coefficients @ np.diagonal(moments.bases, axis1=1, axis2=2)
+    found = []
+    for choice in choices:
+        if choice.group_size is None:
+            found.append(0.0)
+        else:
+            palette = palettize(weight, choice.bits, choice.group_size, np.maximum(importance, 0))
+            found.append(float(row_costs(weight, palette.dense(), moments).sum()))
+    return found
+
+
+def _rows(shape: Sequence[int]) -> NDArray[np.intp]:
+    """Runs of rows, evenly spread: neighbours stay neighbours, as they are within a group."""
+    rows, columns = shape
+    wanted = max(64, SAMPLE // columns)
+    if rows <= wanted:
+        return np.arange(rows)
+    runs = max(1, min(16, wanted // 64))
+    length = wanted // runs
+    starts = [round(i * (rows - length) / max(1, runs - 1)) for i in range(runs)]
+    return np.unique(np.concatenate([np.arange(start, start + length) for start in starts]))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Moments on the disk."""
+
+    bases: Spilled
+    coefficients: Spilled
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+
+    @classmethod
+    def of(cls, moments: Moments, spill: Spill) -> _Stored:
+        parts = []
+        for array in (moments.bases, moments.coefficients):
+            start = spill.end
+            spill.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            parts.append(spill.part(start))
+        return cls(parts[0], parts[1], (moments.bases.shape, moments.coefficients.shape))
+
+    def read(self) -> Moments:
+        bases, coefficients = (
+            part.read(0, part.size).view(np.float32).reshape(shape).copy()  # what was read is not to be written to
+            for part, shape in zip((self.bases, self.coefficients), self.shapes, strict=True)
+        )
+        return Moments(bases, coefficients)
