@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.checkpoint.encoded import EncodedText
+from exporter.checkpoint.prompts import mask_id
 from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.errors import InputError
 from exporter.graph.hub import Scores
-from exporter.parity.texts import mask_id
 
 BEST = 5  # fillings of a mask that are shown
 LONGEST = 15  # tokens of an answer, as in transformers' pipeline

@@ -15,12 +15,11 @@ from exporter.bundle import Manifest, read_manifest
 from exporter.bundle.graphs import graph_specs
 from exporter.bundle.tree import printable, scan
 from exporter.checkpoint.folder import Folder
-from exporter.checkpoint.prompts import Prompt
+from exporter.checkpoint.prompts import PAIRED, Prompt
 from exporter.checkpoint.tokenizer import Tokenizer, load_tokenizer
 from exporter.errors import InputError, UnsupportedError, UsageError
 from exporter.graph.hub import Scores
 from exporter.parity import ParityOptions, Subjects
-from exporter.parity.prompts import PAIRED
 from exporter.parity.runners.base import DecoderRunner, EncoderRunner
 from exporter.parity.runners.greedy import greedy
 from exporter.parity.subjects import Opener

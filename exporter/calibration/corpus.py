@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.checkpoint.prompts import Prompt, choose, read_prompts
+from exporter.checkpoint.prompts import MASKED_EVERY, PAIRED, Prompt, choose, mask_id, read_prompts
 from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.errors import InputError
 from exporter.graph.hub import DecoderSpec, EncoderSpec, GraphSpec
@@ -26,10 +26,7 @@ T = TypeVar("T")
 LENGTH = 256  # tokens of a sequence at most: enough for what attention does, and a batch of them fits anywhere
 ANSWER = 64  # tokens of a model's answer to a conversation, at most
 TOKENS = 12288  # of texts, about; as many again are the model's own
-MASKED_EVERY = 7  # for fill-mask: one token in seven, as in BERT's training
 TEXTS = Path(__file__).parent / "texts"
-
-_PAIRED = ("question-answering", "text-ranking")
 
 
 @dataclass(frozen=True)
@@ -70,18 +67,14 @@ class Reader:
         if not taken:
             raise InputError.of("calibration.texts", "the texts have no tokens", where=self.source)
         ids = [text.ids for text in taken]
-        mask = self._mask_id()
+        mask = mask_id(self.tokenizer) if self.spec.task == "fill-mask" else None
         if mask is not None:
             ids = [_masked(own, np.flatnonzero(~text.special), mask) for own, text in zip(ids, taken, strict=True)]
         return Sequences(tuple(ids), tuple(text.types for text in taken))
 
-    def _mask_id(self) -> int | None:
-        token = self.tokenizer.tokens.get("mask_token") if self.spec.task == "fill-mask" else None
-        return self.tokenizer.token_to_id(token) if isinstance(token, str) else None
-
     def _encoder_texts(self) -> tuple[Prompt, ...]:
         pairs, short = read_prompts(TEXTS / "pairs.jsonl"), read_prompts(TEXTS / "short.jsonl")
-        if self.spec.task in _PAIRED:
+        if self.spec.task in PAIRED:
             return pairs
         if self.spec.task == "text-classification" and isinstance(self.spec, EncoderSpec) and self.spec.pairs:
             return pairs

@@ -20,6 +20,8 @@ T = TypeVar("T")
 Message = Mapping[str, str]
 Item = TypeVar("Item")
 
+PAIRED = ("question-answering", "text-ranking")  # tasks that make sense for two texts only
+MASKED_EVERY = 7  # of a text's own tokens, for fill-mask: one in seven, as in BERT's training
 _FILE_BYTES = 64 * 2**20  # a prompt file is read whole; real ones hold kilobytes
 _PROBLEMS = 20  # as many lines of a bad file are named
 
@@ -109,6 +111,12 @@ def prompt_of(value: Mapping[str, Any], where: str) -> Prompt | Diagnostic:
     if second is not None and (not isinstance(second, str) or not second):
         return Diagnostic("prompts.second", '"second" is no text', where, '{"text": "…", "second": "…"}')
     return Prompt(text, second=second)
+
+
+def mask_id(tokenizer: Tokenizer) -> int | None:
+    """The id of the mask token, None where the tokenizer names none."""
+    token = tokenizer.tokens.get("mask_token")
+    return tokenizer.token_to_id(token) if isinstance(token, str) else None
 
 
 def choose(items: Sequence[Item], count: int) -> tuple[Item, ...]:

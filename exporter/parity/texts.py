@@ -9,16 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.checkpoint.encoded import EncodedText
-from exporter.checkpoint.prompts import Prompt, choose, read_prompts
+from exporter.checkpoint.prompts import MASKED_EVERY, Prompt, choose, mask_id, read_prompts
 from exporter.errors import InputError
 from exporter.parity.options import ParityOptions, Subjects
 from exporter.parity.prompts import builtin_prompts, require_pairs
 
 if TYPE_CHECKING:
-    from exporter.checkpoint.tokenizer import Tokenizer
+    pass
 
 GREEDY_TOKENS = 16  # continuation of each prompt: enough for a wrong cache or position to lead elsewhere
-_MASKED_EVERY = 7  # of a text's own tokens, for fill-mask: one in seven, as in BERT's training
 
 
 @dataclass(frozen=True)
@@ -87,19 +86,13 @@ def _encoder_texts(subjects: Subjects, texts: Texts) -> Texts:
     )
 
 
-def mask_id(tokenizer: Tokenizer) -> int | None:
-    """The id of the mask token, None where the tokenizer names none."""
-    token = tokenizer.tokens.get("mask_token")
-    return tokenizer.token_to_id(token) if isinstance(token, str) else None
-
-
 def _rows(subjects: Subjects, text: EncodedText) -> NDArray[np.intp] | None:
     """Tokens of the text itself for tags, some of them for fill-mask: what the model says of others isn't trained."""
     own = np.flatnonzero(~text.special)
     if not own.size:
         return None
     if subjects.task == "fill-mask":
-        return own[_MASKED_EVERY // 2 :: _MASKED_EVERY] if own.size > _MASKED_EVERY // 2 else own[-1:]
+        return own[MASKED_EVERY // 2 :: MASKED_EVERY] if own.size > MASKED_EVERY // 2 else own[-1:]
     return own if subjects.task == "token-classification" else None
 
 

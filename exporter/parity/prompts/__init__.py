@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.checkpoint.prompts import Prompt, read_prompts
+from exporter.checkpoint.prompts import PAIRED, Prompt, read_prompts
 from exporter.errors import InputError
 
 if TYPE_CHECKING:
     from exporter.graph.hub import Task
 
-PAIRED = ("question-answering", "text-ranking")  # tasks that make sense for two texts only
 _SETS: Mapping[str, tuple[str, ...]] = {
     "text-generation": ("decoder",),
     "text-classification": ("encoder", "pairs"),  # of one text, or of two
