@@ -8,8 +8,9 @@ on. A setting is bits and rows per LUT: `4g16`, `3g1` (per channel), `4` (one LU
 
 Every method gets the same matrices, embeddings and head included, and the same bits and groups, so that all store the
 same bytes; it is checked that no group holds more values than its LUT. "kogata mixed" gets the bytes that the setting
-takes and chooses bits by itself. One evaluator judges them all: the transformers model in float32 with its weights
-replaced by the decoded ones; those of `kogata export` are read from the Core ML files that it wrote.
+takes and chooses bits by itself; "kogata max-kl" gets the loss of plain k-means as its limit, which it must keep on
+text that it hasn't seen. One evaluator judges them all: the transformers model in float32 with its weights replaced by
+the decoded ones; those of `kogata export` are read from the Core ML files that it wrote.
 
 Decoders: KL is the mean over positions of KL(p uncompressed || p compressed) in nats on held-out text, perplexity and
 top-1 agreement are on the same text. home-intents adds the exact-match accuracy of greedy answers. Encoders: cosine of
@@ -17,6 +18,8 @@ the sentence embeddings to the uncompressed ones, and the share of each sentence
 first sentences of the docstrings of this Python's standard library. "of plain" is a loss over that of Kogata's optimal
 k-means in the same bytes. Seconds are for clustering alone, with the cores that each method uses by default; of the
 methods with a peak of memory they are a whole `kogata export`, which imports, calibrates and writes.
+
+`--json FILE` is written after every measurement, and what is in it isn't measured again.
 
 coreai-opt needs an environment of its own; it is made in the user's cache folder with pip, unless `--coreai-python` has
 it. What can't run here says why and is left out.
@@ -35,7 +38,7 @@ from typing import Any
 
 import kmeans
 import numpy as np
-from compression_parts.ours import Exported, Plain, mixed, uniform
+from compression_parts.ours import Exported, Plain, mixed, no_worse, uniform
 from compression_parts.parts import Method, Scores, Setting, Subject, UnavailableError, require_palettes
 from compression_parts.peers_coreai import CoreAI
 from compression_parts.peers_coremltools import PostTraining, Sensitive, quietly
@@ -139,9 +142,10 @@ def methods(options: argparse.Namespace) -> list[Method]:
     known: list[Method] = [
         Plain(),
         Exported("kogata calibrated", uniform(*calibrate), uniform=True),
-        Exported("kogata recovered", uniform(*recover), uniform=True),
+        Exported("kogata recovered", uniform(*recover), uniform=True, trains=True),
         Exported("kogata mixed", mixed(*calibrate), uniform=False),
-        Exported("kogata mixed, recovered", mixed(*recover), uniform=False),
+        Exported("kogata mixed, recovered", mixed(*recover), uniform=False, trains=True),
+        Exported("kogata max-kl", no_worse(*calibrate), uniform=False),
         PostTraining(),
         sensitive,
         CoreAI(options.coreai_python, CACHE),
@@ -175,7 +179,26 @@ def initializers(subject: Subject) -> Iterator[tuple[str, Any]]:
     yield from subject.hub.model.graph.initializers.items()
 
 
-def compare(subject: Subject, methods: Sequence[Method], settings: Sequence[Setting]) -> list[Result]:
+@dataclass
+class Record:
+    """All results so far; in a file, if there is one."""
+
+    path: Path | None
+    results: dict[tuple[str, str, str], Result]
+
+    @classmethod
+    def of(cls, path: Path | None) -> Record:
+        rows = json.loads(path.read_text("utf-8")) if path is not None and path.exists() else []
+        return cls(path, {(row["model"], row["method"], row["setting"]): Result(**row) for row in rows})
+
+    def add(self, result: Result) -> None:
+        self.results[result.model, result.method, result.setting] = result
+        if self.path is not None:
+            rows = [asdict(known) for known in self.results.values() if known.scores is not None]
+            self.path.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+
+
+def compare(subject: Subject, methods: Sequence[Method], settings: Sequence[Setting], record: Record) -> list[Result]:
     """Every method at every setting; a method that can't run is asked once."""
     loss, results = subject.metrics[0], []
     absent: set[str] = set()
@@ -184,12 +207,13 @@ def compare(subject: Subject, methods: Sequence[Method], settings: Sequence[Sett
         for method in methods:
             if method.name in absent:
                 continue
-            result = measured(subject, method, setting)
+            result = record.results.get((subject.name, method.name, str(setting))) or measured(subject, method, setting)
             if result.scores is None:
                 absent.add(method.name)
             else:
                 plain = plain or result.scores[loss]
                 result = replace(result, of_plain=result.scores[loss] / plain)
+            record.add(result)
             results.append(result)
             print(f"{subject.name}, {method.name}, {setting}: {told(result)}", file=sys.stderr, flush=True)
     return results
@@ -259,7 +283,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--settings", nargs="+", type=Setting.of, default=[Setting.of(s) for s in ("4g16", "3g1", "2g16")]
     )
-    parser.add_argument("--curve", nargs="*", type=Setting.of, help=f"more settings for the plot: {' '.join(CURVE)}")
+    parser.add_argument(
+        "--curve",
+        nargs="*",
+        type=Setting.of,
+        help=f"more for the plot, without what trains unless --methods names it: {' '.join(CURVE)}",
+    )
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="as the table calls them; all unless given")
     parser.add_argument("--calibrate", type=Path, help="text or .jsonl for methods that take one; built-in texts")
     parser.add_argument("--recover", type=int, default=240, help="training steps of those that train LUTs")
@@ -281,22 +310,22 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
+    compared = methods(options)
+    record = Record.of(options.json)
     sections: list[Table | str] = [speed()]
     results: list[Result] = []
     losses: dict[str, str] = {}
-    compared = methods(options)
     for subject in subjects(options):
         torch.manual_seed(0)
         losses[subject.name] = subject.metrics[0]
-        found = compare(subject, compared, options.settings)
+        found = compare(subject, compared, options.settings, record)
         sections.append(table(subject, subject.score({}), found))
         sections += [f"{r.method} did not run: {r.reason}" for r in found if r.reason]
-        running = [m for m in compared if m.name not in {r.method for r in found if r.reason}]
+        failed = {r.method for r in found if r.reason}
+        running = [m for m in compared if m.name not in failed and not (m.trains and not options.methods)]
         further = [setting for setting in options.curve if options.plot and setting not in options.settings]
-        results += found + compare(subject, running, further)
+        results += found + compare(subject, running, further, record)
     print(render(Report("benchmark", 0, {}, (), sections), "text"), end="")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
     if options.plot:
         draw(panels(results, losses), options.plot)
 

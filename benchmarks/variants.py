@@ -7,8 +7,8 @@ model. Pairs of lines take about the same bytes; the first of each is what Kogat
 
 vectors: entries are pairs of values of two neighbouring output rows (`cluster_dim` 2), 2^(2b) of them for b bits a
     weight. Both by the same plain alternation on the layer's output error (indices by coordinate descent, entries by
-    least squares; Kogata's own fit is better, but has no form for vectors).
-int8 LUTs: entries rounded to int8 with a float16 scale per LUT, which pays for smaller groups.
+    least squares), and beside them Kogata's own fit, which has no form for vectors.
+int8 LUTs: entries rounded to int8 with a float16 scale per LUT, which pays for smaller groups. Both by Kogata's fit.
 int8 embeddings: the embedding alone, linear int8 with a scale per row, against an 8-bit palette of one LUT.
 outliers: the largest 0.5 % of a matrix kept as float16 beside a 3-bit palette. Core ML's sparse weights take a mask of
     one bit a weight, so that palettes of 4 bits are smaller.
@@ -28,8 +28,10 @@ from compression_parts.texts import token_windows
 from numpy.typing import NDArray
 
 from exporter.calibrating import open_session
+from exporter.calibration.session import Session, Weighed
 from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.compress import palettize
+from exporter.compress.fitting import fit_palette
 from exporter.importers.routes import open_model
 from exporter.progress import NoProgress
 from exporter.report import Report, Table, render
@@ -114,17 +116,19 @@ def plain(weight: Dense, bits: int, group: int) -> Made:
     return palette.dense(), palette.stored_bytes
 
 
-def int8_luts(weight: Dense, bits: int, group: int) -> Made:
-    """Every weight goes to the nearest entry as rounded."""
-    out = np.empty_like(weight)
-    for start in range(0, len(weight), group):
-        rows = weight[start : start + group]
-        lut = palettize(rows, bits, group).lut[0].astype(np.float32)
-        scale = np.float32(np.float16(np.abs(lut).max() / 127)) or np.float32(1)
-        entries = np.sort(np.clip(np.round(lut / scale), -127, 127) * scale)
-        out[start : start + group] = entries[np.searchsorted((entries[1:] + entries[:-1]) / 2, rows)]
-    groups = -(-len(weight) // group)
-    return out, weight.size * bits / 8 + groups * (2**bits + 2)
+def fitted(weight: Dense, moments: Any, bits: int, group: int) -> Made:
+    palette = fit_palette(weight, bits, group, moments).palette
+    return palette.dense(), palette.stored_bytes
+
+
+def int8_luts(weight: Dense, moments: Any, bits: int, group: int) -> Made:
+    """The fit's indices, its entries rounded."""
+    palette = fit_palette(weight, bits, group, moments).palette
+    lut = palette.lut.astype(np.float32)
+    scale = (np.abs(lut).max(axis=1, keepdims=True) / 127).astype(np.float16).astype(np.float32)
+    rounded = np.clip(np.round(lut / np.maximum(scale, 1e-12)), -127, 127) * scale
+    groups = np.arange(len(weight)) // palette.group_size
+    return rounded[groups[:, None], palette.indices], weight.size * bits / 8 + len(lut) * (2**bits + 2)
 
 
 def int8_rows(weight: Dense) -> Made:
@@ -157,22 +161,28 @@ def table(name: str, tokens: int) -> Table:
     subject = Decoder(name, checkpoint)
     subject.held_out = token_windows(held_out, subject.tokenizer, subject.model.config.max_position_embeddings, tokens)
     session = open_session(subject.hub, load_tokenizer(open_model(str(checkpoint))), "builtin", NoProgress())
-    moments, weights = {}, {}
-    session.visit(
-        lambda w: (moments.update({w.name: w.moments}), weights.update({w.name: w.weight}), None)[2], sequential=False
-    )  # type: ignore[union-attr]
+    assert isinstance(session, Session)
+    moments: dict[str, Any] = {}
+    weights: dict[str, Dense] = {}
+
+    def meet(weighed: Weighed) -> None:
+        moments[weighed.name], weights[weighed.name] = weighed.moments, weighed.weight
+
+    session.visit(meet, sequential=False)
     embedding = next(w.name for w in subject.hub.weights if "embedding" in w.roles)
     lines: list[tuple[str, Callable[[str, Dense], Made | None]]] = [
         ("2 bits g16, scalars", lambda n, w: vectors(w, moments[n], 2, 1, 16)),
         ("2 bits g64, pairs", lambda n, w: vectors(w, moments[n], 2, 2, 64)),
+        ("2 bits g16, Kogata's fit", lambda n, w: fitted(w, moments[n], 2, 16)),
         ("3 bits g16, scalars", lambda n, w: vectors(w, moments[n], 3, 1, 16)),
         ("3 bits g128, pairs", lambda n, w: vectors(w, moments[n], 3, 2, 128)),
-        ("4 bits g16, float16 LUTs", lambda _, w: plain(w, 4, 16)),
-        ("4 bits g8, int8 LUTs", lambda _, w: int8_luts(w, 4, 8)),
+        ("3 bits g16, Kogata's fit", lambda n, w: fitted(w, moments[n], 3, 16)),
+        ("4 bits g16, float16 LUTs", lambda n, w: fitted(w, moments[n], 4, 16)),
+        ("4 bits g8, int8 LUTs", lambda n, w: int8_luts(w, moments[n], 4, 8)),
         ("embedding: 8-bit palette", lambda n, w: plain(w, 8, len(w)) if n == embedding else None),
         ("embedding: int8 per row", lambda n, w: int8_rows(w) if n == embedding else None),
-        ("4 bits g16", lambda _, w: plain(w, 4, 16)),
-        ("3 bits g16 with outliers", lambda _, w: outliers(w, 3, 16)),
+        ("4 bits g16, k-means", lambda _, w: plain(w, 4, 16)),
+        ("3 bits g16, k-means, with outliers", lambda _, w: outliers(w, 3, 16)),
     ]
     rows = []
     for label, make in lines:

@@ -16,6 +16,7 @@ from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.compress import Candidate, Compression, CompressOptions, TensorDecision, compress
 from exporter.compress.fitting import Fit, fit_palette
 from exporter.compress.kmeans import fits_float16
+from exporter.compress.search import ErrorKind
 from exporter.errors import Diagnostic, InputError, UnsupportedError
 from exporter.graph.hub import Hub
 from exporter.graph.palette import Palette
@@ -54,7 +55,8 @@ def open_session(
 ) -> Session | Diagnostic:
     """The graph with its texts. calibrate: "builtin" or a file; None: built-in texts where that is possible.
 
-    Where it isn't, what nobody asked for is left out: then a note says why. Raises as `session.begin`.
+    Where it isn't (also where the chat template fails), what nobody asked for is left out: then a note says why.
+    Raises as `session.begin`.
     """
     try:
         if tokenizer is None:
@@ -65,12 +67,19 @@ def open_session(
 
         file = Path(calibrate) if calibrate not in (None, BUILTIN) else None
         return begin(hub, tokenizer, Reader(hub.spec, tokenizer, file), progress, device)
-    except UnsupportedError as error:
+    except (InputError, UnsupportedError) as error:
         if calibrate is not None:
             raise
         reason = error.diagnostics[0]
         message = f"compressed without calibration text: {reason.message}"
         return Diagnostic("calibration.none", message, reason.where, level="note")
+
+
+def answer_kind(hubs: Sequence[Hub]) -> ErrorKind:
+    """What the answers of a model are compared by; that of models with several graphs isn't measured."""
+    from exporter.calibration.objective import objective_of
+
+    return objective_of(hubs[0]).kind if len(hubs) == 1 else "weights"
 
 
 def fitted_compression(

@@ -15,6 +15,7 @@ from exporter.compress.plan import Origin, Plan, plan_of
 from exporter.compress.plan_file import read_plan
 from exporter.compress.search import (
     Choices,
+    ErrorKind,
     Found,
     Goal,
     Offer,
@@ -84,6 +85,13 @@ def require_reachable(hubs: Sequence[Hub], settings: Settings, weigh: Weigh) -> 
         _require_reachable(settings.widths.budget, _Whole.of(hubs, settings), weigh)
 
 
+def require_kl(budget: Budget | None, kind: ErrorKind) -> None:
+    """kind: of what is measured. Raises UsageError for a limit on KL where that isn't it."""
+    if budget is not None and budget.kind == "kl" and kind != "kl":
+        reason = "it needs calibration text" if kind == "weights" else "this model's outputs have none"
+        raise UsageError.of("options.budget", f"KL is not known here: {reason}", where=budget.option)
+
+
 def planned(
     hubs: Sequence[Hub],
     settings: Settings,
@@ -100,9 +108,7 @@ def planned(
     budget = settings.widths.budget
     assert budget is not None
     whole = _Whole.of(hubs, settings)
-    if budget.kind == "kl" and sensitivity.kind != "kl":
-        reason = "it needs calibration text" if sensitivity.kind == "weights" else "this model's outputs have none"
-        raise UsageError.of("options.budget", f"KL is not known here: {reason}", where=budget.option)
+    require_kl(budget, sensitivity.kind)
     _require_reachable(budget, whole, weigh)
     tensors = priced(whole.offers, sensitivity.costs(whole.offers, progress))
     if budget.kind == "kl":

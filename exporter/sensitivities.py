@@ -39,11 +39,11 @@ MOST, LEAST = 32, 6  # measurements of allocations
 
 @dataclass
 class TextSensitivity:
-    """A `Sensitivity`. worst: joint errors are those of the kind of texts that suffers most, instead of their mean."""
+    """A `Sensitivity`. bound: joint errors are what they should stay below on other texts, instead of their mean."""
 
     session: Session
     spill: Spill
-    worst: bool = False
+    bound: bool = False
     _moments: dict[str, _Stored] = field(default_factory=dict)
     _palettes: dict[tuple[str, Choice], Palette] = field(default_factory=dict)
     _costs: dict[tuple[object, ...], Mapping[str, Sequence[float]]] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class TextSensitivity:
         """With palettes fitted to the inputs of the uncompressed model."""
         key = frozenset(choices.items())
         if key not in self._joint:
-            self._joint[key] = self.session.distance(lambda n: self._dense(n, choices.get(n)), worst=self.worst)
+            self._joint[key] = self.session.distance(lambda n: self._dense(n, choices.get(n)), bound=self.bound)
         return self._joint[key]
 
     def _factors(self, predicted: Mapping[str, tuple[Choice, float]], progress: Progress) -> dict[str, float]:

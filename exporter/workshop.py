@@ -8,7 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.calibrating import BUILTIN, Fitted, Recovery, decoder, fitted_compression, open_session, recovered
+from exporter.calibrating import (
+    BUILTIN,
+    Fitted,
+    Recovery,
+    answer_kind,
+    decoder,
+    fitted_compression,
+    open_session,
+    recovered,
+)
 from exporter.checkpoint import Checkpoint
 from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.compress import Choice, CompressOptions, compress
@@ -22,7 +31,7 @@ from exporter.graph.spill import Spill
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.lower.onnx import OnnxOptions, OnnxWeights, lower_onnx
 from exporter.packing import Part, candidates, kogata_metadata
-from exporter.planning import HEADROOM, Mixed, planned, replayed, require_reachable
+from exporter.planning import HEADROOM, Mixed, planned, replayed, require_kl, require_reachable
 from exporter.progress import NoProgress, Progress
 from exporter.sensitivities import TextSensitivity
 from exporter.settings import Settings
@@ -117,7 +126,9 @@ class Workshop:
     def _compressed(self) -> tuple[Mixed | None, list[Fitted]]:
         """Bits, and each graph's palettes. What a limit on KL yields is fitted, judged, and chosen anew if need be."""
         budget = self.order.settings.widths.budget
-        require_reachable(self.hubs, self.order.settings, self._weigh)  # texts take their time
+        if budget is not None and budget.kind == "kl":  # known at once: texts take their time
+            require_kl(budget, answer_kind(self.hubs))
+        require_reachable(self.hubs, self.order.settings, self._weigh)
         sensitivity, aim = self._sensitivity(), HEADROOM
         best = None
         for _ in range(KL_TRIES):
@@ -126,7 +137,7 @@ class Workshop:
             session = self.sessions[0]
             if budget is None or budget.kind != "kl" or session is None:
                 return mixed, done
-            error, limit = session.distance(decoder(done[0].compression.palettes), worst=True), HEADROOM * budget.value
+            error, limit = session.distance(decoder(done[0].compression.palettes), bound=True), HEADROOM * budget.value
             if error <= limit and (best is None or _size(done) < _size(best[1])):
                 best = mixed, done
             searched = mixed.found.chosen.measured if mixed is not None and mixed.found is not None else None
@@ -139,7 +150,7 @@ class Workshop:
         budget = self.order.settings.widths.budget
         if budget is None or len(self.hubs) > 1 or self.sessions[0] is None:
             return WeightError()
-        return TextSensitivity(self.sessions[0], self.spill, worst=budget.kind == "kl")
+        return TextSensitivity(self.sessions[0], self.spill, bound=budget.kind == "kl")
 
     def _mixed(self, sensitivity: Sensitivity, aim: float) -> Mixed | None:
         """Bits for every matrix of all graphs; None where all get the same."""

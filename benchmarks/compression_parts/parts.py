@@ -73,10 +73,11 @@ class Subject(Protocol):
 
 
 class Method(Protocol):
-    """A way to palettize. uniform: all tensors get the setting's bits and groups."""
+    """A way to palettize. uniform: all tensors get the setting's bits and groups. trains: takes minutes."""
 
     name: str
     uniform: bool
+    trains: bool
 
     def palettize(self, subject: Subject, setting: Setting) -> Outcome:
         """Raises UnavailableError."""

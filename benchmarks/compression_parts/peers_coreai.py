@@ -50,6 +50,7 @@ class CoreAI:
     """k-means; with `sensitive`, weighted by the sensitivities that coremltools measured: both use the same formula."""
 
     uniform = True
+    trains = False
 
     def __init__(self, given: Path | None, cache: Path, sensitive: Sensitive | None = None) -> None:
         self.name = "coreai-opt sensitive" if sensitive else "coreai-opt k-means"

@@ -64,6 +64,7 @@ class PostTraining:
 
     name = "coremltools k-means"
     uniform = True
+    trains = False
 
     def palettize(self, subject: Subject, setting: Setting) -> Outcome:
         with quietly():
@@ -82,6 +83,7 @@ class Sensitive:
 
     name = "coremltools SKM"
     uniform = True
+    trains = False
 
     def __init__(self) -> None:
         self._measured: dict[str, dict[str, NDArray[np.float32]]] = {}

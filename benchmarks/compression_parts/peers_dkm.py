@@ -23,6 +23,7 @@ class Differentiable:
 
     name = "coremltools DKM"
     uniform = True
+    trains = True
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 LENGTH = 256  # tokens of a sequence at most: enough for what attention does, and a batch of them fits anywhere
 ANSWER = 64  # tokens of a model's answer to a conversation, at most
-TOKENS = 12288  # of texts, about; as many again are the model's own
+TOKENS = 12288  # of a decoder's texts, about; as many again are its own. An encoder writes none and takes twice as many
 TEXTS = Path(__file__).parent / "texts"
 
 
@@ -58,12 +58,12 @@ class Reader:
         return max(2, min(LENGTH, self.spec.context or LENGTH))
 
     def read(self) -> Sequences:
-        """About `TOKENS` tokens, evenly spread over the texts. Raises InputError for a bad file."""
+        """As many tokens as there should be, evenly spread over the texts. Raises InputError for a bad file."""
         if self.spec.task == "text-generation":
             return self._decoder_sequences()
         prompts = read_prompts(self.file) if self.file is not None else self._encoder_texts()
         encoded = [self.tokenizer.encode_text(p.text, p.second, max_length=self.length) for p in prompts]
-        taken = [text for text in _limited(encoded, [len(t.ids) for t in encoded], TOKENS) if len(text.ids)]
+        taken = [text for text in _limited(encoded, [len(t.ids) for t in encoded], 2 * TOKENS) if len(text.ids)]
         if not taken:
             raise InputError.of("calibration.texts", "the texts have no tokens", where=self.source)
         ids = [text.ids for text in taken]

@@ -21,7 +21,7 @@ from exporter.calibration.weights import WeightUse
 from exporter.graph.moments import Moments
 
 SMOOTHING = 0.1  # of the mean, added to each row's share: texts are few, and a row that none of them needs may matter
-PULL = 0.1  # of the mean curvature: how much a shifted weight is drawn to the original
+PULL = 0.3  # of the mean curvature: how much a shifted weight is drawn to the original
 
 
 def use_moments(use: WeightUse, total: Tensor, matters: UseSaliency) -> Moments:
@@ -40,12 +40,17 @@ def total_of(
     """The `statistic` over all batches. inputs: of the use, one a batch."""
     if matters.total is not None:
         return matters.total
-    parts = zip(inputs, matters.tokens, batches, strict=True)
-    return torch.stack([statistic(use, x, share, batch, rows) for x, share, batch in parts]).sum(0)
+    total: Tensor | float = 0.0
+    for x, share, batch in zip(inputs, matters.tokens, batches, strict=True):
+        total = statistic(use, x, share, batch, rows) + total
+    assert isinstance(total, Tensor)  # there is no session without batches
+    return total
 
 
 def joined(moments: Sequence[Moments]) -> Moments:
     """Of several uses of one weight, whose costs add up."""
+    if len(moments) == 1:
+        return moments[0]
     bases = np.concatenate([m.bases for m in moments])
     return Moments(bases, np.concatenate([m.coefficients for m in moments], axis=1))
 
@@ -64,14 +69,17 @@ def shifted(
     for exact, actual, share, batch in zip(*inputs, matters.tokens, batches, strict=True):
         x, y = columns(use, exact, batch), columns(use, actual, batch)
         cross += gram(x - y, y, share)
-    one = torch.eye(size, dtype=torch.float64)
-    own = total + PULL * total.diagonal().mean().clamp_min(1e-30) * one
-    moved = weight.double().cpu() @ (one + torch.linalg.solve(own, cross, left=False))
+    weight = weight.double().cpu()
+    own = total.clone()
+    own.diagonal().add_(PULL * total.diagonal().mean().clamp_min(1e-30))
+    factor, failed = torch.linalg.cholesky_ex(own)
+    del own
+    moved = weight if failed else weight + torch.cholesky_solve((weight @ cross).T, factor).T
     target: NDArray[np.float32] = moved.float().numpy()
     return target
 
 
 def _moments(base: Tensor, rows: Tensor) -> Moments:
     rows = rows + SMOOTHING * rows.mean()
-    base = (base + base.T) / 2
-    return Moments(base.float().numpy()[None], rows.float().numpy()[:, None])
+    base = ((base + base.T) / 2).float()
+    return Moments(base.numpy()[None], rows.float().numpy()[:, None])

@@ -8,7 +8,7 @@ is Fisher's information with labels drawn from the model itself, for the others 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,6 +57,16 @@ class Objective:
         return torch.stack(
             [self._distance(self.rows(reference[n], batch), self.rows(found[n], batch)) for n in self.outputs]
         ).sum()
+
+    def parts(self, *outputs: Outputs, batch: Batch) -> Iterator[tuple[slice, list[dict[str, Tensor]], Batch]]:
+        """What a distance is the sum of: one sequence after the other, as logits of all may take more memory than the
+        model; all at once where rows are measured by each other. Of some outputs without their history."""
+        count = len(batch.real)
+        apart = self.kind == "kl" and all(len(tensor) == count for own in outputs for tensor in own.values())
+        for first in range(0, count, 1 if apart else count):
+            part = slice(first, first + 1 if apart else count)
+            sliced = [{name: own[name].detach()[part] for name in self.outputs} for own in outputs]
+            yield part, sliced, Batch(batch.feeds, batch.real[part], batch.rows[part])
 
     def random_loss(self, outputs: Outputs, batch: Batch, generator: torch.Generator) -> Tensor:
         """Summed over all rows."""

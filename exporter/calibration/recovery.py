@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,16 +80,6 @@ class Lessons:
         """What counts, with other weights where there are some."""
         outputs = self.objective.outputs
         return self.graph.run(batch.feeds, outputs, weights=None if lookups is None else lookups.get)
-
-    def parts(self, *outputs: Outputs, batch: Batch) -> Iterator[tuple[slice, list[dict[str, Tensor]], Batch]]:
-        """What a distance is the sum of: one sequence after the other, as logits of all may take more memory than the
-        model; all at once where rows are measured by each other."""
-        count = len(batch.real)
-        apart = self.objective.kind == "kl" and all(len(t) == count for own in outputs for t in own.values())
-        for first in range(0, count, 1 if apart else count):
-            part = slice(first, first + 1 if apart else count)
-            sliced = [{name: own[name].detach()[part] for name in self.objective.outputs} for own in outputs]
-            yield part, sliced, Batch(batch.feeds, batch.real[part], batch.rows[part])
 
 
 @dataclass(frozen=True)
@@ -209,7 +199,7 @@ class _Training:
         count = lessons.objective.count(answers, batch)
         found = {name: torch.zeros_like(answer) for name, answer in answers.items()}
         total = 0.0
-        for part, (wanted, own), asked in lessons.parts(reference, answers, batch=batch):
+        for part, (wanted, own), asked in lessons.objective.parts(reference, answers, batch=batch):
             leaves = {name: answer.requires_grad_(True) for name, answer in own.items()}
             distance = lessons.objective.distance(wanted, leaves, asked) / count
             distance.backward()  # type: ignore[no-untyped-call]
@@ -261,7 +251,7 @@ def _judged(lessons: Lessons, weights: Sequence[Mapping[str, Lookup]]) -> list[f
         count += lessons.objective.count(reference, batch)
         for i, lookups in enumerate(weights):
             answers = lessons.answers(batch, lookups)
-            for _, (wanted, own), asked in lessons.parts(reference, answers, batch=batch):
+            for _, (wanted, own), asked in lessons.objective.parts(reference, answers, batch=batch):
                 totals[i] += float(lessons.objective.distance(wanted, own, asked))
     return [total / max(1, count) for total in totals]
 

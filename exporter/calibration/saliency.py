@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from exporter.calibration.feeds import Batch
+from exporter.calibration.memory import release
 from exporter.calibration.objective import Objective
 from exporter.calibration.statistics import at_positions, statistic
 from exporter.calibration.torch_graph import Tap, TorchGraph
@@ -63,6 +64,8 @@ def measure(
         loss = objective.random_loss(outputs, batch, generator)
         if loss.requires_grad:  # there is a weight that the answer depends on
             loss.backward()  # type: ignore[no-untyped-call]
+        del outputs, loss, tape
+        release()
         progress.advance()
     found = {name: total.found() for name, total in sums.items() if total.tokens}
     return Saliency(found, count)

@@ -14,6 +14,7 @@ from torch import Tensor
 from exporter.calibration.corpus import ANSWER, TOKENS, Ids, Reader, Sequences
 from exporter.calibration.curvature import joined, shifted, total_of, use_moments
 from exporter.calibration.feeds import Batch, text_batches
+from exporter.calibration.memory import release
 from exporter.calibration.objective import Objective, Outputs, objective_of
 from exporter.calibration.saliency import Saliency, measure
 from exporter.calibration.sampling import TOGETHER, Writer
@@ -27,8 +28,10 @@ from exporter.graph.moments import Moments
 from exporter.progress import Progress
 
 Dense = NDArray[np.float32]
+DOUBT = 1  # standard errors of a mean that other texts may differ by
 JUDGED = 8  # every so many sequences, one is kept to judge by
-LOGITS = 1 << 26  # numbers in the output of a batch: 256 MB as float32, and a few times that in passing
+LOGITS = 1 << 26  # numbers of answers that are kept for the next time: 256 MB as float32
+ROOM = 1 << 27  # numbers that a batch leaves for its way back, about: 512 MB as float32
 BATCH = 2048  # tokens in a batch, at most
 LESSON = 1024  # tokens of a step of training
 
@@ -84,15 +87,20 @@ class Session:
             totals = {output: self._total(visit, output) for output in uses[use.weight]}
             moments = joined([use_moments(self._use(o), total, matters[o]) for o, total in totals.items()])
             stored = self.weight(use.weight)
-            target = stored
-            moved = any(x is not y for x, y in zip(visit.exact, visit.actual, strict=True))
-            if moved and use.kind == "linear" and use.transposed and matters[use.output].total is None:
-                streams, total = (visit.exact, visit.actual), totals[use.output]
-                target = shifted(use, graph.weight(use.weight), streams, total, self.fitted, matters[use.output])
+            target = self._target(visit, stored, totals[use.output])
+            del totals  # as large as what they were made into
             answer = fitter(Weighed(use.weight, stored, target, moments))
             return None if answer is None else torch.from_numpy(answer)
 
         walk(graph, [batch.feeds for batch in self.fitted], meet, both=sequential)
+
+    def _target(self, visit: Visit, stored: Dense, total: Tensor) -> Dense:
+        """What is to stand in the weight's place where errors were made before it."""
+        use, matters = visit.use, self.matters.uses[visit.use.output]
+        moved = any(x is not y for x, y in zip(visit.exact, visit.actual, strict=True))
+        if not moved or use.kind != "linear" or not use.transposed or matters.total is not None:
+            return stored
+        return shifted(use, self.graph.weight(use.weight), (visit.exact, visit.actual), total, self.fitted, matters)
 
     @property
     def work(self) -> float:
@@ -105,31 +113,33 @@ class Session:
         found: Dense = self.graph.weight(name).float().cpu().numpy()
         return found
 
-    def distance(self, weights: Callable[[str], Dense | None], *, worst: bool = False) -> float:
+    def distance(self, weights: Callable[[str], Dense | None], *, bound: bool = False) -> float:
         """Mean distance of the answers on the judged texts, with these weights in the place of stored ones.
 
-        worst: on the kind of texts where it is largest, instead of on all.
+        bound: what it should stay below on other texts of the kind that suffers most: `DOUBT` standard errors more.
         """
-        sums = [self._distance(kind, weights) for kind in self.judged]
-        means = [total / max(count, 1) for total, count in sums]
-        mean = sum(total for total, _ in sums) / max(sum(count for _, count in sums), 1)
-        return max(max(means) if worst else mean, 0.0)
+        kinds = [self._distances(kind, weights) for kind in self.judged]
+        if bound:
+            return max(0.0, *map(_bound, kinds))
+        total, count = np.concatenate(kinds).sum(0)
+        return max(0.0, float(total / max(count, 1)))
 
-    def _distance(self, batches: Sequence[Batch], weights: Callable[[str], Dense | None]) -> tuple[float, int]:
-        """Summed, and of how many rows."""
-        total, count = 0.0, 0
+    def _distances(self, batches: Sequence[Batch], weights: Callable[[str], Dense | None]) -> NDArray[np.float64]:
+        """`[n, 2]`: summed over the rows of each text or, where these are measured by each other, of each batch; and of
+        how many."""
+        found: list[tuple[float, int]] = []
 
         def given(name: str) -> Tensor | None:
-            found = weights(name)
-            return None if found is None else torch.from_numpy(found)
+            weight = weights(name)
+            return None if weight is None else torch.from_numpy(weight)
 
         with torch.no_grad():
             for batch in batches:
-                reference = self._reference(batch)
-                found = self.graph.run(batch.feeds, self.objective.outputs, weights=given)
-                total += float(self.objective.distance(reference, found, batch))
-                count += self.objective.count(reference, batch)
-        return total, count
+                answers = self.graph.run(batch.feeds, self.objective.outputs, weights=given)
+                for _, (wanted, own), asked in self.objective.parts(self._reference(batch), answers, batch=batch):
+                    distance = float(self.objective.distance(wanted, own, asked))
+                    found.append((distance, self.objective.count(own, asked)))
+        return np.array(found)
 
     def _reference(self, batch: Batch) -> Outputs:
         """The uncompressed model's answers, kept as far as there is room: they are asked for again and again."""
@@ -150,6 +160,16 @@ class Session:
         return total_of(use, visit.actual, self.fitted, self.matters.uses[output], rows)
 
 
+def _bound(distances: NDArray[np.float64]) -> float:
+    """Of a mean over rows, which come in texts: those of one are alike."""
+    texts, (total, count) = len(distances), distances.sum(0)
+    mean = total / max(count, 1)
+    if texts < 2:
+        return float(mean)
+    apart = np.square(distances[:, 0] - mean * distances[:, 1]).sum() * texts / (texts - 1)
+    return float(mean + DOUBT * math.sqrt(apart) / max(count, 1))
+
+
 def begin(hub: Hub, tokenizer: Tokenizer, reader: Reader, progress: Progress, device: str = "cpu") -> Session:
     """Reads the texts, lets a decoder write some of its own, and measures what matters in them.
 
@@ -163,7 +183,8 @@ def begin(hub: Hub, tokenizer: Tokenizer, reader: Reader, progress: Progress, de
     texts = reader.read()
     ids, types, own = _with_own(graph, hub, tokenizer, texts, reader, progress)
     pad = tokenizer.pad_id or 0
-    tokens = max(reader.length, min(BATCH, LOGITS // _width(hub)))
+    tokens = max(reader.length, min(BATCH, ROOM // _numbers(graph, hub)))
+    compared = max(reader.length, min(BATCH, ROOM // _answers(hub)))
 
     def batches(chosen: Sequence[int], tokens: int = tokens) -> tuple[Batch, ...]:
         marks = None if types is None else [types[i] for i in chosen]
@@ -176,7 +197,8 @@ def begin(hub: Hub, tokenizer: Tokenizer, reader: Reader, progress: Progress, de
         lessons = batches(taught, 1)
     kept = [i for i in every if i % JUDGED == 0]
     kinds = [[i for i in kept if own[i] == wrote] for wrote in (False, True)]
-    judged = tuple(batches(chosen) for chosen in kinds if chosen)
+    judged = tuple(batches(chosen, compared) for chosen in kinds if chosen)
+    release()
     matters = measure(graph, objective, fitted, progress)
     if not all(bool(use.rows.isfinite().all()) for use in matters.uses.values()):
         raise UnsupportedError.of("calibration.numbers", "the model answers with values that are NaN or infinite")
@@ -199,11 +221,16 @@ def _require_text(hub: Hub) -> None:
     text_batches(hub, [np.zeros(2, np.int64)], tokens=2)
 
 
-def _width(hub: Hub) -> int:
-    widths = [
-        int(size) for value in hub.model.graph.outputs for size in list(value.shape or [])[-1:] if isinstance(size, int)
-    ]
-    return max([1, *widths])
+def _answers(hub: Hub) -> int:
+    """About how many numbers a token's answer is made into while answers are compared."""
+    widths = [value.shape[-1] for value in hub.model.graph.outputs if value.shape]
+    return 5 * max([1, *(width for width in widths if isinstance(width, int))])
+
+
+def _numbers(graph: TorchGraph, hub: Hub) -> int:
+    """About how many a token leaves in a run that gradients go back through: what goes into and comes out of products,
+    twice, for what lies between; and its answer."""
+    return 2 * sum(sum(graph.shape(use.weight)) for use in graph.uses if use.kind == "linear") + _answers(hub)
 
 
 def _with_own(

@@ -1,4 +1,4 @@
-"""A layer-major walk through a graph: each node over all batches before the next one, one weight matrix at a time.
+"""A layer-major walk through a graph: all batches come to a weight matrix before any goes on to the next one.
 
 A visitor sees what a matrix is about to be multiplied with, and may put another one in its place: all that comes later
 is computed from what the new one makes of it. Two streams can go side by side, one that keeps the original weights
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from exporter.calibration.compiler import Slots, Step
+from exporter.calibration.memory import release
 from exporter.calibration.torch_graph import Feeds, Planned, TorchGraph
 from exporter.calibration.weights import Given, Matrix, WeightUse
 
@@ -69,13 +70,29 @@ class _Stream:
     actual: Slots
 
 
+@dataclass(frozen=True)
+class _Due:
+    """A step that waits to be run. replaced: what stood in its weight's place when it was met."""
+
+    planned: Planned
+    replaced: Tensor | None
+
+
 class _Walker:
+    """Steps wait until a visitor needs what they make; then all that wait run for one batch after the other.
+
+    So what lies between two visits (a gate and what it opens, queries, keys and their products) exists for one batch at
+    a time, and only what the next matrix is multiplied with, and what skips it, exists for all.
+    """
+
     def __init__(self, graph: TorchGraph, visit: Visitor, both: bool) -> None:
         self._graph = graph
         self._visit = visit
         self._both = both
         self._new: dict[str, Tensor] = {}
         self._seen: dict[str, int] = {}
+        self._waiting: list[_Due] = []
+        self._awaited: set[int] = set()  # slots that steps which wait will fill
 
     def walk(self, batches: Sequence[Feeds], wanted: tuple[str, ...]) -> Walked:
         plan = self._graph.plan(wanted, visits=True)
@@ -91,10 +108,15 @@ class _Walker:
             use = planned.step.use
             if use is not None:
                 left[use.weight] -= 1
+                if planned.step.inputs[0] in self._awaited:
+                    self._run(streams)
                 self._meet(use, planned.step, streams, left[use.weight])
-            self._execute(planned, streams)
+            self._waiting.append(_Due(planned, self._new.get(planned.step.weight or "")))
+            if planned.runs:
+                self._awaited.update(planned.step.outputs)
             if use is not None and not left[use.weight]:
                 self._new.pop(use.weight, None)
+        self._run(streams)
         slots_of = [(name, self._graph.slot(name)) for name in wanted]
         return Walked(
             tuple({name: stream.exact[slot] for name, slot in slots_of} for stream in streams),
@@ -113,14 +135,18 @@ class _Walker:
         if answer is not None:
             self._new[use.weight] = answer.detach()
 
-    def _execute(self, planned: Planned, streams: list[_Stream]) -> None:
-        """One step for all batches; where a batch's streams are still one, once for both."""
-        old, new = self._matrices(planned.step, len(streams)) if planned.runs else (None, None)
+    def _run(self, streams: list[_Stream]) -> None:
+        """All that waits, batch by batch; where a batch's streams are still one, once for both."""
+        due, self._waiting = self._waiting, []
+        self._awaited.clear()
+        matrices = [self._matrices(step, len(streams)) if step.planned.runs else (None, None) for step in due]
         for stream in streams:
-            if planned.runs:
-                self._advance(planned.step, stream, old, new)
-            for slot in planned.dead:
-                stream.exact[slot] = stream.actual[slot] = None
+            for waiting, (old, new) in zip(due, matrices, strict=True):
+                if waiting.planned.runs:
+                    self._advance(waiting.planned.step, stream, old, new)
+                for slot in waiting.planned.dead:
+                    stream.exact[slot] = stream.actual[slot] = None
+        release()
 
     def _advance(self, step: Step, stream: _Stream, old: Matrix | None, new: Matrix | None) -> None:
         if not self._both:
@@ -133,11 +159,11 @@ class _Walker:
         else:
             step.execute(stream.actual, new)
 
-    def _matrices(self, step: Step, batches: int) -> tuple[Matrix | None, Matrix | None]:
+    def _matrices(self, due: _Due, batches: int) -> tuple[Matrix | None, Matrix | None]:
         """The step's weight as it was and as it is now: read once for all batches, unless only rows are looked up."""
+        step, replaced = due.planned.step, due.replaced
         if step.weight is None:
             return None, None
-        replaced = self._new.get(step.weight)
         lookup = step.use is not None and step.use.kind == "embedding"
         dtype = self._graph.dtype if step.use is None else self._graph.products
         stored = self._graph.matrix(step.weight, None)

@@ -10,6 +10,7 @@ import pytest
 from calibrated import few_tokens
 from checkpoints import tiny_bert, tiny_llama
 
+from exporter import workshop
 from exporter.cli.main import main
 
 
@@ -112,7 +113,10 @@ def test_options_that_make_no_sense(decoder: Path, tmp_path: Path, capsys: pytes
     assert "it needs calibration text" in refused(2, capsys, decoder, out, "--max-kl", 0.1, "--calibrate", "none")
 
 
-def test_a_limit_on_kl_for_embeddings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They have none."""
+def test_a_limit_on_kl_for_embeddings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have none, which is told before texts are read."""
     bert = tiny_bert(tmp_path / "bert")
+    monkeypatch.setattr(workshop, "open_session", None)
     assert "this model's outputs have none" in refused(2, capsys, bert, tmp_path / "out", "--max-kl", 0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from exporter import calibrating, workshop
 from exporter.bundle import verify_bundle
 from exporter.calibrating import fitted_compression, open_session
 from exporter.calibration.session import Session, Weighed
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.compress import CompressOptions, compress
 from exporter.compress.fitting import Fit
 from exporter.errors import Diagnostic, ExitCode, InputError, RuntimeMissingError, UnsupportedError
 from exporter.graph.moments import Moments
 from exporter.graph.palette import Palette
 from exporter.graph.spill import Spill
+from exporter.importers.routes import open_model
 from exporter.packing import candidates
 from exporter.progress import NoProgress
 
@@ -178,6 +181,16 @@ def test_without_a_tokenizer_no_text_is_read(home: Session) -> None:
         open_session(home.hub, None, "builtin", NoProgress())
 
 
+def test_a_chat_template_that_fails_stops_only_what_was_asked_for(home: Session) -> None:
+    tokenizer = replace(load_tokenizer(open_model(str(HOME_INTENTS))), chat_template="{{ raise_exception('no') }}")
+    found = open_session(home.hub, tokenizer, None, NoProgress())
+    assert isinstance(found, Diagnostic)
+    assert (found.level, found.code) == ("note", "calibration.none")
+    assert "chat template" in found.message
+    with pytest.raises(InputError):
+        open_session(home.hub, tokenizer, "builtin", NoProgress())
+
+
 def test_eight_bits_are_fitted_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     llama = tiny_llama(tmp_path / "tiny")
     few_tokens(monkeypatch)
@@ -223,6 +236,7 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
 import pytest

@@ -126,18 +126,18 @@ def test_joint_errors_are_distances(
     assert found[2] < 0.01 * found[0]
 
 
-def test_the_worst_kind_of_text_counts_for_a_limit(
+def test_what_other_texts_may_suffer_counts_for_a_limit(
     session: Session, sensitivity: TextSensitivity, costs: dict[str, list[float]], weighed: dict[str, Weighed],
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    worst = TextSensitivity(session, Spill(tmp_path), worst=True)
-    worst.costs(offers_of(session), NoProgress())
+    bound = TextSensitivity(session, Spill(tmp_path), bound=True)
+    bound.costs(offers_of(session), NoProgress())
     choices = dict.fromkeys(costs, Choice(3, 16))
     dense = {n: fit_palette(w.weight, 3, 16, w.moments, QUICK).palette.dense() for n, w in weighed.items()}
-    kinds = [replace(session, judged=(kind,)).distance(dense.get) for kind in session.judged]
+    kinds = [replace(session, judged=(kind,)).distance(dense.get, bound=True) for kind in session.judged]
     assert len(kinds) == 2
-    assert worst.joint(choices) == pytest.approx(max(kinds), rel=1e-6)
-    assert min(kinds) < sensitivity.joint(choices) < max(kinds)
+    assert bound.joint(choices) == pytest.approx(max(kinds), rel=1e-6)
+    assert sensitivity.joint(choices) < max(kinds)
 
 
 def test_what_was_measured_is_not_measured_again(

@@ -127,7 +127,8 @@ def test_a_short_context_is_kept_to(context: int, chatting: Tokenizer, base: Tok
     for spec, tokenizer in (*specs, (replace(ENCODER, context=context), masking)):
         found = Reader(spec, tokenizer).read()
         assert max(map(len, found.ids)) == context
-        assert 0.7 * min(TOKENS, 390 * context) < size(found) < 1.2 * TOKENS  # 390 texts for an encoder
+        most = TOKENS if spec.task == "text-generation" else 2 * TOKENS
+        assert 0.7 * min(TOKENS, 390 * context) < size(found) < 1.2 * most  # 390 texts for an encoder
         answers = [len(ids) for ids, answered in zip(found.ids, found.open, strict=False) if answered]
         assert all(length + ANSWER <= context for length in answers)
 
@@ -138,7 +139,7 @@ def test_an_encoder_gets_sentences_and_prose(masking: Tokenizer) -> None:
     assert [len(types) for types in found.types] == [len(ids) for ids in found.ids]
     assert not any(types.any() for types in found.types)
     assert not found.open
-    assert 0.7 * TOKENS < size(found) < 1.2 * TOKENS
+    assert 1.4 * TOKENS < size(found) < 2.2 * TOKENS  # nothing is added that it wrote itself
     known = [
         masking.encode_text(p.text, max_length=LENGTH).ids.tolist() for p in (*builtin("short"), *builtin("prose"))
     ]
@@ -258,5 +259,9 @@ def test_the_budget_is_in_tokens(
 ) -> None:
     """Within two sequences, as whole texts are taken."""
     monkeypatch.setattr(corpus, "TOKENS", tokens)
-    for spec, tokenizer in ((DECODER, base), (DECODER, chatting), (ENCODER, masking)):
-        assert abs(size(Reader(spec, tokenizer).read()) - tokens) < 2 * LENGTH
+    for spec, tokenizer, wanted in (
+        (DECODER, base, tokens),
+        (DECODER, chatting, tokens),
+        (ENCODER, masking, 2 * tokens),
+    ):
+        assert abs(size(Reader(spec, tokenizer).read()) - wanted) < 2 * LENGTH

@@ -96,28 +96,34 @@ def test_very_few_texts(count: int, bert: Opened, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 1 << 26])
-def test_distances_are_means_over_tokens(room: int, llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distances_are_means_over_tokens_and_bounds_count_texts(
+    room: int, llama: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether the model's own answers are kept or made again each time."""
     session = session_of(llama, monkeypatch)
     assert len(session.judged) == 2
     monkeypatch.setattr(sessions, "LOGITS", room)
     name = session.graph.uses[3].weight
     other = session.weight(name) * np.float32(1.1)
-    means, sums, counts = [], 0.0, 0
+    bounds, sums, counts = [], 0.0, 0
     for kind in session.judged:
-        total = 0.0
+        texts = []
         for batch in kind:
             with torch.no_grad():
                 old = session.graph.run(batch.feeds, ["logits"])["logits"][batch.real].log_softmax(-1)
                 given = {name: torch.from_numpy(other)}
                 new = session.graph.run(batch.feeds, ["logits"], weights=given)["logits"][batch.real].log_softmax(-1)
-            total += float(torch.nn.functional.kl_div(new, old, reduction="sum", log_target=True))
-        count = sum(batch.tokens for batch in kind)
-        means.append(total / count)
-        sums, counts = sums + total, counts + count
+            each = torch.nn.functional.kl_div(new, old, reduction="none", log_target=True).sum(1).double()
+            texts += each.split(batch.real.sum(1).tolist())
+        rows = torch.cat(texts)
+        error = (sum((text - rows.mean()).sum() ** 2 for text in texts) / (1 - 1 / max(2, len(texts)))) ** 0.5 / len(
+            rows
+        )
+        bounds.append(float(rows.mean() + sessions.DOUBT * error))
+        sums, counts = sums + float(rows.sum()), counts + len(rows)
     for _ in range(2):
         assert session.distance({name: other}.get) == pytest.approx(sums / counts, rel=1e-4)
-        assert session.distance({name: other}.get, worst=True) == pytest.approx(max(means), rel=1e-4)
+        assert session.distance({name: other}.get, bound=True) == pytest.approx(max(bounds), rel=1e-4)
         assert session.distance({}.get) == 0
     assert len(session._references) == (0 if room == 0 else sum(map(len, session.judged)))
 

@@ -15,9 +15,11 @@ from torch import Tensor
 from unit.calibration.models import batches_of, hub_of
 from unit.graph.graphs import normal, parse
 
+from exporter.calibration.compiler import Slots, Step
 from exporter.calibration.stored import Stored
 from exporter.calibration.torch_graph import TorchGraph
 from exporter.calibration.walk import Visit, walk
+from exporter.calibration.weights import Matrix
 
 
 def _chain(layers: int) -> ir.Model:
@@ -45,14 +47,18 @@ def test_values_are_freed_when_nobody_reads_them_any_more(both: bool) -> None:
 
 
 def test_answers_are_kept_until_their_last_use() -> None:
-    """A tied embedding's to the end, the others' until the next visit. Arrays lie under the tensors: they tell."""
+    """A tied embedding's to the end, the others' until all that read the same input are met. Arrays lie under the
+    tensors: they tell.
+    """
     hub = hub_of("qwen3/plain")
     graph = TorchGraph(hub)
     alive: dict[str, weakref.ref[np.ndarray]] = {}
+    inputs = {use.weight: use.input for use in graph.uses[1:]}
 
     def visit(visited: Visit) -> Tensor:
         kept = {name for name, ref in alive.items() if ref() is not None}
-        assert kept == ({"model.embed_tokens.weight"} if alive else set())
+        beside = {name for name in alive if inputs.get(name) == visited.use.input}
+        assert kept == ({"model.embed_tokens.weight"} if alive else set()) | beside
         array = graph.weight(visited.use.weight).numpy() * 1.0
         alive[visited.use.weight] = weakref.ref(array)
         return torch.from_numpy(array)
@@ -60,6 +66,28 @@ def test_answers_are_kept_until_their_last_use() -> None:
     walk(graph, batches_of(hub), visit, wanted=["logits"], both=True)
     assert len(alive) == len(hub.weights)
     assert all(ref() is None for ref in alive.values())
+
+
+def test_what_lies_between_two_visits_exists_for_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gate and what it opens are wider than all else: only their product waits for the next matrix."""
+    nodes = "g = MatMul(x, wg)  u = MatMul(x, wu)  s = Sigmoid(g)  p = Mul(s, u)  y = MatMul(p, wd)"
+    weights = {"wg": normal(4, 32), "wu": normal(4, 32, seed=1), "wd": normal(32, 4)}
+    graph = TorchGraph(parse(f"g (float[N, 4] x) => (float[N, 4] y) {{ {nodes} }}", weights, 23))
+    batches = [{"x": normal(5, 4, seed=i)} for i in range(6)]
+    made: list[weakref.ref[Tensor]] = []
+    most = 0
+    execute = Step.execute
+
+    def watched(step: Step, slots: Slots, matrix: Matrix | None) -> None:
+        nonlocal most
+        execute(step, slots, matrix)
+        made.append(weakref.ref(slots[step.outputs[0]]))
+        most = max(most, sum(ref() is not None and ref().shape[-1] == 32 for ref in made))
+
+    monkeypatch.setattr(Step, "execute", watched)
+    walk(graph, batches, lambda _: None)
+    assert len(made) == 4 * len(batches)  # the last product isn't wanted
+    assert most <= len(batches) + 3
 
 
 def test_a_run_frees_values_too() -> None:
