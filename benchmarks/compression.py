@@ -28,11 +28,10 @@ it. What can't run here says why and is left out.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ from compression_parts.peers_coreai import CoreAI
 from compression_parts.peers_coremltools import PostTraining, Sensitive, quietly
 from compression_parts.peers_dkm import Differentiable
 from compression_parts.plot import draw
+from compression_parts.record import Record, Result
 from compression_parts.texts import builtin_texts, builtin_windows, docstring_sentences, token_windows
 from export import minilm
 
@@ -55,22 +55,6 @@ WINDOW = 256  # tokens of a held-out or calibration sequence
 CALIBRATION = 128  # sequences or sentences: coremltools' own default for sensitivities
 CURVE = ("1g4", "2g16", "3g16", "4g16", "6g16", "8g64")  # 1 to 8 bits per weight
 SPEED = kmeans.Case(1024, 1024, 4, 16)
-
-
-@dataclass(frozen=True)
-class Result:
-    """One method at one setting. reason: why it didn't run; then there are no numbers."""
-
-    model: str
-    method: str
-    setting: str
-    stored_bytes: int = 0
-    bpw: float = 0.0
-    seconds: float = 0.0
-    peak_bytes: int | None = None
-    scores: Scores | None = None
-    of_plain: float | None = None
-    reason: str = ""
 
 
 def decoder(name: str, checkpoint: Path, held_out: Path, options: argparse.Namespace) -> Subject:
@@ -177,25 +161,6 @@ def measured(subject: Subject, method: Method, setting: Setting) -> Result:
 
 def initializers(subject: Subject) -> Iterator[tuple[str, Any]]:
     yield from subject.hub.model.graph.initializers.items()
-
-
-@dataclass
-class Record:
-    """All results so far; in a file, if there is one."""
-
-    path: Path | None
-    results: dict[tuple[str, str, str], Result]
-
-    @classmethod
-    def of(cls, path: Path | None) -> Record:
-        rows = json.loads(path.read_text("utf-8")) if path is not None and path.exists() else []
-        return cls(path, {(row["model"], row["method"], row["setting"]): Result(**row) for row in rows})
-
-    def add(self, result: Result) -> None:
-        self.results[result.model, result.method, result.setting] = result
-        if self.path is not None:
-            rows = [asdict(known) for known in self.results.values() if known.scores is not None]
-            self.path.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
 
 def compare(subject: Subject, methods: Sequence[Method], settings: Sequence[Setting], record: Record) -> list[Result]:

@@ -1,6 +1,7 @@
 """Task accuracy against size: the home-intents sample exported at several widths, checked on its held-out questions.
 
-    python benchmarks/task_accuracy.py [--bits 16 8 6 4 3 2] [--checkpoint DIR --task FILE]
+    python benchmarks/task_accuracy.py [--bits 16 8 6 4 3 2] [--bpw 3.5 2.5] [--calibrate none]
+        [--checkpoint DIR --task FILE]
 
 Each row is one `kogata export`, whole process, parity included. Accuracies are exact match under greedy decoding in the
 checkpoint (torch), in the shipped ONNX file (onnxruntime), and in the shipped Core ML program (off macOS executed by
@@ -22,21 +23,25 @@ SAMPLE = Path(__file__).parents[1] / "samples" / "home_intents"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bits", type=int, nargs="+", default=[16, 8, 6, 4, 3, 2])
+    parser.add_argument("--bits", nargs="*", default=["16", "8", "6", "4", "3", "2"])
+    parser.add_argument("--bpw", nargs="*", default=["3.5", "2.5"], help="budgets for mixed bits")
+    parser.add_argument("--calibrate", help="as `kogata export` takes it")
     parser.add_argument("--checkpoint", type=Path, default=SAMPLE / "checkpoint")
     parser.add_argument("--task", type=Path, default=SAMPLE / "test.jsonl")
     options = parser.parse_args()
     print(f"{'bits':>4} {'bpw':>6} {'onnx MB':>8} {'coreml MB':>9} {'checkpoint':>10} {'onnx':>8} {'coreml':>8}"
           f" {'KL onnx':>9} {'KL coreml':>9} {'gate':>7} {'seconds':>7}")  # fmt: skip
-    for bits in options.bits:
-        print(row(bits, options.checkpoint, options.task), flush=True)
+    more = ["--calibrate", options.calibrate] if options.calibrate else []
+    widths = [("--bits", bits) for bits in options.bits] + [("--bpw", bpw) for bpw in options.bpw]
+    for option, value in widths:
+        print(row(value, [str(options.checkpoint), option, value, *more], options.task), flush=True)
 
 
-def row(bits: int, checkpoint: Path, task: Path) -> str:
+def row(bits: str, asked: list[str], task: Path) -> str:
     """One export, as a line of the table."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "exporter", "export", str(checkpoint), "-o", f"{folder}/out"]
-        command += ["--bits", str(bits), "--task", str(task), "--format", "json", "--quiet"]
+        command = [sys.executable, "-m", "exporter", "export", *asked, "-o", f"{folder}/out"]
+        command += ["--task", str(task), "--format", "json", "--quiet"]
         start = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start

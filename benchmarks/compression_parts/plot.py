@@ -8,9 +8,10 @@ from pathlib import Path
 # Method → points (bits per weight, loss); methods keep their colour and mark in every panel.
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
-COLOURS = ("#4053d3", "#ddb310", "#b51d14", "#00beff", "#fb49b0", "#00b25d", "#7a7a7a", "#111111")
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
-WIDTH, HEIGHT = 5.2, 4.2  # inches a panel
+COLOURS = ("#4053d3", "#ddb310", "#b51d14", "#00beff", "#fb49b0", "#00b25d", "#7a7a7a", "#111111", "#8c5a2b", "#b07cff")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+WIDTH, HEIGHT = 5.2, 4.6  # inches a panel
+LEGEND = 5  # methods in a line below
 
 
 def draw(panels: Mapping[str, tuple[str, Curves]], path: Path) -> None:
@@ -33,7 +34,8 @@ def draw(panels: Mapping[str, tuple[str, Curves]], path: Path) -> None:
         axis.set(title=title, xlabel="stored bits per weight, whole model", ylabel=loss, yscale="log")
         axis.grid(True, which="major", linewidth=0.4, alpha=0.5)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(fontsize=8, frameon=False)
-    figure.tight_layout()
+    known = {label: line for axis in axes[0] for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend([known[m] for m in methods], methods, loc="lower center", ncols=LEGEND, fontsize=9, frameon=False)
+    figure.tight_layout(rect=(0, 0.04 + 0.04 * -(-len(methods) // LEGEND), 1, 1))
     figure.savefig(path, dpi=130, metadata={"Software": None})
     plt.close(figure)
