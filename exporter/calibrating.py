@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from exporter.bundle import FitFacts
 from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.compress import Candidate, Compression, CompressOptions, TensorDecision, compress
-from exporter.compress.fitting import Fit, fit_palette
+from exporter.compress.fitting import Fit, fit_palette, row_costs
 from exporter.compress.kmeans import fits_float16
 from exporter.compress.search import ErrorKind
 from exporter.errors import Diagnostic, InputError, UnsupportedError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Dense = NDArray[np.float32]
 BUILTIN = "builtin"
+FARTHEST = 0.9  # of a weight's variance: palettes with a larger squared error aren't used
 FEWEST = 2  # batches of a training: one teaches, one judges
 
 
@@ -99,9 +100,7 @@ def fitted_compression(
         old = plain.palettes.get(weighed.name)
         if old is None:
             return None
-        target = weighed.target if fits_float16(weighed.target) else weighed.weight
-        found = fit_palette(target, old.bits, old.group_size, weighed.moments)
-        dense = found.palette.dense()
+        found, dense = _fitted(weighed, old)
         palettes[weighed.name] = spilled(found.palette, spill)
         decisions[weighed.name] = _decision(decisions[weighed.name], found, weighed.weight, dense)
         progress.advance(weighed.name)
@@ -168,6 +167,21 @@ def spilled(palette: Palette, spill: Spill) -> Palette:
     start = spill.end
     spill.append(palette.packed.read(0, palette.packed.size))
     return replace(palette, packed=spill.part(start))
+
+
+def _fitted(weighed: Weighed, old: Palette) -> tuple[Fit, Dense]:
+    """The first palette that is like the weight at all: one that makes up for errors before it, one that doesn't, the
+    k-means palette `old`. On a few texts a matrix that hardly matters can be fitted to anything."""
+    weight, found = weighed.weight, None
+    moved = weighed.target is not weight and fits_float16(weighed.target)
+    for target in (weighed.target, weight) if moved else (weight,):
+        found = fit_palette(target, old.bits, old.group_size, weighed.moments)
+        dense = found.palette.dense()
+        if np.square(weight - dense).mean(dtype=np.float64) <= FARTHEST * weight.var(dtype=np.float64):
+            return found, dense
+    assert found is not None
+    dense = old.dense()
+    return Fit(old, row_costs(weight, dense, weighed.moments), found.plain_cost), dense
 
 
 def _decision(plain: TensorDecision, found: Fit, weight: Dense, dense: Dense) -> TensorDecision:

@@ -224,12 +224,13 @@ LOSSY: Mapping[Judged, Mapping[int, tuple[Limit, ...]]] = {
 }
 
 # palette bits → squared error over variance that a single weight may have
-WEIGHT_ERROR: Mapping[int, float] = {1: 0.96, 2: 0.85, 3: 0.25, 4: 0.08, 6: 0.01, 8: 0.002}
+WEIGHT_ERROR: Mapping[int, float] = {1: 0.96, 2: 0.96, 3: 0.96, 4: 0.08, 6: 0.01, 8: 0.002}
 WEIGHT_ERROR_REASON = (
     "squared error over variance; optimal quantizers leave 0.5, 0.18, 0.055, 0.015, 0.001 and 0.0001 of a Laplace "
-    "distribution, and choosing by output error costs some of it: palettes fitted to text for samples/home_intents at "
-    "3.5 bits per weight left up to 0.88, 0.67, 0.15 and 0.04 at 1, 2, 3 and 4 bits; values of other rows or groups "
-    "leave 1 to 4, a 4-bit table shifted by one entry at least 0.09"
+    "distribution, and choosing by output error costs some of it: palettes fitted to text for samples/home_intents "
+    "left 0.88, 0.67, 0.15 and 0.04 at most at 1, 2, 3 and 4 bits with --bpw 3.5, and 0.88 at 2 bits with --bpw 2.5; "
+    "those beyond 0.9 are not used; values of other rows or groups leave 1 to 4, a 4-bit table shifted by one entry "
+    "at least 0.09"
 )
 
 # bits → points of task accuracy that may be lost; None: reported, not gated

@@ -21,7 +21,7 @@ from exporter.bundle import verify_bundle
 from exporter.calibrating import fitted_compression, open_session
 from exporter.calibration.session import Session, Weighed
 from exporter.checkpoint.tokenizer import load_tokenizer
-from exporter.compress import CompressOptions, compress
+from exporter.compress import CompressOptions, compress, palettize
 from exporter.compress.fitting import Fit
 from exporter.errors import Diagnostic, ExitCode, InputError, RuntimeMissingError, UnsupportedError
 from exporter.graph.moments import Moments
@@ -89,15 +89,34 @@ def test_fitted_palettes_answer_better(home: Session, tmp_path: Path) -> None:
         assert (decision.bits, decision.group_size, decision.stored_bytes) == (3, old.group_size, old.stored_bytes)
 
 
-def worthless(target: np.ndarray, bits: int, group_size: int, moments: Moments) -> Fit:
+def worse(target: np.ndarray, bits: int, group_size: int, moments: Moments) -> Fit:
+    palette = palettize(target, bits, group_size)
+    return Fit(replace(palette, lut=palette.lut / np.float16(2)), np.zeros(len(target)), 1.0)
+
+
+def unlike(target: np.ndarray, bits: int, group_size: int, moments: Moments) -> Fit:
+    """Costs nothing, and decodes to nothing."""
     luts = np.zeros((-(-len(target) // group_size), 2**bits), np.float16)
     palette = Palette.of(np.zeros(target.shape, np.uint8), luts, bits, group_size)
     return Fit(palette, np.zeros(len(target)), 1.0)
 
 
+def test_a_palette_unlike_its_weight_is_not_used(
+    home: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little it costs on these texts: k-means, for each matrix."""
+    monkeypatch.setattr(calibrating, "fit_palette", unlike)
+    fitted = compressed(home, tmp_path)
+    plain = compress(candidates(home.hub), OPTIONS, NoProgress(), Spill(tmp_path))
+    assert fitted.facts is not None
+    assert fitted.facts.fitted == fitted.facts.plain > 0
+    for name, palette in plain.palettes.items():
+        assert np.array_equal(palette.dense(), fitted.compression.palettes[name].dense())
+
+
 def test_what_fits_worse_is_thrown_away(home: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here all palettes decode to nothing."""
-    monkeypatch.setattr(calibrating, "fit_palette", worthless)
+    """Here all palettes decode to half of what they should."""
+    monkeypatch.setattr(calibrating, "fit_palette", worse)
     fitted = compressed(home, tmp_path)
     plain = compress(candidates(home.hub), OPTIONS, NoProgress(), Spill(tmp_path))
     assert fitted.facts is not None
