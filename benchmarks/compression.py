@@ -44,12 +44,18 @@ from compression_parts.peers_coremltools import PostTraining, Sensitive, quietly
 from compression_parts.peers_dkm import Differentiable
 from compression_parts.plot import draw
 from compression_parts.record import Record, Result
-from compression_parts.texts import builtin_texts, builtin_windows, docstring_sentences, token_windows
+from compression_parts.texts import (
+    DECODERS,
+    SAMPLES,
+    builtin_texts,
+    builtin_windows,
+    docstring_sentences,
+    token_windows,
+)
 from export import minilm
 
 from exporter.report import Report, Table, render
 
-SAMPLES = Path(__file__).parents[1] / "samples"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kogata" / "coreai-opt"
 WINDOW = 256  # tokens of a held-out or calibration sequence
 CALIBRATION = 128  # sequences or sentences: coremltools' own default for sensitivities
@@ -106,10 +112,8 @@ def subjects(options: argparse.Namespace) -> Iterator[Subject]:
         checkpoint, _, held_out = rest.rpartition(":")
         if own:
             yield decoder(name, Path(checkpoint), Path(held_out), options)
-        elif name == "home-intents":
-            yield decoder(name, SAMPLES / "home_intents/checkpoint", SAMPLES / "home_intents/test.jsonl", options)
-        elif name == "prose":
-            yield decoder(name, SAMPLES / "prose/checkpoint", SAMPLES / "prose/heldout.txt", options)
+        elif name in DECODERS:
+            yield decoder(name, *DECODERS[name], options)
         elif name == "minilm":
             yield encoder(name, minilm(), options)
         else:

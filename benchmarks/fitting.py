@@ -23,26 +23,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from kmeans import Case
 
 from exporter.compress import kmeans
 from exporter.compress.fitting import FitOptions, fit_palette
 from exporter.graph.moments import Moments
 from exporter.graph.palette import Palette
-
-
-@dataclass(frozen=True)
-class Case:
-    """A weight of `[rows, columns]` at some bits and rows per LUT."""
-
-    rows: int
-    columns: int
-    bits: int
-    group_size: int
-
-    @property
-    def label(self) -> str:
-        return f"{self.rows}x{self.columns} {self.bits} bit g{self.group_size}"
-
 
 CASES = tuple(
     Case(rows, columns, bits, group_size or rows)

@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 from compression_parts.subjects import Decoder
-from compression_parts.texts import token_windows
+from compression_parts.texts import DECODERS, token_windows
 from numpy.typing import NDArray
 
 from exporter.calibrating import open_session
@@ -36,11 +35,6 @@ from exporter.importers.routes import open_model
 from exporter.progress import NoProgress
 from exporter.report import Report, Table, render
 
-SAMPLES = Path(__file__).parents[1] / "samples"
-MODELS = {
-    "home-intents": (SAMPLES / "home_intents/checkpoint", SAMPLES / "home_intents/test.jsonl"),
-    "prose": (SAMPLES / "prose/checkpoint", SAMPLES / "prose/heldout.txt"),
-}
 ROUNDS = 4
 OUTLIERS = 0.005
 Dense = NDArray[np.float32]
@@ -157,7 +151,7 @@ def measured(
 
 
 def table(name: str, tokens: int) -> Table:
-    checkpoint, held_out = MODELS[name]
+    checkpoint, held_out = DECODERS[name]
     subject = Decoder(name, checkpoint)
     subject.held_out = token_windows(held_out, subject.tokenizer, subject.model.config.max_position_embeddings, tokens)
     session = open_session(subject.hub, load_tokenizer(open_model(str(checkpoint))), "builtin", NoProgress())
@@ -193,7 +187,7 @@ def table(name: str, tokens: int) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL")
+    parser.add_argument("models", nargs="*", default=list(DECODERS), metavar="MODEL")
     parser.add_argument("--tokens", type=int, default=8192, help="of held-out text")
     options = parser.parse_args()
     sections = [table(name, options.tokens) for name in options.models]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from exporter.bundle import FitFacts
 from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.compress import Candidate, Compression, CompressOptions, TensorDecision, compress
-from exporter.compress.fitting import Fit, fit_palette, row_costs
+from exporter.compress.fitting import Fit, fit_palette
 from exporter.compress.kmeans import fits_float16
 from exporter.compress.search import ErrorKind
 from exporter.errors import Diagnostic, InputError, UnsupportedError
@@ -100,9 +100,11 @@ def fitted_compression(
         old = plain.palettes.get(weighed.name)
         if old is None:
             return None
-        found, dense = _fitted(weighed, old)
-        palettes[weighed.name] = spilled(found.palette, spill)
-        decisions[weighed.name] = _decision(decisions[weighed.name], found, weighed.weight, dense)
+        found = _fitted(weighed, old)
+        dense = (found.palette if found else old).dense()
+        if found:
+            palettes[weighed.name] = spilled(found.palette, spill)
+            decisions[weighed.name] = _decision(decisions[weighed.name], found, weighed.weight, dense)
         progress.advance(weighed.name)
         return dense
 
@@ -131,7 +133,7 @@ def recovered(session: Session, fitted: Fitted, recovery: Recovery, progress: Pr
     facts, old = fitted.facts, fitted.compression
     if facts is None:
         return fitted
-    if len(session.lessons) < 2:
+    if len(session.lessons) < FEWEST:
         raise InputError.of("calibration.texts", "training takes three texts at least", where="--calibrate")
     lessons = Lessons(session.graph, session.objective, session.lessons)
     resume = ResumeFile(recovery.resume, f"{recovery.model} {session.words}")
@@ -164,24 +166,21 @@ def decoder(palettes: Mapping[str, Palette]) -> Callable[[str], Dense | None]:
 
 def spilled(palette: Palette, spill: Spill) -> Palette:
     """The same with its indices on the disk."""
-    start = spill.end
-    spill.append(palette.packed.read(0, palette.packed.size))
-    return replace(palette, packed=spill.part(start))
+    return replace(palette, packed=spill.append(palette.packed.read(0, palette.packed.size)))
 
 
-def _fitted(weighed: Weighed, old: Palette) -> tuple[Fit, Dense]:
-    """The first palette that is like the weight at all: one that makes up for errors before it, one that doesn't, the
-    k-means palette `old`. On a few texts a matrix that hardly matters can be fitted to anything."""
-    weight, found = weighed.weight, None
-    moved = weighed.target is not weight and fits_float16(weighed.target)
-    for target in (weighed.target, weight) if moved else (weight,):
-        found = fit_palette(target, old.bits, old.group_size, weighed.moments)
-        dense = found.palette.dense()
-        if np.square(weight - dense).mean(dtype=np.float64) <= FARTHEST * weight.var(dtype=np.float64):
-            return found, dense
-    assert found is not None
-    dense = old.dense()
-    return Fit(old, row_costs(weight, dense, weighed.moments), found.plain_cost), dense
+def _fitted(weighed: Weighed, old: Palette) -> Fit | None:
+    """The first palette that is like the weight at all: one that makes up for errors before it, or one that doesn't.
+
+    None leaves it to the k-means palette `old`: on a few texts a matrix that hardly matters can be fitted to anything.
+    """
+    weight, target = weighed.weight, weighed.target
+    moved = target is not weight and fits_float16(target)
+    for wanted in (target, weight) if moved else (weight,):
+        found = fit_palette(wanted, old.bits, old.group_size, weighed.moments)
+        if _squared_error(weight, found.palette.dense()) <= FARTHEST * weight.var(dtype=np.float64):
+            return found
+    return None
 
 
 def _decision(plain: TensorDecision, found: Fit, weight: Dense, dense: Dense) -> TensorDecision:
@@ -192,6 +191,11 @@ def _decision(plain: TensorDecision, found: Fit, weight: Dense, dense: Dense) ->
 
 def _measured(decision: TensorDecision, weight: Dense, dense: Dense) -> TensorDecision:
     """With the weight's own error."""
-    mse = float(np.square(weight - dense, dtype=np.float64).mean())
+    mse = _squared_error(weight, dense)
     peak = float(np.abs(weight).max())
     return replace(decision, mse=mse, psnr_db=20 * math.log10(peak / math.sqrt(mse)) if mse > 0 else None)
+
+
+def _squared_error(weight: Dense, dense: Dense) -> float:
+    """Its mean."""
+    return float(np.square(weight - dense, dtype=np.float64).mean())

@@ -184,12 +184,11 @@ class _Stored:
 
     @classmethod
     def of(cls, moments: Moments, spill: Spill) -> _Stored:
-        parts = []
-        for array in (moments.bases, moments.coefficients):
-            start = spill.end
+        bases, coefficients = (
             spill.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-            parts.append(spill.part(start))
-        return cls(parts[0], parts[1], (moments.bases.shape, moments.coefficients.shape))
+            for array in (moments.bases, moments.coefficients)
+        )
+        return cls(bases, coefficients, (moments.bases.shape, moments.coefficients.shape))
 
     def read(self) -> Moments:
         bases, coefficients = (

@@ -12,6 +12,11 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+SAMPLES = Path(__file__).parents[2] / "samples"
+DECODERS = {  # name → checkpoint and held-out text
+    "home-intents": (SAMPLES / "home_intents/checkpoint", SAMPLES / "home_intents/test.jsonl"),
+    "prose": (SAMPLES / "prose/checkpoint", SAMPLES / "prose/heldout.txt"),
+}
 END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s")
 WORDS = (4, 40)  # of a sentence: shorter ones are labels, longer ones lists
 

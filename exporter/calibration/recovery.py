@@ -268,8 +268,5 @@ def _stored(palette: Palette, lut: Tensor, spill: Spill | None) -> Palette:
         here = indices[rows].reshape(groups.stop - groups.start, -1)
         indices[rows] = np.take_along_axis(places[groups], here.astype(np.intp), 1).reshape(-1, palette.shape[1])
     packed = pack(indices, palette.bits)
-    start = 0 if spill is None else spill.end
-    if spill is not None:
-        spill.append(packed)
-    stored = InMemory(packed) if spill is None else spill.part(start)
+    stored = InMemory(packed) if spill is None else spill.append(packed)
     return replace(palette, packed=stored, lut=np.take_along_axis(table, order, 1))

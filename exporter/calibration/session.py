@@ -75,17 +75,18 @@ class Session:
         sequential: what the fitter answers takes the weight's place, and weights after it make up for its errors.
         """
         graph, matters = self.graph, self.matters.uses
-        uses: dict[str, list[str]] = {}
+        uses: dict[str, list[WeightUse]] = {}
         for use in graph.uses:
             if use.output in matters:
-                uses.setdefault(use.weight, []).append(use.output)
+                uses.setdefault(use.weight, []).append(use)
 
         def meet(visit: Visit) -> Tensor | None:
             use = visit.use
-            if uses.get(use.weight, [""])[0] != use.output:
+            own = uses.get(use.weight, [])
+            if use not in own[:1]:  # an answer depends on it, and none of its uses was visited before
                 return None
-            totals = {output: self._total(visit, output) for output in uses[use.weight]}
-            moments = joined([use_moments(self._use(o), total, matters[o]) for o, total in totals.items()])
+            totals = {other.output: self._total(visit, other) for other in own}
+            moments = joined([use_moments(o, totals[o.output], matters[o.output]) for o in own])
             stored = self.weight(use.weight)
             target = self._target(visit, stored, totals[use.output])
             del totals  # as large as what they were made into
@@ -151,13 +152,9 @@ class Session:
                 self._references[id(batch)] = found
         return found
 
-    def _use(self, output: str) -> WeightUse:
-        return next(use for use in self.graph.uses if use.output == output)
-
-    def _total(self, visit: Visit, output: str) -> Tensor:
-        use = self._use(output)
+    def _total(self, visit: Visit, use: WeightUse) -> Tensor:
         rows = self.graph.shape(use.weight)[0]
-        return total_of(use, visit.actual, self.fitted, self.matters.uses[output], rows)
+        return total_of(use, visit.actual, self.fitted, self.matters.uses[use.output], rows)
 
 
 def _bound(distances: NDArray[np.float64]) -> float:

@@ -58,12 +58,14 @@ class Spill:
         """Bytes written so far: where the next ones will lie."""
         return self._end
 
-    def append(self, data: NDArray[np.uint8]) -> None:
-        """Writes `data` behind everything else."""
+    def append(self, data: NDArray[np.uint8]) -> Spilled:
+        """Writes `data` behind everything else; where it is."""
         with self._lock:
-            self._file.seek(self._end)
+            start = self._end
+            self._file.seek(start)
             self._file.write(data.data)
             self._end += data.size
+        return Spilled(self, start, data.size)
 
     def part(self, start: int) -> Spilled:
         """All that was written from `start` on."""

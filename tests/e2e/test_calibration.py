@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from calibrated import few_tokens
 from checkpoints import tiny_bert, tiny_llama
+from command import kogata
 
 from exporter import workshop
-from exporter.cli.main import main
-
-
-def kogata(*arguments: object) -> int:
-    """Runs the command in this process; returns its exit code."""
-    argv, sys.argv = sys.argv, ["kogata", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        sys.argv = argv
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="module")

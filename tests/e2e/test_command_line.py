@@ -11,19 +11,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import tiny_bert, tiny_llama
-
-from exporter.cli.main import main
-
-
-def kogata(*arguments: object, monkeypatch: pytest.MonkeyPatch | None = None) -> int:
-    """Runs the command in this process; returns its exit code."""
-    argv, sys.argv = sys.argv, ["kogata", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        sys.argv = argv
-    return int(ended.value.code or 0)
+from command import kogata
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ too: it must notice an importer that reads the checkpoint in another way than it
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command import kogata_plain as kogata
 from mapped_checkpoints import (
     LONGROPE,
     Make,
@@ -23,20 +23,7 @@ from mapped_checkpoints import (
     tiny_opt,
 )
 
-from exporter.cli.main import main
 from exporter.importers.families import FAMILIES
-
-
-def kogata(*arguments: object) -> int:
-    """Runs the command in this process; returns its exit code. Without calibration, which other tests are about."""
-    plain = ("--calibrate", "none") if arguments[0] == "export" else ()
-    argv, sys.argv = sys.argv, ["kogata", *map(str, (*arguments, *plain))]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        sys.argv = argv
-    return int(ended.value.code or 0)
 
 
 @pytest.mark.parametrize(

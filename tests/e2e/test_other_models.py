@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,11 @@ import onnxruntime
 import pytest
 import torch
 import transformers
+from command import kogata_plain as kogata
 from onnx import numpy_helper
 from other_checkpoints import tiny_model
 
-from exporter.cli.main import main
-
 RNG = np.random.default_rng(11)
-
-
-def kogata(*arguments: object) -> int:
-    """Runs the command in this process; returns its exit code. Without calibration, which other tests are about."""
-    plain = ("--calibrate", "none") if arguments[0] == "export" else ()
-    argv, sys.argv = sys.argv, ["kogata", *map(str, (*arguments, *plain))]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        sys.argv = argv
-    return int(ended.value.code or 0)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
