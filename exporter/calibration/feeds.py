@@ -25,11 +25,13 @@ _KINDS: dict[str, InputKind] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """feeds: each input of the graph. real: bool `[batch, seq]`, false for padding. rows: which sequences these are."""
+    """feeds: each input of the graph. real: bool `[batch, seq]`, false for padding. rows: which sequences these are.
+    counts: float32 `[batch, seq]`, how much the answer at a position counts, 0 for padding; None: all alike."""
 
     feeds: Mapping[str, Tensor]
     real: Tensor
     rows: tuple[int, ...]
+    counts: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -38,12 +40,14 @@ class Batch:
 
 
 def text_batches(
-    hub: Hub, sequences: Sequence[Ids], *, tokens: int, types: Sequence[Ids] | None = None, pad_id: int = 0
-) -> tuple[Batch, ...]:
+    hub: Hub, sequences: Sequence[Ids], *, tokens: int, types: Sequence[Ids] | None = None,
+    counts: Sequence[NDArray[np.float32]] | None = None, pad_id: int = 0,
+) -> tuple[Batch, ...]:  # fmt: skip
     """Batches of up to `tokens` tokens, padding included, or of one sequence where that is longer.
 
     Sequences of about the same length go together, the longest first, padded at the end: positions count from 0 and a
-    decoder's past is empty. types: token types of each sequence, zeros unless given. pad_id: what padding is made of.
+    decoder's past is empty. types: token types of each sequence, zeros unless given. counts: how much the answer at
+    each of a sequence's positions counts. pad_id: what padding is made of.
 
     Raises UnsupportedError for a graph with inputs that no text tells, or one that takes several texts and no other
     number of them; ValueError for a sequence without tokens, or one that is longer than a fixed size of the graph.
@@ -64,7 +68,8 @@ def text_batches(
         count = 1 if single else max(1, tokens // width)
         rows, order = order[:count], order[count:]
         texts = _Texts([sequences[i] for i in rows], None if types is None else [types[i] for i in rows], width, pad_id)
-        batches.append(Batch({port.name: texts.feed(port) for port in ports}, texts.real, tuple(rows)))
+        weights = None if counts is None else texts.filled([counts[i] for i in rows], 0, torch.float32)
+        batches.append(Batch({port.name: texts.feed(port) for port in ports}, texts.real, tuple(rows), weights))
     return tuple(batches)
 
 
@@ -118,10 +123,10 @@ class _Texts:
         """What one input gets."""
         match port.kind:
             case "ids":
-                made = self._filled(self._ids, self._pad_id)
+                made = self.filled(self._ids, self._pad_id)
             case "types":
                 made = torch.zeros(self.real.shape, dtype=torch.int64)
-                made = made if self._types is None else self._filled(self._types, 0)
+                made = made if self._types is None else self.filled(self._types, 0)
             case "mask":
                 made = self.real
             case "positions":
@@ -130,8 +135,11 @@ class _Texts:
                 made = torch.zeros([len(self._ids), *(size or 0 for size in port.sizes[1:])])
         return made.to(port.dtype)
 
-    def _filled(self, rows: Sequence[Ids], padding: int) -> Tensor:
-        made = torch.full(self.real.shape, padding, dtype=torch.int64)
+    def filled(
+        self, rows: Sequence[Sequence[int] | NDArray[Any]], padding: int, dtype: torch.dtype = torch.int64
+    ) -> Tensor:
+        """`[batch, seq]` of what there is for each position of each sequence."""
+        made = torch.full(self.real.shape, padding, dtype=dtype)
         for i, row in enumerate(rows):
-            made[i, : len(row)] = torch.as_tensor(np.asarray(row, np.int64))
+            made[i, : len(row)] = torch.as_tensor(np.asarray(row))
         return made

@@ -39,24 +39,32 @@ class Objective:
 
     def rows(self, output: Tensor, batch: Batch) -> Tensor:
         """`[n, width]` of an output `[batch, width]`, `[batch, seq, width]` or `[batch, seq]`, without padding."""
-        real = batch.real.to(output.device)
         if self.across:
-            return output.float().masked_fill(~real, -1e4)
+            return output.float().masked_fill(~batch.real.to(output.device), -1e4)
         if _by_position(output, batch):
+            real = batch.real.to(output.device)
             own = output.flatten(0, 1) if bool(real.all()) else output[real]  # logits are large: no copy without need
             return own.flatten(1).float()
         return output.flatten(1).float()
 
-    def count(self, outputs: Outputs, batch: Batch) -> int:
-        """How many rows there are."""
-        found = [outputs[name] for name in self.outputs]
-        return sum(batch.tokens if not self.across and _by_position(o, batch) else len(o) for o in found)
+    def weights(self, output: Tensor, batch: Batch) -> Tensor:
+        """float32 `[n]`: how much each of the rows counts."""
+        if self.across or not _by_position(output, batch):
+            return torch.ones(len(output), device=output.device)
+        weights = batch.real.float() if batch.counts is None else batch.counts
+        return weights[batch.real].to(output.device)
+
+    def count(self, outputs: Outputs, batch: Batch) -> float:
+        """How many rows there are, each as much as it counts."""
+        return sum(float(self.weights(outputs[name], batch).sum()) for name in self.outputs)
 
     def distance(self, reference: Outputs, found: Outputs, batch: Batch) -> Tensor:
-        """Summed over all rows; differentiable in `found`."""
-        return torch.stack(
-            [self._distance(self.rows(reference[n], batch), self.rows(found[n], batch)) for n in self.outputs]
-        ).sum()
+        """Summed over all rows, each as much as it counts; differentiable in `found`."""
+        each = [
+            (self._distances(self.rows(reference[n], batch), self.rows(found[n], batch)), self.weights(found[n], batch))
+            for n in self.outputs
+        ]
+        return torch.stack([(distances * weights).sum() for distances, weights in each]).sum()
 
     def parts(self, *outputs: Outputs, batch: Batch) -> Iterator[tuple[slice, list[dict[str, Tensor]], Batch]]:
         """What a distance is the sum of: one sequence after the other, as logits of all may take more memory than the
@@ -66,16 +74,24 @@ class Objective:
         for first in range(0, count, 1 if apart else count):
             part = slice(first, first + 1 if apart else count)
             sliced = [{name: own[name].detach()[part] for name in self.outputs} for own in outputs]
-            yield part, sliced, Batch(batch.feeds, batch.real[part], batch.rows[part])
+            counts = None if batch.counts is None else batch.counts[part]
+            yield part, sliced, Batch(batch.feeds, batch.real[part], batch.rows[part], counts)
 
     def random_loss(self, outputs: Outputs, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Summed over all rows."""
-        losses = [self._loss(self.rows(outputs[name], batch), generator) for name in self.outputs]
+        """Summed over all rows, each by the root of what it counts: squares of gradients count as much as it does."""
+        losses = [
+            (self._losses(self.rows(outputs[name], batch), generator) * self.weights(outputs[name], batch).sqrt()).sum()
+            for name in self.outputs
+        ]
         return torch.stack(losses).sum()
 
     def curvature(self, output: Tensor, batch: Batch) -> Tensor:
         """`[n, width]`: the expected square of the gradient of `random_loss` for one output's own numbers."""
         rows = self.rows(output, batch)
+        return self._curvatures(rows).mul_(self.weights(output, batch)[:, None])
+
+    def _curvatures(self, rows: Tensor) -> Tensor:
+        """Of rows that all count once."""
         if self.link in ("softmax", "sigmoid"):
             p = torch.softmax(rows, -1) if self.link == "softmax" else torch.sigmoid(rows)
             variance: Tensor = torch.addcmul(p, p, p, value=-1)
@@ -85,34 +101,36 @@ class Objective:
             return (1 - (rows / norm) ** 2) / norm**2
         return torch.ones_like(rows) / _scale(rows)
 
-    def _distance(self, reference: Tensor, found: Tensor) -> Tensor:
+    def _distances(self, reference: Tensor, found: Tensor) -> Tensor:
+        """`[n]`, of each row."""
         match self.link:
             case "softmax":
                 p, q = torch.log_softmax(reference, -1), torch.log_softmax(found, -1)
-                return (p.exp() * (p - q)).sum()
+                return (p.exp() * (p - q)).sum(-1)
             case "sigmoid":
                 p, q = torch.sigmoid(reference), found
                 softplus = torch.nn.functional.softplus
                 entropy = softplus(reference) - p * reference
-                return (softplus(q) - p * q - entropy).sum()
+                return (softplus(q) - p * q - entropy).sum(-1)
             case "unit":
                 unit = torch.nn.functional.normalize
-                return ((unit(reference, dim=-1) - unit(found, dim=-1)) ** 2).sum() / 2
+                return ((unit(reference, dim=-1) - unit(found, dim=-1)) ** 2).sum(-1) / 2
             case "plain":
-                return ((reference - found) ** 2).sum() / _scale(reference) / 2
+                return ((reference - found) ** 2).sum(-1) / _scale(reference) / 2
 
-    def _loss(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def _losses(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """`[n]`, of each row."""
         if self.link == "softmax":
-            return torch.nn.functional.cross_entropy(rows, draw(rows.detach(), generator), reduction="sum")
+            return torch.nn.functional.cross_entropy(rows, draw(rows.detach(), generator), reduction="none")
         noise = torch.randn(rows.shape, generator=generator).to(rows.device)
         match self.link:
             case "sigmoid":
                 p = torch.sigmoid(rows).detach()
-                return (rows * (p * (1 - p)).sqrt() * noise).sum()
+                return (rows * (p * (1 - p)).sqrt() * noise).sum(-1)
             case "unit":
-                return (torch.nn.functional.normalize(rows, dim=-1) * noise).sum()
+                return (torch.nn.functional.normalize(rows, dim=-1) * noise).sum(-1)
             case _:
-                return (rows * noise).sum() / _scale(rows.detach()).sqrt()
+                return (rows * noise).sum(-1) / _scale(rows.detach()).sqrt()
 
 
 def draw(logits: Tensor, generator: torch.Generator) -> Tensor:

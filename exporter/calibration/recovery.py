@@ -245,7 +245,7 @@ def _spacing(lut: Tensor) -> Tensor:
 @torch.no_grad()
 def _judged(lessons: Lessons, weights: Sequence[Mapping[str, Lookup]]) -> list[float]:
     """The mean distance of a row on the batches that judge, with each of these weights."""
-    totals, count = [0.0] * len(weights), 0
+    totals, count = [0.0] * len(weights), 0.0
     for batch in lessons.judging:
         reference = lessons.answers(batch)
         count += lessons.objective.count(reference, batch)

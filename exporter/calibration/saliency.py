@@ -39,10 +39,11 @@ class UseSaliency:
 
 @dataclass(frozen=True)
 class Saliency:
-    """uses: of every use that the answer depends on, by its output's name. count: rows of the answers."""
+    """uses: of every use that the answer depends on, by its output's name. count: rows of the answers, each as much as
+    it counts."""
 
     uses: dict[str, UseSaliency]
-    count: int
+    count: float
 
 
 def measure(
@@ -54,7 +55,7 @@ def measure(
     counts = Counter(use.weight for use in graph.uses)
     sums: dict[str, _Sum] = {use.output: _Sum(use, counts[use.weight] > 1) for use in graph.uses}
     head = _head(graph, objective)
-    count = 0
+    count = 0.0
     for batch in batches:
         tape = _Tape(graph, sums, batch, head)
         outputs = graph.run(batch.feeds, objective.outputs, taps=tape.taps())

@@ -34,6 +34,7 @@ LOGITS = 1 << 26  # numbers of answers that are kept for the next time: 256 MB a
 ROOM = 1 << 27  # numbers that a batch leaves for its way back, about: 512 MB as float32
 BATCH = 2048  # tokens in a batch, at most
 LESSON = 1024  # tokens of a step of training
+HEAVIEST = 8.0  # times as much as others that an answer of the model's own counts
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Session:
     def _distances(self, batches: Sequence[Batch], weights: Callable[[str], Dense | None]) -> NDArray[np.float64]:
         """`[n, 2]`: summed over the rows of each text or, where these are measured by each other, of each batch; and of
         how many."""
-        found: list[tuple[float, int]] = []
+        found: list[tuple[float, float]] = []
 
         def given(name: str) -> Tensor | None:
             weight = weights(name)
@@ -179,13 +180,15 @@ def begin(hub: Hub, tokenizer: Tokenizer, reader: Reader, progress: Progress, de
     graph = TorchGraph(hub, device)
     texts = reader.read()
     ids, types, own = _with_own(graph, hub, tokenizer, texts, reader, progress)
+    counts = _counts(ids, own)
     pad = tokenizer.pad_id or 0
     tokens = max(reader.length, min(BATCH, ROOM // _numbers(graph, hub)))
     compared = max(reader.length, min(BATCH, ROOM // _answers(hub)))
 
     def batches(chosen: Sequence[int], tokens: int = tokens) -> tuple[Batch, ...]:
         marks = None if types is None else [types[i] for i in chosen]
-        return text_batches(hub, [ids[i] for i in chosen], tokens=tokens, types=marks, pad_id=pad)
+        counting = None if counts is None else [counts[i] for i in chosen]
+        return text_batches(hub, [ids[i] for i in chosen], tokens=tokens, types=marks, counts=counting, pad_id=pad)
 
     every = range(len(ids))
     taught = [i for i in every if i % JUDGED] or list(every)
@@ -193,7 +196,7 @@ def begin(hub: Hub, tokenizer: Tokenizer, reader: Reader, progress: Progress, de
     if len(lessons) == 1:  # training takes two at least
         lessons = batches(taught, 1)
     kept = [i for i in every if i % JUDGED == 0]
-    kinds = [[i for i in kept if own[i] == wrote] for wrote in (False, True)]
+    kinds = [[i for i in kept if (own[i] is None) != wrote] for wrote in (False, True)]
     judged = tuple(batches(chosen, compared) for chosen in kinds if chosen)
     release()
     matters = measure(graph, objective, fitted, progress)
@@ -232,22 +235,42 @@ def _numbers(graph: TorchGraph, hub: Hub) -> int:
 
 def _with_own(
     graph: TorchGraph, hub: Hub, tokenizer: Tokenizer, texts: Sequences, reader: Reader, progress: Progress
-) -> tuple[list[Ids], list[Ids] | None, list[bool]]:
-    """Texts and their types, and which the model had a part in: answers, or documents of its own, as many as texts."""
+) -> tuple[list[Ids], list[Ids] | None, list[slice | None]]:
+    """Texts and their types, and where each tells what the model goes on with by itself: at the positions before its
+    answer's tokens, or all over a document of its own. None for a text that it had no part in."""
     ids = list(texts.ids)
     types = None if texts.types is None else list(texts.types)
+    own: list[slice | None] = [None] * len(ids)
     writer = Writer(graph, hub, tokenizer.eos_ids)
     if reader.spec.task != "text-generation" or not writer.able:
-        return ids, types, [False] * len(ids)
+        return ids, types, own
     if any(texts.open):
         places = [i for i, answered in enumerate(texts.open) if answered]
         progress.stage("let the model answer", -(-len(places) // TOGETHER))
         for place, written in zip(places, writer.answers([ids[i] for i in places], ANSWER, progress), strict=True):
+            own[place] = slice(len(ids[place]) - 1, len(written) - 1)
             ids[place] = written
-        return ids, types, list(texts.open)
+        return ids, types, own
     start = tokenizer.bos_id if tokenizer.bos_id is not None else next(iter(tokenizer.eos_ids), None)
     if start is not None:
         count = max(1, TOKENS // reader.length)
         progress.stage("let the model write", -(-count // TOGETHER))
         ids += writer.documents(start, count, reader.length, progress)
-    return ids, types, [i >= len(texts.ids) for i in range(len(ids))]
+    return ids, types, own + [slice(None)] * (len(ids) - len(own))
+
+
+def _counts(ids: Sequence[Ids], own: Sequence[slice | None]) -> list[NDArray[np.float32]] | None:
+    """How much the answer at each position counts: what the model goes on with by itself as much as all the rest.
+
+    Many a model has learned to answer questions, and never to ask them. Few answers don't stand for everything, though.
+    None where all count alike.
+    """
+    counts = [np.ones(len(row), np.float32) for row in ids]
+    said = [count[place] for count, place in zip(counts, own, strict=True) if place is not None]
+    written = sum(map(len, said))
+    rest = sum(map(len, counts)) - written
+    if not written or not rest:
+        return None
+    for part in said:
+        part[:] = min(rest / written, HEAVIEST)
+    return counts

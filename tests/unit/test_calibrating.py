@@ -67,15 +67,18 @@ def test_fitted_palettes_answer_better(home: Session, tmp_path: Path) -> None:
     assert made.stored_bytes == plain.stored_bytes
     assert [d.name for d in made.decisions] == [d.name for d in plain.decisions]
     kinds: dict[str, list[float]] = {"plain": [], "fitted": []}
+    shares: list[float] = []
     for batch in (batch for kind in home.judged for batch in kind):
-        for ids, real in zip(batch.feeds["input_ids"], batch.real, strict=True):
+        assert batch.counts is not None
+        for ids, real, counts in zip(batch.feeds["input_ids"], batch.real, batch.counts, strict=True):
             reference = logits(home, {}, ids[real])
+            shares += counts[real].tolist()
             for name, palettes in (("plain", plain.palettes), ("fitted", made.palettes)):
                 kinds[name] += (
                     (reference.exp() * (reference - logits(home, dict(palettes), ids[real]))).sum(-1).tolist()
                 )
-    assert facts.plain == pytest.approx(np.mean(kinds["plain"]), rel=1e-3)
-    assert facts.fitted == pytest.approx(np.mean(kinds["fitted"]), rel=1e-3)
+    assert facts.plain == pytest.approx(np.average(kinds["plain"], weights=shares), rel=1e-3)
+    assert facts.fitted == pytest.approx(np.average(kinds["fitted"], weights=shares), rel=1e-3)
     for decision, old in zip(made.decisions, plain.decisions, strict=True):
         palette = made.palettes.get(decision.name)
         if palette is None:

@@ -138,6 +138,34 @@ def test_padding_is_left_out(link: Link) -> None:
     assert leaf.grad[batch.real].abs().min() > 0
 
 
+@pytest.mark.parametrize("link", LINKS)
+def test_rows_count_as_much_as_they_should(link: Link) -> None:
+    """Distances, their Hessian and how many there are; nothing that counts for all alike is changed."""
+    batch = batch_of([[True] * 2, [True, False]])
+    counted = replace(batch, counts=torch.tensor([[1.0, 4.0], [0.25, 0.0]]))
+    first, second = rows(4, 7).reshape(2, 2, WIDTH), rows(4, 8).reshape(2, 2, WIDTH)
+    objective = Objective(("x",), link)
+    assert objective.count({"x": first}, counted) == 5.25
+    shares = torch.tensor([1.0, 4.0, 0.25])
+    curvature = objective.curvature(first, batch) * shares[:, None]
+    torch.testing.assert_close(objective.curvature(first, counted), curvature)
+    grads = []
+    for own in (batch, counted):
+        leaf = first.clone().requires_grad_(True)
+        objective.random_loss({"x": leaf}, own, torch.Generator().manual_seed(0)).backward()
+        assert leaf.grad is not None
+        grads.append(leaf.grad[batch.real])
+    torch.testing.assert_close(grads[1], grads[0] * shares.sqrt()[:, None])
+    if link == "plain":  # measured by all rows together
+        return
+    told = objective.distance({"x": first}, {"x": second}, counted)
+    alone = [
+        objective.distance({"x": first[i, j][None, None]}, {"x": second[i, j][None, None]}, batch_of([[True]]))
+        for i, j in ((0, 0), (0, 1), (1, 0))
+    ]
+    assert float(told) == pytest.approx(float(torch.stack(alone) @ shares), rel=1e-5)
+
+
 def test_across_positions_a_text_is_a_row() -> None:
     batch = batch_of([[True] * 4, [True, True, False, False]])
     starts = rows(2, 9, 4)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from calibrated import few_tokens
 from checkpoints import tiny_bert, tiny_llama
+from torch import Tensor
 
 from exporter.calibration import session as sessions
 from exporter.calibration.corpus import Reader
@@ -70,6 +71,33 @@ def test_texts_that_judge_are_kept_apart(llama: Opened, monkeypatch: pytest.Monk
     assert session.words == f"{total:,} tokens of the built-in texts, {written:,} of them the model's own"
 
 
+def test_answers_count_as_much_as_all_that_is_given(llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each at the position before it, so that nothing that was asked is among them."""
+    monkeypatch.setattr(sessions, "HEAVIEST", 1e9)
+    session = session_of(llama, monkeypatch)
+    asked = {tuple(ids.tolist()): len(ids) for ids in Reader(llama[0].spec, llama[1]).read().ids}
+    own, rest = [], []
+    for batch in (*session.fitted, *sum(session.judged, ())):
+        assert batch.counts is not None
+        for text, counts in zip(texts((batch,)), batch.counts.numpy(), strict=True):
+            start = next((n for ids, n in asked.items() if n < len(text) and text[:n] == ids), len(text))
+            own += counts[start - 1 : len(text) - 1].tolist()
+            rest += [*counts[: start - 1], *counts[len(text) - 1 : len(text)]]
+            assert not counts[len(text) :].any()
+    assert set(rest) == {1}
+    assert len(set(own)) == 1
+    assert sum(own) == pytest.approx(sum(rest), rel=1e-5)
+
+
+def test_a_few_answers_do_not_stand_for_everything() -> None:
+    ids = [np.arange(100), np.arange(10)]
+    (given, asked) = sessions._counts(ids, [None, slice(7, 9)]) or ()
+    assert given.tolist() == [1] * 100
+    assert asked.tolist() == [1] * 7 + [sessions.HEAVIEST] * 2 + [1]
+    assert sessions._counts(ids, [None, None]) is None
+    assert sessions._counts(ids[:1], [slice(None)]) is None
+
+
 def test_a_base_model_writes_documents(llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     session = session_of(llama, monkeypatch, chat=False)
     _, own = map(texts, session.judged)
@@ -105,22 +133,28 @@ def test_distances_are_means_over_tokens_and_bounds_count_texts(
     monkeypatch.setattr(sessions, "LOGITS", room)
     name = session.graph.uses[3].weight
     other = session.weight(name) * np.float32(1.1)
-    bounds, sums, counts = [], 0.0, 0
+    bounds, sums, counts = [], 0.0, 0.0
     for kind in session.judged:
-        texts = []
+        texts: list[Tensor] = []
+        shares: list[Tensor] = []
         for batch in kind:
             with torch.no_grad():
                 old = session.graph.run(batch.feeds, ["logits"])["logits"][batch.real].log_softmax(-1)
                 given = {name: torch.from_numpy(other)}
                 new = session.graph.run(batch.feeds, ["logits"], weights=given)["logits"][batch.real].log_softmax(-1)
             each = torch.nn.functional.kl_div(new, old, reduction="none", log_target=True).sum(1).double()
+            assert batch.counts is not None
+            assert not batch.counts[~batch.real].any()
+            shares += batch.counts[batch.real].double().split(batch.real.sum(1).tolist())
             texts += each.split(batch.real.sum(1).tolist())
-        rows = torch.cat(texts)
-        error = (sum((text - rows.mean()).sum() ** 2 for text in texts) / (1 - 1 / max(2, len(texts)))) ** 0.5 / len(
-            rows
+        rows, share = torch.cat(texts), torch.cat(shares)
+        mean = (rows * share).sum() / share.sum()
+        apart = sum(
+            (((text - mean) * own).sum() ** 2 for text, own in zip(texts, shares, strict=True)), torch.zeros(())
         )
-        bounds.append(float(rows.mean() + sessions.DOUBT * error))
-        sums, counts = sums + float(rows.sum()), counts + len(rows)
+        error = (apart / (1 - 1 / max(2, len(texts)))) ** 0.5 / share.sum()
+        bounds.append(float(mean + sessions.DOUBT * error))
+        sums, counts = sums + float((rows * share).sum()), counts + float(share.sum())
     for _ in range(2):
         assert session.distance({name: other}.get) == pytest.approx(sums / counts, rel=1e-4)
         assert session.distance({name: other}.get, bound=True) == pytest.approx(max(bounds), rel=1e-4)
