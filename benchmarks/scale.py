@@ -1,12 +1,13 @@
 """Whole-process time and peak memory of `kogata export` on random checkpoints as large as real ones.
 
-    python benchmarks/scale.py [SHAPE …] [--bits 4] [--calibrate none|builtin] [--to onnx|coreml] [--folder DIR]
-        [--peer PYTHON] [--keep]
+    python benchmarks/scale.py [SHAPE …] [--bits 4] [--calibrate none|builtin] [--to onnx|coreml] [--layers N]
+        [--folder DIR] [--peer PYTHON] [--keep]
 
 SHAPE is qwen2.5-0.5b unless another is named (`--help` lists them). Weights are drawn from a normal distribution and
 stored as bf16 in shards of 5 GB, and the vocabulary is a byte-level BPE as large as the model's, so that all but the
 numbers is as in the real checkpoint. The disk must hold the checkpoint and, at 4 bits, three quarters as much again.
-`--calibrate builtin` fits palettes to text, which takes much longer.
+`--calibrate builtin` fits palettes to text, which takes much longer; `--layers` makes a checkpoint with fewer layers
+than the model has, as wide as they are.
 
 Each command runs in a process of its own. Peak memory is the largest resident set of that process (`ru_maxrss` of
 wait4). `--peer PYTHON` also runs onnxruntime-genai's model builder at int4 with that interpreter, for the ONNX file.
@@ -231,6 +232,8 @@ def run(name: str, arguments: argparse.Namespace, work: Path) -> list[tuple[str,
     shape = SHAPES[name]
     if arguments.as_llama:
         shape = replace(shape, model_type="llama", qkv_bias=False, extra=())
+    if arguments.layers:
+        shape, name = replace(shape, layers=arguments.layers), f"{name}-{arguments.layers}-layers"
     checkpoint, output = work / f"{shape.model_type}-{name}", work / "output"
     if not checkpoint.exists():
         partial = work / f"partial-{name}"
@@ -254,6 +257,7 @@ def main() -> None:
     parser.add_argument("--bits", type=int, default=4)
     parser.add_argument("--calibrate", choices=("none", "builtin"), default="none")
     parser.add_argument("--to", action="append", choices=("onnx", "coreml"), default=[])
+    parser.add_argument("--layers", type=int, help="of the shape, instead of its own")
     parser.add_argument("--as-llama", action="store_true", help="the same matrices in a Llama, without biases")
     parser.add_argument("--folder", type=Path, help="where checkpoints are written and, with --keep, found again")
     parser.add_argument("--keep", action="store_true", help="leave the checkpoints in --folder")

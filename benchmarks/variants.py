@@ -6,8 +6,8 @@ Judged like `compression.py`: KL to the uncompressed model on held-out text, the
 model. Pairs of lines take about the same bytes; the first of each is what Kogata does or would do with them.
 
 vectors: entries are pairs of values of two neighbouring output rows (`cluster_dim` 2), 2^(2b) of them for b bits a
-    weight. Both by the same plain alternation on the layer's output error (indices by coordinate descent, entries by
-    least squares), and beside them Kogata's own fit, which has no form for vectors.
+    weight. Both by the same alternation on the layer's output error (indices by a search through the Cholesky factor
+    and coordinate descent, entries by least squares), and beside them Kogata's own fit, which has no form for vectors.
 int8 LUTs: entries rounded to int8 with a float16 scale per LUT, which pays for smaller groups. Both by Kogata's fit.
 int8 embeddings: the embedding alone, linear int8 with a scale per row, against an 8-bit palette of one LUT.
 outliers: the largest 0.5 % of a matrix kept as float16 beside a 3-bit palette. Core ML's sparse weights take a mask of
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from exporter.calibrating import open_session
 from exporter.calibration.session import Session, Weighed
 from exporter.checkpoint.tokenizer import load_tokenizer
-from exporter.compress import palettize
+from exporter.compress import fit_compiled, palettize
 from exporter.compress.fitting import fit_palette
 from exporter.importers.routes import open_model
 from exporter.progress import NoProgress
@@ -66,6 +67,35 @@ def descend(weight: Any, h: Any, shares: Any, lut: Any, indices: Any, lanes: int
                 indices[first // lanes, j] = best
 
 
+@numba.njit(nogil=True)
+def search(weight: Any, factor: Any, order: Any, shares: Any, lut: Any, lanes: int) -> Any:
+    """Indices column by column through a Cholesky factor: each choice passes its error on to those still open."""
+    rows, columns = weight.shape
+    indices = np.empty((rows // lanes, columns), np.int64)
+    for first in range(0, rows, lanes):
+        sums = np.zeros((lanes, columns))
+        for j in range(columns - 1, -1, -1):
+            c = order[j]
+            best, lowest = 0, np.inf
+            for k in range(lut.shape[0]):
+                cost = 0.0
+                for a in range(lanes):
+                    target = weight[first + a, c] + sums[a, j] / factor[j, j]
+                    cost += shares[first + a] * (target - lut[k, a]) ** 2
+                if cost < lowest:
+                    best, lowest = k, cost
+            indices[first // lanes, c] = best
+            for a in range(lanes):
+                sums[a, :j] += (weight[first + a, c] - lut[best, a]) * factor[j, :j]
+    return indices
+
+
+def costs(weight: Dense, h: NDArray[np.float64], shares: NDArray[np.float64], lut: Any, indices: Any) -> Any:
+    """Of each run of rows that share indices."""
+    errors = weight - lut[indices].transpose(0, 2, 1).reshape(weight.shape)
+    return (((errors @ h) * errors).sum(1) * shares).reshape(len(indices), -1).sum(1)
+
+
 def refit(
     weight: Dense, h: NDArray[np.float64], shares: NDArray[np.float64], indices: Any, lut: Any, lanes: int
 ) -> None:
@@ -82,12 +112,17 @@ def refit(
 
 
 def vectors(weight: Dense, moments: Any, bits: int, lanes: int, group: int) -> Made:
-    """The layer's output error by alternation; a start from k-means, weighted by the diagonal."""
+    """The layer's output error by Kogata's two steps in turn; a start from k-means, weighted by the diagonal."""
     from sklearn.cluster import MiniBatchKMeans
 
-    h = sum(base.astype(np.float64) for base in moments.bases)
+    each = moments.coefficients.mean(axis=0)
+    h = np.tensordot(each.astype(np.float64), moments.bases, 1)  # of a tied embedding's two uses together
+    shares = moments.coefficients @ np.trace(moments.bases, axis1=1, axis2=2) / np.trace(h)
     h += 0.01 * np.diagonal(h).mean() * np.eye(len(h))
-    shares = moments.coefficients.mean(axis=1).astype(np.float64)
+    factored = h.copy()
+    with ThreadPoolExecutor() as pool:
+        order = fit_compiled.factorize(pool, factored)
+    factor = np.tril(factored.T)
     out = np.empty_like(weight)
     for start in range(0, len(weight) // lanes * lanes, group):
         rows = weight[start : start + group]
@@ -95,11 +130,16 @@ def vectors(weight: Dense, moments: Any, bits: int, lanes: int, group: int) -> M
         mass = np.broadcast_to(np.diagonal(h), (len(rows) // lanes, len(h))).reshape(-1)
         found = MiniBatchKMeans(2 ** (bits * lanes), n_init=1, random_state=0).fit(points, sample_weight=mass)
         lut = found.cluster_centers_.astype(np.float64)
+        problem = rows.astype(np.float64), h, shares[start : start + group]
         indices = found.labels_.reshape(-1, rows.shape[1]).astype(np.int64)
-        for _ in range(ROUNDS):
-            descend(rows.astype(np.float64), h, shares[start : start + group], lut, indices, lanes)
-            refit(rows, h, shares[start : start + group], indices, lut, lanes)
-        descend(rows.astype(np.float64), h, shares[start : start + group], lut, indices, lanes)
+        for turn in range(ROUNDS + 1):
+            again = search(problem[0], factor, order, problem[2], lut, lanes)
+            for own in (indices, again):
+                descend(*problem, lut, own, lanes)
+            better = costs(*problem, lut, again) < costs(*problem, lut, indices)
+            indices[better] = again[better]
+            if turn < ROUNDS:
+                refit(rows, *problem[1:], indices, lut, lanes)
         out[start : start + group] = lut[indices].transpose(0, 2, 1).reshape(rows.shape)
     luts = -(-len(weight) // group) * 2 ** (bits * lanes) * lanes * 2
     return out.astype(np.float16).astype(np.float32), weight.size * bits / 8 + luts
