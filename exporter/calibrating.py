@@ -133,9 +133,9 @@ def recovered(session: Session, fitted: Fitted, recovery: Recovery, progress: Pr
     facts, old = fitted.facts, fitted.compression
     if facts is None:
         return fitted
-    if len(session.lessons) < FEWEST:
+    if len(session.school.lessons) < FEWEST:
         raise InputError.of("calibration.texts", "training takes three texts at least", where="--calibrate")
-    lessons = Lessons(session.graph, session.objective, session.lessons)
+    lessons = Lessons(session.graph, session.objective, session.school.more(recovery.steps, progress))
     resume = ResumeFile(recovery.resume, f"{recovery.model} {session.words}")
     done = recover(lessons, old.palettes, RecoveryOptions(recovery.steps), progress, resume=resume, spill=spill)
     error = session.distance(decoder(done.palettes))

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from exporter.calibrating import open_session
-from exporter.calibration import corpus
-from exporter.calibration import session as sessions
+from exporter.calibration import corpus, material
 from exporter.calibration.session import Session
 from exporter.importers.routes import Asked, import_model, open_model, route_of
 from exporter.pipeline import ExportRequest, ExportResult, export_checkpoint
@@ -28,7 +27,7 @@ torch.set_num_threads(1)  # models this small only lose time to a second thread
 def few_tokens(patch: pytest.MonkeyPatch, tokens: int = 600) -> None:
     """Of texts, and of what a decoder writes: some twenty texts instead of hundreds."""
     patch.setattr(corpus, "TOKENS", tokens)
-    patch.setattr(sessions, "TOKENS", tokens)
+    patch.setattr(material, "TOKENS", tokens)
 
 
 @cache

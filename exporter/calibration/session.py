@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from exporter.calibration.corpus import ANSWER, TOKENS, Ids, Reader, Sequences
+from exporter.calibration.corpus import Reader
 from exporter.calibration.curvature import joined, shifted, total_of, use_moments
 from exporter.calibration.feeds import Batch, text_batches
+from exporter.calibration.material import Author, gathered
 from exporter.calibration.memory import release
 from exporter.calibration.objective import Objective, Outputs, objective_of
 from exporter.calibration.saliency import Saliency, measure
-from exporter.calibration.sampling import TOGETHER, Writer
 from exporter.calibration.torch_graph import TorchGraph
 from exporter.calibration.walk import Visit, walk
 from exporter.calibration.weights import WeightUse
@@ -34,7 +34,7 @@ LOGITS = 1 << 26  # numbers of answers that are kept for the next time: 256 MB a
 ROOM = 1 << 27  # numbers that a batch leaves for its way back, about: 512 MB as float32
 BATCH = 2048  # tokens in a batch, at most
 LESSON = 1024  # tokens of a step of training
-HEAVIEST = 8.0  # times as much as others that an answer of the model's own counts
+AGAIN = 2  # times that a training reads a text, where there can be more
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,34 @@ Fitter = Callable[[Weighed], Dense | None]
 
 
 @dataclass(frozen=True)
+class School:
+    """lessons: batches for training. author: who can write more, in batches of `tokens` tokens."""
+
+    lessons: tuple[Batch, ...]
+    author: Author | None = None
+    tokens: int = LESSON
+    pad_id: int = 0
+
+    def more(self, steps: int, progress: Progress) -> tuple[Batch, ...]:
+        """For so many steps: with as much new text that each is read about `AGAIN` times. The same again next time."""
+        lacking = steps * self.tokens // AGAIN - sum(batch.tokens for batch in self.lessons)
+        if self.author is None or lacking < self.tokens:
+            return self.lessons
+        made = self.author.written(lacking, progress, seed=1)
+        return (*self.lessons, *made.batches(self.author.writer.hub, range(len(made.ids)), self.tokens, self.pad_id))
+
+
+@dataclass(frozen=True)
 class Session:
     """fitted: batches that weights are fitted to; judged: others, for distances, by kind of text: those that were
-    given, and what the model wrote. lessons: the fitted texts again, in batches for training. words: for reports."""
+    given, and what the model wrote. school: the fitted texts again, for training. words: for reports."""
 
     hub: Hub
     graph: TorchGraph
     objective: Objective
     fitted: tuple[Batch, ...]
     judged: tuple[tuple[Batch, ...], ...]
-    lessons: tuple[Batch, ...]
+    school: School
     matters: Saliency
     words: str
     _references: dict[int, Outputs] = field(default_factory=dict, repr=False, compare=False)
@@ -179,34 +197,36 @@ def begin(hub: Hub, tokenizer: Tokenizer, reader: Reader, progress: Progress, de
     _require_text(hub)
     graph = TorchGraph(hub, device)
     texts = reader.read()
-    ids, types, own = _with_own(graph, hub, tokenizer, texts, reader, progress)
-    counts = _counts(ids, own)
+    author = Author.of(graph, hub, tokenizer, texts, reader)
+    material = gathered(texts, author, progress)
     pad = tokenizer.pad_id or 0
     tokens = max(reader.length, min(BATCH, ROOM // _numbers(graph, hub)))
     compared = max(reader.length, min(BATCH, ROOM // _answers(hub)))
 
     def batches(chosen: Sequence[int], tokens: int = tokens) -> tuple[Batch, ...]:
-        marks = None if types is None else [types[i] for i in chosen]
-        counting = None if counts is None else [counts[i] for i in chosen]
-        return text_batches(hub, [ids[i] for i in chosen], tokens=tokens, types=marks, counts=counting, pad_id=pad)
+        return material.batches(hub, chosen, tokens, pad)
 
-    every = range(len(ids))
+    every = range(len(material.ids))
     taught = [i for i in every if i % JUDGED] or list(every)
-    fitted, lessons = batches(taught), batches(taught, max(reader.length, min(LESSON, tokens)))
+    lesson = max(reader.length, min(LESSON, tokens))
+    fitted, lessons = batches(taught), batches(taught, lesson)
     if len(lessons) == 1:  # training takes two at least
         lessons = batches(taught, 1)
     kept = [i for i in every if i % JUDGED == 0]
-    kinds = [[i for i in kept if (own[i] is None) != wrote] for wrote in (False, True)]
+    kinds = [[i for i in kept if (material.own[i] is None) != wrote] for wrote in (False, True)]
     judged = tuple(batches(chosen, compared) for chosen in kinds if chosen)
+    teacher = None if author is None else author.apart_from([texts.ids[i] for i in kept if i < len(texts.ids)])
+    if teacher is not None and reader.file is not None and not teacher.asked:
+        teacher = None  # documents of its own would crowd out the user's texts
     release()
     matters = measure(graph, objective, fitted, progress)
     if not all(bool(use.rows.isfinite().all()) for use in matters.uses.values()):
         raise UnsupportedError.of("calibration.numbers", "the model answers with values that are NaN or infinite")
-    written = sum(map(len, ids)) - sum(map(len, texts.ids))
-    words = f"{sum(map(len, ids)):,} tokens of {reader.source}" + (
+    written = material.tokens - sum(map(len, texts.ids))
+    words = f"{material.tokens:,} tokens of {reader.source}" + (
         f", {written:,} of them the model's own" * (written > 0)
     )
-    return Session(hub, graph, objective, fitted, judged, lessons, matters, words)
+    return Session(hub, graph, objective, fitted, judged, School(lessons, teacher, lesson, pad), matters, words)
 
 
 def _require_device(device: str) -> None:
@@ -231,46 +251,3 @@ def _numbers(graph: TorchGraph, hub: Hub) -> int:
     """About how many a token leaves in a run that gradients go back through: what goes into and comes out of products,
     twice, for what lies between; and its answer."""
     return 2 * sum(sum(graph.shape(use.weight)) for use in graph.uses if use.kind == "linear") + _answers(hub)
-
-
-def _with_own(
-    graph: TorchGraph, hub: Hub, tokenizer: Tokenizer, texts: Sequences, reader: Reader, progress: Progress
-) -> tuple[list[Ids], list[Ids] | None, list[slice | None]]:
-    """Texts and their types, and where each tells what the model goes on with by itself: at the positions before its
-    answer's tokens, or all over a document of its own. None for a text that it had no part in."""
-    ids = list(texts.ids)
-    types = None if texts.types is None else list(texts.types)
-    own: list[slice | None] = [None] * len(ids)
-    writer = Writer(graph, hub, tokenizer.eos_ids)
-    if reader.spec.task != "text-generation" or not writer.able:
-        return ids, types, own
-    if any(texts.open):
-        places = [i for i, answered in enumerate(texts.open) if answered]
-        progress.stage("let the model answer", -(-len(places) // TOGETHER))
-        for place, written in zip(places, writer.answers([ids[i] for i in places], ANSWER, progress), strict=True):
-            own[place] = slice(len(ids[place]) - 1, len(written) - 1)
-            ids[place] = written
-        return ids, types, own
-    start = tokenizer.bos_id if tokenizer.bos_id is not None else next(iter(tokenizer.eos_ids), None)
-    if start is not None:
-        count = max(1, TOKENS // reader.length)
-        progress.stage("let the model write", -(-count // TOGETHER))
-        ids += writer.documents(start, count, reader.length, progress)
-    return ids, types, own + [slice(None)] * (len(ids) - len(own))
-
-
-def _counts(ids: Sequence[Ids], own: Sequence[slice | None]) -> list[NDArray[np.float32]] | None:
-    """How much the answer at each position counts: what the model goes on with by itself as much as all the rest.
-
-    Many a model has learned to answer questions, and never to ask them. Few answers don't stand for everything, though.
-    None where all count alike.
-    """
-    counts = [np.ones(len(row), np.float32) for row in ids]
-    said = [count[place] for count, place in zip(counts, own, strict=True) if place is not None]
-    written = sum(map(len, said))
-    rest = sum(map(len, counts)) - written
-    if not written or not rest:
-        return None
-    for part in said:
-        part[:] = min(rest / written, HEAVIEST)
-    return counts

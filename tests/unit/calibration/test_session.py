@@ -12,9 +12,11 @@ from calibrated import few_tokens
 from checkpoints import tiny_bert, tiny_llama
 from torch import Tensor
 
+from exporter.calibration import material
 from exporter.calibration import session as sessions
 from exporter.calibration.corpus import Reader
 from exporter.calibration.feeds import Batch
+from exporter.calibration.material import Material
 from exporter.calibration.session import Session, Weighed, begin
 from exporter.checkpoint import open_checkpoint
 from exporter.checkpoint.tokenizer import Tokenizer, load_tokenizer
@@ -60,8 +62,8 @@ def test_texts_that_judge_are_kept_apart(llama: Opened, monkeypatch: pytest.Monk
     fitted, given, own = texts(session.fitted), *map(texts, session.judged)
     assert not set(fitted) & {*given, *own}
     assert len(fitted) == pytest.approx(7 * (len(given) + len(own)), abs=8)
-    assert sorted(texts(session.lessons)) == sorted(fitted)
-    assert len(session.lessons) > 1
+    assert sorted(texts(session.school.lessons)) == sorted(fitted)
+    assert len(session.school.lessons) > 1
     known = {tuple(ids.tolist()) for ids in Reader(llama[0].spec, llama[1]).read().ids}
     assert set(given) <= known
     assert not set(own) & known
@@ -73,7 +75,7 @@ def test_texts_that_judge_are_kept_apart(llama: Opened, monkeypatch: pytest.Monk
 
 def test_answers_count_as_much_as_all_that_is_given(llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each at the position before it, so that nothing that was asked is among them."""
-    monkeypatch.setattr(sessions, "HEAVIEST", 1e9)
+    monkeypatch.setattr(material, "HEAVIEST", 1e9)
     session = session_of(llama, monkeypatch)
     asked = {tuple(ids.tolist()): len(ids) for ids in Reader(llama[0].spec, llama[1]).read().ids}
     own, rest = [], []
@@ -90,12 +92,47 @@ def test_answers_count_as_much_as_all_that_is_given(llama: Opened, monkeypatch: 
 
 
 def test_a_few_answers_do_not_stand_for_everything() -> None:
-    ids = [np.arange(100), np.arange(10)]
-    (given, asked) = sessions._counts(ids, [None, slice(7, 9)]) or ()
+    ids = (np.arange(100), np.arange(10))
+    (given, asked) = Material(ids, None, (None, slice(7, 9))).counts or ()
     assert given.tolist() == [1] * 100
-    assert asked.tolist() == [1] * 7 + [sessions.HEAVIEST] * 2 + [1]
-    assert sessions._counts(ids, [None, None]) is None
-    assert sessions._counts(ids[:1], [slice(None)]) is None
+    assert asked.tolist() == [1] * 7 + [material.HEAVIEST] * 2 + [1]
+    assert Material(ids, None, (None, None)).counts is None
+    assert Material(ids[:1], None, (slice(None),)).counts is None
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_training_reads_new_text(chat: bool, llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as much is read as there is; none of it is about what judges, and it is the same again."""
+    session = session_of(llama, monkeypatch, chat=chat)
+    known = texts(session.school.lessons)
+    assert texts(session.school.more(2, NoProgress())) == known  # there is enough
+    steps = 20
+    found = texts(session.school.more(steps, NoProgress()))
+    assert found[: len(known)] == known
+    new = found[len(known) :]
+    wanted = steps * session.school.tokens / sessions.AGAIN
+    assert 0.9 * wanted < sum(map(len, found)) < 1.4 * wanted  # all conversations are answered as often
+    assert not set(new) & {*known, *texts(session.judged[1])}
+    assert texts(session.school.more(steps, NoProgress())) == found
+    asked = [tuple(ids.tolist()) for ids in Reader(llama[0].spec, llama[1]).read().ids]
+    if chat:
+        starts = {next(start for start in asked if text[: len(start)] == start) for text in new}
+        assert not any(text[: len(start)] in starts for text in texts(session.judged[1]) for start in asked)
+    else:
+        assert {len(text) for text in new} == {256}
+
+
+def test_documents_do_not_crowd_out_a_user_s_texts(
+    llama: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Answers to them are new text, too."""
+    few_tokens(monkeypatch, 600)
+    (path := tmp_path / "own.txt").write_text("".join(f"Line {i} of a file.\n" for i in range(40)))
+    hub, tokenizer = llama
+    for template in (None, tokenizer.chat_template):
+        own = replace(tokenizer, chat_template=template)
+        school = begin(hub, own, Reader(hub.spec, own, path), NoProgress()).school
+        assert (len(school.more(20, NoProgress())) > len(school.lessons)) == (template is not None)
 
 
 def test_a_base_model_writes_documents(llama: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +157,7 @@ def test_very_few_texts(count: int, bert: Opened, tmp_path: Path) -> None:
     hub, tokenizer = bert
     session = begin(hub, tokenizer, Reader(hub.spec, tokenizer, path), NoProgress())
     assert (len(texts(session.fitted)), len(texts(session.judged[0]))) == (max(1, count - 1), 1)
-    assert len(session.lessons) == max(1, count - 1)
+    assert len(session.school.lessons) == max(1, count - 1)
 
 
 @pytest.mark.parametrize("room", [0, 1 << 26])
