@@ -7,7 +7,7 @@ answers predicts the distance, in nats for a decoder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from exporter.calibration.feeds import Batch
 from exporter.calibration.saliency import UseSaliency
-from exporter.calibration.statistics import columns, gram, statistic
+from exporter.calibration.statistics import columns, runs, squares, statistic
 from exporter.calibration.weights import WeightUse
 from exporter.graph.moments import Moments
 
@@ -40,11 +40,10 @@ def total_of(
     """The `statistic` over all batches. inputs: of the use, one a batch."""
     if matters.total is not None:
         return matters.total
-    total: Tensor | float = 0.0
-    for x, share, batch in zip(inputs, matters.tokens, batches, strict=True):
-        total = statistic(use, x, share, batch, rows) + total
-    assert isinstance(total, Tensor)  # there is no session without batches
-    return total
+    parts = zip(inputs, matters.tokens, batches, strict=True)
+    if use.kind == "linear" and use.transposed:
+        return squares((columns(use, x, batch), share) for x, share, batch in parts)
+    return sum((statistic(use, x, share, batch, rows) for x, share, batch in parts), torch.zeros(()))
 
 
 def joined(moments: Sequence[Moments]) -> Moments:
@@ -64,19 +63,30 @@ def shifted(
     inputs: exact, actual; total: the `statistic` of the actual ones. The least squares of W·x - T·y, weighted as in
     `use_moments`, with T drawn to W.
     """
-    size = weight.shape[1]
-    cross = torch.zeros(size, size, dtype=torch.float64)
-    for exact, actual, share, batch in zip(*inputs, matters.tokens, batches, strict=True):
-        x, y = columns(use, exact, batch), columns(use, actual, batch)
-        cross += gram(x - y, y, share)
+    parts = zip(*inputs, matters.tokens, batches, strict=True)
+    missed = _missed(weight, ((columns(use, x, batch), columns(use, y, batch), share) for x, y, share, batch in parts))
     weight = weight.double().cpu()
     own = total.clone()
     own.diagonal().add_(PULL * total.diagonal().mean().clamp_min(1e-30))
     factor, failed = torch.linalg.cholesky_ex(own)
     del own
-    moved = weight if failed else weight + torch.cholesky_solve((weight @ cross).T, factor).T
+    moved = weight if failed else weight + torch.cholesky_solve(missed.T, factor).T
     target: NDArray[np.float32] = moved.float().numpy()
     return target
+
+
+def _missed(weight: Tensor, parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """Σ share · W (x - y) yᵀ, float64 `[out, in]`, over parts of exact x and actual y `[n, in]`, and share `[n]`."""
+    rows, size = weight.shape
+    first = 2 * rows < size  # W·(x - y) before its product with y takes fewer operations than a sum `[in, in]`
+    matrix = weight.float()
+    total: Tensor | float = 0.0
+    for x, y, share in runs(parts):
+        error = (x.float() - y.float()) * share.to(x.device)[:, None]
+        error = error @ matrix.T if first else error
+        total = (error.T @ y.float()).cpu().double() + total
+    assert isinstance(total, Tensor)  # there is no session without texts
+    return total if first else weight.double().cpu() @ total
 
 
 def _moments(base: Tensor, rows: Tensor) -> Moments:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
 from exporter.calibration.feeds import Batch
 from exporter.calibration.weights import WeightUse
+
+TOGETHER = 2048  # tokens whose products are summed in float32
 
 
 def at_positions(value: Tensor, use: WeightUse, batch: Batch) -> Tensor:
@@ -32,10 +36,30 @@ def statistic(use: WeightUse, x: Tensor, share: Tensor, batch: Batch, rows: int)
         return torch.bincount(torch.where(ids < 0, ids + rows, ids), minlength=rows).double()
     flat = columns(use, x, batch)
     if use.transposed:
-        return gram(flat, flat, share)
+        return squares([(flat, share)])
     return (flat.float() ** 2 * share.to(x.device)[:, None]).sum(0).cpu().double()
 
 
-def gram(x: Tensor, y: Tensor, share: Tensor) -> Tensor:
-    """Σ share · x yᵀ, float64 `[in, in]`; summed in float32, a batch at a time."""
-    return ((x.float() * share.to(x.device)[:, None]).T @ y.float()).cpu().double()
+def squares(parts: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Σ share · x xᵀ, float64 `[in, in]`, over parts of x `[n, in]` and share `[n]`."""
+    total: Tensor | float = 0.0
+    for x, share in runs(parts):
+        rooted = x.float() * share.to(x.device).sqrt()[:, None]
+        own = rooted.numpy() if x.device.type == "cpu" else None
+        # numpy sees that the product is symmetric, and takes half of it
+        made = rooted.T @ rooted if own is None else torch.from_numpy(own.T @ own)
+        total = made.cpu().double() + total
+    assert isinstance(total, Tensor)  # there is no session without texts
+    return total
+
+
+def runs(parts: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+    """The same tensors, joined to some `TOGETHER` rows: what comes out of a product is large, and summed in float64."""
+    waiting: list[tuple[Tensor, ...]] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(own[0]) for own in waiting) >= TOGETHER:
+            yield tuple(map(torch.cat, zip(*waiting, strict=True)))
+            waiting = []
+    if waiting:
+        yield tuple(map(torch.cat, zip(*waiting, strict=True)))
