@@ -19,7 +19,7 @@ from exporter.compress.kmeans import fits_float16
 from exporter.compress.search import ErrorKind
 from exporter.errors import Diagnostic, InputError, UnsupportedError
 from exporter.graph.hub import Hub
-from exporter.graph.palette import Palette
+from exporter.graph.palette import BLOCK, Palette
 from exporter.graph.spill import Spill
 from exporter.progress import Progress
 
@@ -178,7 +178,8 @@ def _fitted(weighed: Weighed, old: Palette) -> Fit | None:
     moved = target is not weight and fits_float16(target)
     for wanted in (target, weight) if moved else (weight,):
         found = fit_palette(wanted, old.bits, old.group_size, weighed.moments)
-        if _squared_error(weight, found.palette.dense()) <= FARTHEST * weight.var(dtype=np.float64):
+        mean = np.broadcast_to(weight.mean(dtype=np.float64).astype(np.float32), weight.shape)
+        if _squared_error(weight, found.palette.dense()) <= FARTHEST * _squared_error(weight, mean):
             return found
     return None
 
@@ -197,5 +198,7 @@ def _measured(decision: TensorDecision, weight: Dense, dense: Dense) -> TensorDe
 
 
 def _squared_error(weight: Dense, dense: Dense) -> float:
-    """Its mean."""
-    return float(np.square(weight - dense, dtype=np.float64).mean())
+    """Its mean. A few rows at a time, as float64 takes twice the memory of the weight."""
+    step = max(1, BLOCK // weight.shape[1])
+    spans = [slice(first, first + step) for first in range(0, len(weight), step)]
+    return sum(float(np.square(weight[s] - dense[s], dtype=np.float64).sum()) for s in spans) / weight.size

@@ -8,6 +8,7 @@ GuidedQuant, arXiv 2505.07004, is such an alternation; the search is GPTQ's, ove
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from exporter.compress.kmeans import cores, palettize
 from exporter.graph.moments import Moments
-from exporter.graph.palette import Palette
+from exporter.graph.palette import BLOCK, Palette
 
 ROWS = 32  # rows that a thread takes at once, about
 LARGE = 128  # a group with more rows is divided between threads
@@ -66,19 +67,18 @@ def fit_palette(
     _check(weight, moments)
     options = options or FitOptions()
     plain = palettize(weight, bits, group_size)
-    group_size = plain.group_size
-    plain_costs = row_costs(weight, plain.dense(), moments)
+    group_size, plain_indices = plain.group_size, plain.indices
+    plain_costs = _costs(weight, _decoder(plain.lut, plain_indices, group_size), moments)
     task = _task(weight, moments, options)
-    first = palettize(weight, bits, group_size, _importance(task))
-    luts, indices = first.lut.astype(np.float32), np.zeros(weight.shape, np.uint8)
+    luts, indices = _first_luts(task, bits, group_size), np.zeros(weight.shape, np.uint8)
     _alternate(task, _State(luts, indices, group_size), options)
     half = luts.astype(np.float16)
-    costs = row_costs(weight, Palette.of(indices, half, bits, group_size).dense(), moments)
+    costs = _costs(weight, _decoder(half, indices, group_size), moments)
     starts = np.arange(0, len(weight), group_size)
     worse = ~(np.add.reduceat(costs, starts) < np.add.reduceat(plain_costs, starts))
     rows = np.repeat(worse, group_size)[: len(weight)]
     half[worse] = plain.lut[worse]
-    indices[rows] = plain.indices[rows]
+    indices[rows] = plain_indices[rows]
     costs[rows] = plain_costs[rows]
     return Fit(Palette.of(indices, half, bits, group_size), costs, float(plain_costs.sum()))
 
@@ -90,6 +90,25 @@ def fitted_cost(weight: NDArray[np.float32], dense: NDArray[np.float32], moments
 
 def row_costs(weight: NDArray[np.float32], dense: NDArray[np.float32], moments: Moments) -> NDArray[np.float64]:
     """e_iᵀ H_i e_i of every row, float64 `[out]`, with e = weight - dense, both float32 `[out, in]`."""
+    return _costs(weight, lambda rows: dense[rows], moments)
+
+
+_Decoder = Callable[[slice], NDArray[np.float32]]
+"""Some rows of a decoded palette: all of them would take as much memory as the weight."""
+
+
+def _decoder(lut: NDArray[np.float16], indices: NDArray[np.uint8], group_size: int) -> _Decoder:
+    tables, last = lut.astype(np.float32), len(indices)
+
+    def decoded(rows: slice) -> NDArray[np.float32]:
+        groups = np.arange(rows.start, min(rows.stop, last)) // group_size
+        return np.take_along_axis(tables[groups], indices[rows], 1)
+
+    return decoded
+
+
+def _costs(weight: NDArray[np.float32], decoded: _Decoder, moments: Moments) -> NDArray[np.float64]:
+    """`row_costs` of a palette."""
     from exporter.compress import fit_compiled
 
     costs = np.zeros(len(weight))
@@ -97,7 +116,7 @@ def row_costs(weight: NDArray[np.float32], dense: NDArray[np.float32], moments: 
 
     def run(first: int) -> None:
         rows = slice(first, first + ROWS)
-        errors = weight[rows].astype(np.float64) - dense[rows].astype(np.float64)
+        errors = weight[rows].astype(np.float64) - decoded(rows).astype(np.float64)
         work = np.empty_like(errors), np.empty((8, weight.shape[1]))
         for base, shares in zip(bases, moments.coefficients[rows].T, strict=True):
             fit_compiled.add_costs(errors, base, np.ascontiguousarray(shares), costs[rows], work)
@@ -187,10 +206,19 @@ def _factors(bases: NDArray[np.float32], mixes: NDArray[np.float64]) -> tuple[ND
     return lower, orders
 
 
-def _importance(task: _Task) -> NDArray[np.float32]:
-    """The diagonals of H, float32 `[out, in]`."""
-    importance = np.zeros(task.weight.shape, np.float32)
-    for shares, diagonal in zip(task.coefficients.T, task.diagonals, strict=True):
+def _first_luts(task: _Task, bits: int, group_size: int) -> NDArray[np.float32]:
+    """Of k-means weighted by the diagonals of H, float32 `[groups, entries]`."""
+    rows, columns = task.weight.shape
+    step = group_size * max(1, BLOCK // (group_size * columns))
+    spans = [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
+    luts = [palettize(task.weight[span], bits, group_size, _importance(task, span)).lut for span in spans]
+    return np.concatenate(luts).astype(np.float32)
+
+
+def _importance(task: _Task, rows: slice) -> NDArray[np.float32]:
+    """The diagonals of H, float32 `[rows, in]`."""
+    importance = np.zeros(task.weight[rows].shape, np.float32)
+    for shares, diagonal in zip(task.coefficients[rows].T, task.diagonals, strict=True):
         importance += shares[:, None] * diagonal  # BLAS might reorder sums, depending on the machine's threads
     return importance
 
