@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from exporter.bundle import FitFacts
 from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.compress import Candidate, Compression, CompressOptions, TensorDecision, compress
-from exporter.compress.fitting import Fit, fit_palette
+from exporter.compress.fitting import Fit, FitOptions, fit_palette
 from exporter.compress.kmeans import fits_float16
 from exporter.compress.search import ErrorKind
 from exporter.errors import Diagnostic, InputError, UnsupportedError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Dense = NDArray[np.float32]
 BUILTIN = "builtin"
 FARTHEST = 0.9  # of a weight's variance: palettes with a larger squared error aren't used
+DAMPINGS = (0.01, 0.1, 1.0)  # of fits, as shares of the mean curvature
 FEWEST = 2  # batches of a training: one teaches, one judges
 
 
@@ -170,16 +171,18 @@ def spilled(palette: Palette, spill: Spill) -> Palette:
 
 
 def _fitted(weighed: Weighed, old: Palette) -> Fit | None:
-    """The first palette that is like the weight at all: one that makes up for errors before it, or one that doesn't.
+    """The first palette that is like the weight at all: one that makes up for errors before it, or one that doesn't, or
+    one for which what the texts didn't show counts for more and more.
 
     None leaves it to the k-means palette `old`: on a few texts a matrix that hardly matters can be fitted to anything.
     """
     weight, target = weighed.weight, weighed.target
-    moved = target is not weight and fits_float16(target)
-    for wanted in (target, weight) if moved else (weight,):
-        found = fit_palette(wanted, old.bits, old.group_size, weighed.moments)
-        mean = np.broadcast_to(weight.mean(dtype=np.float64).astype(np.float32), weight.shape)
-        if _squared_error(weight, found.palette.dense()) <= FARTHEST * _squared_error(weight, mean):
+    tries = [(target, DAMPINGS[0])] if target is not weight and fits_float16(target) else []
+    mean = np.broadcast_to(weight.mean(dtype=np.float64).astype(np.float32), weight.shape)
+    farthest = FARTHEST * _squared_error(weight, mean)
+    for wanted, damping in (*tries, *((weight, damping) for damping in DAMPINGS)):
+        found = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping))
+        if _squared_error(weight, found.palette.dense()) <= farthest:
             return found
     return None
 

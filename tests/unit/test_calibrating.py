@@ -22,7 +22,7 @@ from exporter.calibrating import fitted_compression, open_session
 from exporter.calibration.session import Session, Weighed
 from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.compress import CompressOptions, compress, palettize
-from exporter.compress.fitting import Fit
+from exporter.compress.fitting import Fit, FitOptions, fit_palette
 from exporter.errors import Diagnostic, ExitCode, InputError, RuntimeMissingError, UnsupportedError
 from exporter.graph.moments import Moments
 from exporter.graph.palette import Palette
@@ -92,12 +92,12 @@ def test_fitted_palettes_answer_better(home: Session, tmp_path: Path) -> None:
         assert (decision.bits, decision.group_size, decision.stored_bytes) == (3, old.group_size, old.stored_bytes)
 
 
-def worse(target: np.ndarray, bits: int, group_size: int, moments: Moments) -> Fit:
+def worse(target: np.ndarray, bits: int, group_size: int, moments: Moments, options: FitOptions) -> Fit:
     palette = palettize(target, bits, group_size)
     return Fit(replace(palette, lut=palette.lut / np.float16(2)), np.zeros(len(target)), 1.0)
 
 
-def unlike(target: np.ndarray, bits: int, group_size: int, moments: Moments) -> Fit:
+def unlike(target: np.ndarray, bits: int, group_size: int, moments: Moments, options: FitOptions) -> Fit:
     """Costs nothing, and decodes to nothing."""
     luts = np.zeros((-(-len(target) // group_size), 2**bits), np.float16)
     palette = Palette.of(np.zeros(target.shape, np.uint8), luts, bits, group_size)
@@ -115,6 +115,28 @@ def test_a_palette_unlike_its_weight_is_not_used(
     assert fitted.facts.fitted == fitted.facts.plain > 0
     for name, palette in plain.palettes.items():
         assert np.array_equal(palette.dense(), fitted.compression.palettes[name].dense())
+
+
+def test_unlike_palettes_are_fitted_again_with_more_doubt(
+    home: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the third damping gives a palette, and it is one of the weight itself."""
+    asked: list[float] = []
+
+    def fit(target: np.ndarray, bits: int, group_size: int, moments: Moments, options: FitOptions) -> Fit:
+        asked.append(options.damping)
+        if options.damping < 1:
+            return unlike(target, bits, group_size, moments, options)
+        return fit_palette(target, bits, group_size, moments, options)
+
+    monkeypatch.setattr(calibrating, "fit_palette", fit)
+    fitted = compressed(home, tmp_path)
+    assert fitted.facts is not None
+    assert fitted.facts.used == "fitted"
+    assert fitted.facts.fitted < 0.7 * fitted.facts.plain
+    count = len(fitted.compression.palettes)
+    assert [asked.count(damping) for damping in calibrating.DAMPINGS[1:]] == [count, count]
+    assert all("fitted" in d.reason for d in fitted.compression.decisions if d.name in fitted.compression.palettes)
 
 
 def test_what_fits_worse_is_thrown_away(home: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
