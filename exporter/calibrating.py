@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Dense = NDArray[np.float32]
 BUILTIN = "builtin"
 FARTHEST = 0.9  # of a weight's variance: palettes with a larger squared error aren't used
-DAMPINGS = (0.01, 0.1, 1.0)  # of fits, as shares of the mean curvature
+DAMPINGS = (FitOptions.damping, 0.1, 1.0)  # of fits, one after the other
 FEWEST = 2  # batches of a training: one teaches, one judges
 
 
@@ -101,13 +101,13 @@ def fitted_compression(
         old = plain.palettes.get(weighed.name)
         if old is None:
             return None
-        found = _fitted(weighed, old)
-        dense = (found.palette if found else old).dense()
-        if found:
+        fitted = _fitted(weighed, old)
+        if fitted is not None:
+            found, dense = fitted
             palettes[weighed.name] = spilled(found.palette, spill)
             decisions[weighed.name] = _decision(decisions[weighed.name], found, weighed.weight, dense)
         progress.advance(weighed.name)
-        return dense
+        return old.dense() if fitted is None else dense
 
     session.visit(fit)
     progress.stage("judge palettes", 2)
@@ -170,9 +170,9 @@ def spilled(palette: Palette, spill: Spill) -> Palette:
     return replace(palette, packed=spill.append(palette.packed.read(0, palette.packed.size)))
 
 
-def _fitted(weighed: Weighed, old: Palette) -> Fit | None:
-    """The first palette that is like the weight at all: one that makes up for errors before it, or one that doesn't, or
-    one for which what the texts didn't show counts for more and more.
+def _fitted(weighed: Weighed, old: Palette) -> tuple[Fit, Dense] | None:
+    """The first palette that is like the weight at all, and what it decodes to: one that makes up for errors before it,
+    or one that doesn't, or one for which what the texts didn't show counts for more and more.
 
     None leaves it to the k-means palette `old`: on a few texts a matrix that hardly matters can be fitted to anything.
     """
@@ -182,8 +182,9 @@ def _fitted(weighed: Weighed, old: Palette) -> Fit | None:
     farthest = FARTHEST * _squared_error(weight, mean)
     for wanted, damping in (*tries, *((weight, damping) for damping in DAMPINGS)):
         found = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping))
-        if _squared_error(weight, found.palette.dense()) <= farthest:
-            return found
+        dense = found.palette.dense()
+        if _squared_error(weight, dense) <= farthest:
+            return found, dense
     return None
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from exporter.calibration.feeds import Batch
 from exporter.calibration.saliency import UseSaliency
-from exporter.calibration.statistics import columns, runs, squares, statistic
+from exporter.calibration.statistics import columns, runs, statistic
 from exporter.calibration.weights import WeightUse
 from exporter.graph.moments import Moments
 
@@ -40,10 +40,7 @@ def total_of(
     """The `statistic` over all batches. inputs: of the use, one a batch."""
     if matters.total is not None:
         return matters.total
-    parts = zip(inputs, matters.tokens, batches, strict=True)
-    if use.kind == "linear" and use.transposed:
-        return squares((columns(use, x, batch), share) for x, share, batch in parts)
-    return sum((statistic(use, x, share, batch, rows) for x, share, batch in parts), torch.zeros(()))
+    return statistic(use, zip(inputs, matters.tokens, batches, strict=True), rows)
 
 
 def joined(moments: Sequence[Moments]) -> Moments:

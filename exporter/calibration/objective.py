@@ -60,11 +60,12 @@ class Objective:
 
     def distance(self, reference: Outputs, found: Outputs, batch: Batch) -> Tensor:
         """Summed over all rows, each as much as it counts; differentiable in `found`."""
-        each = [
-            (self._distances(self.rows(reference[n], batch), self.rows(found[n], batch)), self.weights(found[n], batch))
-            for n in self.outputs
-        ]
-        return torch.stack([(distances * weights).sum() for distances, weights in each]).sum()
+        return torch.stack([self._apart(reference[name], found[name], batch) for name in self.outputs]).sum()
+
+    def _apart(self, reference: Tensor, found: Tensor, batch: Batch) -> Tensor:
+        """Of one output."""
+        distances = self._distances(self.rows(reference, batch), self.rows(found, batch))
+        return (distances * self.weights(found, batch)).sum()
 
     def parts(self, *outputs: Outputs, batch: Batch) -> Iterator[tuple[slice, list[dict[str, Tensor]], Batch]]:
         """What a distance is the sum of: one sequence after the other, as logits of all may take more memory than the

@@ -167,7 +167,7 @@ class _Sum:
         if self.use.kind == "embedding":
             self.outer = self.outer + (flat.T @ flat).cpu().double()
         if x is not None:
-            self.total = self.total + statistic(self.use, x, self.tokens[-1], batch, rows)
+            self.total = self.total + statistic(self.use, [(x, self.tokens[-1], batch)], rows)
 
     def found(self) -> UseSaliency:
         """All batches together."""

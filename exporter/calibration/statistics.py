@@ -11,6 +11,7 @@ from exporter.calibration.feeds import Batch
 from exporter.calibration.weights import WeightUse
 
 TOGETHER = 2048  # tokens whose products are summed in float32
+Part = tuple[Tensor, Tensor, Batch]  # inputs of a use, the share of each of its products, and their batch
 
 
 def at_positions(value: Tensor, use: WeightUse, batch: Batch) -> Tensor:
@@ -28,29 +29,30 @@ def columns(use: WeightUse, x: Tensor, batch: Batch) -> Tensor:
     return use.columns(x) if use.window is not None else at_positions(x, use, batch)
 
 
-def statistic(use: WeightUse, x: Tensor, share: Tensor, batch: Batch, rows: int) -> Tensor:
+def statistic(use: WeightUse, parts: Iterable[Part], rows: int) -> Tensor:
     """float64, of a weight with so many rows: for a lookup how often each was looked up, `[rows]`; for a product
-    Σ share · x xᵀ, `[in, in]`, or Σ share · x², `[rows]`, where rows are inputs. share: float32 `[n]`."""
+    Σ share · x xᵀ, `[in, in]`, or Σ share · x², `[rows]`, where rows are inputs. parts: x, share float32 `[n]`, and
+    the batch that they are of."""
+    if use.kind == "linear" and use.transposed:
+        flat = runs((columns(use, x, batch), share) for x, share, batch in parts)
+        return sum((_squares(x, share) for x, share in flat), torch.zeros(()))
+    return sum((_by_row(use, part, rows) for part in parts), torch.zeros(()))
+
+
+def _by_row(use: WeightUse, part: Part, rows: int) -> Tensor:
+    x, share, batch = part
     if use.kind == "embedding":
         ids = (x[batch.real.to(x.device)] if x.shape == batch.real.shape else x).reshape(-1).cpu()
         return torch.bincount(torch.where(ids < 0, ids + rows, ids), minlength=rows).double()
-    flat = columns(use, x, batch)
-    if use.transposed:
-        return squares([(flat, share)])
-    return (flat.float() ** 2 * share.to(x.device)[:, None]).sum(0).cpu().double()
+    return (columns(use, x, batch).float() ** 2 * share.to(x.device)[:, None]).sum(0).cpu().double()
 
 
-def squares(parts: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Σ share · x xᵀ, float64 `[in, in]`, over parts of x `[n, in]` and share `[n]`."""
-    total: Tensor | float = 0.0
-    for x, share in runs(parts):
-        rooted = x.float() * share.to(x.device).sqrt()[:, None]
-        own = rooted.numpy() if x.device.type == "cpu" else None
-        # numpy sees that the product is symmetric, and takes half of it
-        made = rooted.T @ rooted if own is None else torch.from_numpy(own.T @ own)
-        total = made.cpu().double() + total
-    assert isinstance(total, Tensor)  # there is no session without texts
-    return total
+def _squares(x: Tensor, share: Tensor) -> Tensor:
+    """Σ share · x xᵀ, float64 `[in, in]`, of x `[n, in]`."""
+    rooted = x.float() * share.to(x.device).sqrt()[:, None]
+    own = rooted.numpy() if x.device.type == "cpu" else None
+    # numpy sees that the product is symmetric, and takes half of it
+    return (rooted.T @ rooted if own is None else torch.from_numpy(own.T @ own)).cpu().double()
 
 
 def runs(parts: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:

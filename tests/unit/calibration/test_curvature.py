@@ -110,7 +110,7 @@ def test_a_convolution_s_patches_are_its_tokens() -> None:
     torch.testing.assert_close(found @ kernel.reshape(OUT, -1).T, made.movedim(1, -1).reshape(-1, OUT))
     share = numbers(len(found)) ** 2
     expected = (found.double() * share[:, None]).T @ found.double()
-    torch.testing.assert_close(statistic(use, x, share, batch, OUT), expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(statistic(use, [(x, share, batch)], OUT), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_uses_of_one_weight_add_up() -> None:
