@@ -26,7 +26,8 @@ import numpy as np
 from kmeans import Case
 
 from exporter.compress import kmeans
-from exporter.compress.fitting import FitOptions, fit_palette
+from exporter.compress.fit_task import FitOptions
+from exporter.compress.fitting import fit_palette
 from exporter.graph.moments import Moments
 from exporter.graph.palette import Palette
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from exporter.bundle import FitFacts
 from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.compress import Candidate, Compression, CompressOptions, TensorDecision, compress
-from exporter.compress.fitting import Fit, FitOptions, fit_palette
+from exporter.compress.fit_task import Fit, FitOptions
+from exporter.compress.fitting import fit_palette
 from exporter.compress.kmeans import fits_float16
 from exporter.compress.search import ErrorKind
 from exporter.errors import Diagnostic, InputError, UnsupportedError
@@ -181,7 +182,7 @@ def _fitted(weighed: Weighed, old: Palette) -> tuple[Fit, Dense] | None:
     mean = np.broadcast_to(weight.mean(dtype=np.float64).astype(np.float32), weight.shape)
     farthest = FARTHEST * _squared_error(weight, mean)
     for wanted, damping in (*tries, *((weight, damping) for damping in DAMPINGS)):
-        found = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping))
+        found = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping), old.cluster_dim)
         dense = found.palette.dense()
         if _squared_error(weight, dense) <= farthest:
             return found, dense

@@ -57,6 +57,7 @@ class ExportRequest:
     budget: Budget | None = None
     plan: Path | None = None
     group_size: int | None = None
+    cluster_dim: int | None = None
     calibrate: str | None = None
     recover: int = 0
     device: str = "cpu"
@@ -74,7 +75,7 @@ class ExportRequest:
     @property
     def widths(self) -> Widths:
         """How weights are to be stored."""
-        return Widths(self.bits, self.budget, self.plan, self.group_size)
+        return Widths(self.bits, self.budget, self.plan, self.group_size, self.cluster_dim)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _check(request: ExportRequest, settings: Settings, proof: Proof, progress: P
     asked = request.budget
     options = ParityOptions(
         depth="quick" if request.parity == "quick" else "full",
-        bits=mean_bits((d.bits, d.parameters) for d in decisions) if settings.bits is None else settings.bits,
+        bits=mean_bits((d.weight_bits, d.parameters) for d in decisions) if settings.bits is None else settings.bits,
         onnx_weights=request.onnx_weights,
         prompts=request.prompts,
         tasks=request.task,

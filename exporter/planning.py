@@ -75,7 +75,7 @@ def replayed(hubs: Sequence[Hub], settings: Settings) -> Mixed:
     used: dict[int, list[str]] = {}
     for name, choice in saved.choices.items():
         used.setdefault(choice.bits, []).append(name)
-    settings.require_bits(used)
+    settings.require_bits(used, [name for name, choice in saved.choices.items() if choice.cluster_dim > 1])
     return Mixed(saved.choices, "--plan", digest=saved.digest)
 
 
@@ -200,7 +200,7 @@ class _Whole:
     @classmethod
     def of(cls, hubs: Sequence[Hub], settings: Settings) -> _Whole:
         every = model_candidates(hubs)
-        menu = Menu(settings.allowed_bits, settings.widths.group_size, settings.group_size)
+        menu = Menu(settings.allowed_bits, settings.widths.group_size, settings.group_size, pairs=settings.pairs)
         offers = tuple(Offer(c, menu.choices(c.shape, c.stored_bytes)) for c in every if c.palettizable)
         rest = sum(c.stored_bytes for c in every if not c.palettizable)
         return cls(offers, rest, sum(c.parameters for c in every))

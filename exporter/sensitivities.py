@@ -2,7 +2,7 @@
 
 A matrix's error costs what its moments say, up to a factor that is measured: its palettes of a few bits, fitted, are
 put into the model alone, and the answers compared. Other bits and groups cost in proportion to the error of k-means
-palettes on some of the rows.
+palettes on some of the rows; LUTs of pairs have a proportion of their own, as fitting gains another share there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from exporter.calibrating import spilled
 from exporter.compress import Choice, palettize
-from exporter.compress.fitting import FitOptions, fit_palette, row_costs
+from exporter.compress.fit_task import FitOptions, row_costs
+from exporter.compress.fitting import fit_palette
 from exporter.compress.kmeans import weight_problem
 from exporter.compress.search import Choices, ErrorKind, Offer
 from exporter.errors import InputError, KogataError, UnsupportedError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Dense = NDArray[np.float32]
 SAMPLE = 1 << 16  # weights of a matrix whose k-means error is measured for every choice
 PROBE = 3  # bits of the palettes that are put into the model: enough of an error to be seen, and a usual size
+PAIRS = 2  # bits a weight of the palettes of pairs that are fitted: where they are meant to help
 QUICK = FitOptions(rounds=1, sweeps=3)
 FACTORS = (1 / 16, 16)  # a measured factor beyond this is taken for noise
 WORK = 2e14  # operations that one round of measurements may take: some minutes
@@ -86,12 +88,13 @@ class TextSensitivity:
                 problems.append(problem)
             elif offer is not None:
                 self._moments[weighed.name] = _Stored.of(weighed.moments, self.spill)
-                probe = _probe(offer)
-                cost = self._fit(weighed.name, probe, weighed.weight, weighed.moments)
-                predicted[weighed.name] = probe, cost
-                quick = _quick_costs(weighed, offer.choices)
-                share = cost / max(quick[offer.choices.index(probe)], 1e-300)
-                found[weighed.name] = [share * value for value in quick]
+                quick = dict(zip(offer.choices, _quick_costs(weighed, offer.choices), strict=True))
+                shares = {}
+                for probe in _probes(offer):
+                    cost = self._fit(weighed.name, probe, weighed.weight, weighed.moments)
+                    predicted.setdefault(weighed.name, (probe, cost))
+                    shares[probe.cluster_dim] = cost / max(quick[probe], 1e-300)
+                found[weighed.name] = [shares.get(choice.cluster_dim, 0.0) * quick[choice] for choice in quick]
                 progress.advance(weighed.name)
 
         self.session.visit(meet, sequential=False)
@@ -133,17 +136,21 @@ class TextSensitivity:
         """Keeps the palette; the error that it is predicted to add to the answers."""
         if choice.group_size is None:
             return 0.0
-        fit = fit_palette(weight, choice.bits, choice.group_size, moments, QUICK)
+        fit = fit_palette(weight, choice.bits, choice.group_size, moments, QUICK, choice.cluster_dim)
         self._palettes[name, choice] = spilled(fit.palette, self.spill)
         return fit.cost / (2 * self.session.matters.count)
 
 
-def _probe(offer: Offer) -> Choice:
-    """The palette nearest to `PROBE` bits, with groups in the middle of those on offer."""
-    palettes = [choice for choice in offer.choices if not choice.kept] or list(offer.choices)
-    bits = min({choice.bits for choice in palettes}, key=lambda b: (abs(b - PROBE), b))
-    same = sorted(choice for choice in palettes if choice.bits == bits)
-    return same[len(same) // 2]
+def _probes(offer: Offer) -> list[Choice]:
+    """Of LUTs of scalars and of pairs, where they are on offer: nearest to so many bits, with groups in the middle."""
+    found = []
+    for dim, wanted in ((1, PROBE), (2, PAIRS)):
+        palettes = [choice for choice in offer.choices if not choice.kept and choice.cluster_dim == dim]
+        if palettes:
+            bits = min({choice.bits for choice in palettes}, key=lambda b: (abs(b / dim - wanted), b))
+            same = sorted(choice for choice in palettes if choice.bits == bits)
+            found.append(same[len(same) // 2])
+    return found or list(offer.choices[:1])
 
 
 def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
@@ -154,23 +161,24 @@ def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
     importance = moments.coefficients @ np.diagonal(moments.bases, axis1=1, axis2=2)
     found = []
     for choice in choices:
-        if choice.group_size is None:
+        group_size = choice.group_size
+        if group_size is None:
             found.append(0.0)
         else:
-            palette = palettize(weight, choice.bits, choice.group_size, np.maximum(importance, 0))
+            palette = palettize(weight, choice.bits, group_size, np.maximum(importance, 0), choice.cluster_dim)
             found.append(float(row_costs(weight, palette.dense(), moments).sum()))
     return found
 
 
 def _rows(shape: Sequence[int]) -> NDArray[np.intp]:
-    """Runs of rows, evenly spread: neighbours stay neighbours, as they are within a group."""
+    """Runs of rows, evenly spread: neighbours stay neighbours, as they are within a group, and pairs stay pairs."""
     rows, columns = shape
     wanted = max(64, SAMPLE // columns)
     if rows <= wanted:
         return np.arange(rows)
     runs = max(1, min(16, wanted // 64))
-    length = wanted // runs
-    starts = [round(i * (rows - length) / max(1, runs - 1)) for i in range(runs)]
+    length = wanted // runs // 2 * 2
+    starts = [round(i * (rows - length) / max(1, runs - 1)) // 2 * 2 for i in range(runs)]
     return np.unique(np.concatenate([np.arange(start, start + length) for start in starts]))
 
 

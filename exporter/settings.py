@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from exporter.errors import Diagnostic, UnsupportedError, UsageError
-from exporter.targets import PALETTE_BITS, Format, Target
+from exporter.targets import CLUSTER_DIMS, PALETTE_BITS, Format, Target
 
 FORMATS: tuple[Format, ...] = ("onnx", "coreml")
 BITS = 4  # without any wish: a quarter of the bytes, and most models still say the same
@@ -48,13 +48,15 @@ class Widths:
     """How weights are to be stored; at most one of the first three. All None: `BITS` for all.
 
     bits: of all palettes; 16 keeps everything. budget: mixed bits. plan: file with bits for every matrix.
-    group_size: output rows that share one lookup table.
+    group_size: output rows that share one lookup table. cluster_dim: neighbouring rows that may share an index where
+    bits are mixed; 2: also LUTs of pairs; None: what all targets take.
     """
 
     bits: int | None = None
     budget: Budget | None = None
     plan: Path | None = None
     group_size: int | None = None
+    cluster_dim: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,20 +78,33 @@ class Settings:
         """Those that every target takes."""
         return tuple(bits for bits in PALETTE_BITS if all(bits in target.bits for target in self.targets))
 
+    @property
+    def pairs(self) -> bool:
+        """Whether mixed bits may choose LUTs of pairs."""
+        asked = self.widths.cluster_dim
+        return all(2 in target.cluster_dims for target in self.targets) and asked != 1
+
     def targets_of(self, kind: Format) -> tuple[Target, ...]:
         """The targets that take this format."""
         return tuple(target for target in self.targets if kind in target.formats)
 
-    def require_bits(self, used: Mapping[int, Sequence[str]]) -> None:
-        """used: bits → names of the tensors. Raises UnsupportedError with everything that a target can't take."""
-        UnsupportedError.raise_all(
-            [
-                _refused(target, bits, f"--for {target.name}: {_some(used[bits])}")
-                for target in self.targets
-                for bits in sorted(used)
-                if bits not in target.bits
-            ]
-        )
+    def require_bits(self, used: Mapping[int, Sequence[str]], pairs: Sequence[str] = ()) -> None:
+        """used: bits → names of the tensors; pairs: those with LUTs of pairs.
+
+        Raises UnsupportedError with everything that a target can't take.
+        """
+        refused = [
+            _refused(target, bits, f"--for {target.name}: {_some(used[bits])}")
+            for target in self.targets
+            for bits in sorted(used)
+            if bits not in target.bits
+        ]
+        refused += [
+            _no_pairs(target, f"--for {target.name}: {_some(pairs)}")
+            for target in self.targets
+            if pairs and 2 not in target.cluster_dims
+        ]
+        UnsupportedError.raise_all(refused)
 
 
 def settle(formats: Sequence[Format], targets: Sequence[Target], widths: Widths) -> Settings:
@@ -106,6 +121,7 @@ def settle(formats: Sequence[Format], targets: Sequence[Target], widths: Widths)
         )
     asked = tuple(f for f in FORMATS if f in formats) if formats else ()
     brought = tuple(f for f in FORMATS if any(f in target.formats for target in targets)) if targets else FORMATS
+    _require_cluster_dim(widths, targets)
     UsageError.raise_all(
         [
             Diagnostic(
@@ -189,6 +205,26 @@ def _require_one(widths: Widths) -> None:
         stated += ["--plan"] if widths.group_size is None else ["--plan", "--group-size"]
     if len(stated) > 1:
         raise _exclusive(stated)
+
+
+def _require_cluster_dim(widths: Widths, targets: Sequence[Target]) -> None:
+    dim = widths.cluster_dim
+    if dim is None:
+        return
+    if dim not in CLUSTER_DIMS:
+        hint = f"one of {_listed(CLUSTER_DIMS)}"
+        raise UsageError.of(
+            "options.cluster_dim", f"no table has entries for {dim} rows", where="--cluster-dim", hint=hint
+        )
+    if widths.budget is None:
+        hint = "with --bpw, --max-size or --max-kl; a plan names tables of pairs itself"
+        raise UsageError.of("options.cluster_dim", "nothing is chosen here", where="--cluster-dim", hint=hint)
+    UnsupportedError.raise_all([_no_pairs(t, f"--for {t.name}") for t in targets if dim not in t.cluster_dims])
+
+
+def _no_pairs(target: Target, where: str) -> Diagnostic:
+    reason = target.reasons.get("cluster_dims", "see its profile")
+    return Diagnostic("target.cluster_dim", f"{target.title} can't take tables of pairs: {reason}", where=where)
 
 
 def _exclusive(options: Sequence[str]) -> UsageError:

@@ -24,7 +24,7 @@ RowGradients = Callable[[slice], Tensor]
 
 
 class Lookup:
-    """A weight as its palette's indices and a LUT `[groups, 2**bits]` of any float dtype, which may need a gradient.
+    """A weight as its palette's indices and a LUT as the palette's, of any float dtype, which may need a gradient.
 
     Indices are unpacked each time that they are used; on another device than the CPU, they stay there as uint8.
     """
@@ -48,7 +48,7 @@ class Lookup:
         return Lookup(self.palette, lut, self._indices)
 
     def indices(self) -> Tensor:
-        """uint8 `[out, in]`, not to be written to."""
+        """uint8 `[out / cluster_dim, in]`, not to be written to."""
         return from_array(self.palette.indices) if self._indices is None else self._indices
 
     def read(self, dtype: torch.dtype) -> Tensor:
@@ -69,33 +69,50 @@ class Lookup:
     def decoded(self, dtype: torch.dtype) -> Tensor:
         """The matrix `[out, in]`, without a gradient."""
         table, indices = self.lut.detach().to(dtype), self.indices()
+        if self.palette.cluster_dim > 1:
+            return self._decoded_vectors(table, indices)
         dense = table.new_empty(self.shape)
         for rows, groups in runs(self.palette):
             into = dense[rows].view(groups.stop - groups.start, -1)
             torch.gather(table[groups], 1, indices[rows].reshape(into.shape).long(), out=into)
         return dense
 
+    def _decoded_vectors(self, table: Tensor, indices: Tensor) -> Tensor:
+        dim, columns = self.palette.cluster_dim, self.shape[1]
+        dense = table.new_empty((len(indices), dim, columns))
+        for rows, groups in runs(self.palette):
+            shape = (groups.stop - groups.start, -1)
+            here = indices[rows].reshape(shape).long()
+            for side in range(dim):
+                dense[rows, side] = torch.gather(table[groups, :, side], 1, here).reshape(-1, columns)
+        return dense.reshape(self.shape)
+
     def places(self, ids: Tensor) -> Tensor:
         """Where in the flat LUT the weights of rows `ids` `[n]` are, int64 `[n, in]`."""
-        ids = ids.to(self.lut.device)
-        starts = ids // self.palette.group_size * self.lut.shape[1]
-        return self.indices()[ids].long() + starts[:, None]
+        ids, dim = ids.to(self.lut.device), self.palette.cluster_dim
+        starts = ids // self.palette.group_size * self.lut[0].numel() + ids % dim
+        return self.indices()[ids // dim].long() * dim + starts[:, None]
 
     def gathered(self, gradients: RowGradients) -> Tensor:
         """The LUT's gradient: for each entry, the sum over the weights that it stands for."""
-        indices = self.indices()
+        indices, dim = self.indices(), self.palette.cluster_dim
         found = torch.zeros(self.lut.shape, dtype=_summed(self.lut.dtype), device=self.lut.device)
+        sides = found.reshape(*found.shape[:2], dim)  # a view
         for rows, groups in runs(self.palette):
             shape = (groups.stop - groups.start, -1)
-            part = gradients(rows).to(found.dtype).reshape(shape)
-            found[groups] = found[groups].scatter_add(1, indices[rows].reshape(shape).long(), part)
+            here = indices[rows].reshape(shape).long()
+            part = gradients(slice(rows.start * dim, rows.stop * dim)).to(found.dtype)
+            part = part.reshape(rows.stop - rows.start, dim, -1)
+            for side in range(dim):
+                into = sides[groups, :, side]
+                sides[groups, :, side] = into.scatter_add(1, here, part[:, side].reshape(shape))
         return found.to(self.lut.dtype)
 
 
 def runs(palette: Palette) -> Iterator[tuple[slice, slice]]:
-    """Rows of about `BLOCK` weights and the groups they are in, of which each has the same number of these rows."""
-    rows, size = palette.shape[0], palette.group_size
-    step = max(1, BLOCK // max(1, palette.shape[1]))
+    """Rows of about `BLOCK` indices and the groups they are in, of which each has the same number of these rows."""
+    (rows, columns), size = palette.index_shape, palette.group_size // palette.cluster_dim
+    step = max(1, BLOCK // max(1, columns))
     first = 0
     while first < rows:
         left, inside = rows - first, size - first % size  # where a group was begun, its rest comes next

@@ -83,9 +83,11 @@ def _eye_like(facts: Attributes) -> Op:
 
 
 def _lut_to_dense(indices: Tensor, lut: Tensor) -> Tensor:
-    """`kogata::LutToDense`, as exporter/graph/lut.py defines it."""
+    """`kogata::LutToDense` and `LutToDense2`, as exporter/graph/lut.py defines them."""
     grouped = indices.reshape(lut.shape[0], -1).to(lut.device, torch.int64)
-    return lut.gather(1, grouped).reshape(indices.shape)
+    rows, columns = indices.shape
+    sides = lut.reshape(*lut.shape[:2], -1).unbind(2)
+    return torch.stack([side.gather(1, grouped).reshape(rows, columns) for side in sides], 1).reshape(-1, columns)
 
 
 OPS: dict[str, OpMaker] = {
@@ -95,6 +97,7 @@ OPS: dict[str, OpMaker] = {
     "ConstantOfShape": _constant_of_shape,
     "EyeLike": _eye_like,
     "LutToDense": always(_lut_to_dense),
+    "LutToDense2": always(_lut_to_dense),
     "Range": always(_range),
     "Shape": _shape,
     "Size": always(_size),

@@ -238,8 +238,10 @@ def _with_luts(lookups: Mapping[str, Lookup], luts: Tensors) -> dict[str, Lookup
 
 
 def _spacing(lut: Tensor) -> Tensor:
-    """How far apart the entries of each group are on average, `[groups, 1]`."""
-    return (lut[:, -1:] - lut[:, :1]) / (lut.shape[1] - 1)
+    """How far apart the entries of each group are on average, `[groups, 1]`, or for each side of vectors."""
+    spread = lut.amax(dim=1, keepdim=True) - lut.amin(dim=1, keepdim=True)
+    dim = lut.shape[2] if lut.ndim == 3 else 1
+    return spread / float(lut.shape[1] ** (1 / dim) - 1)
 
 
 @torch.no_grad()
@@ -257,9 +259,9 @@ def _judged(lessons: Lessons, weights: Sequence[Mapping[str, Lookup]]) -> list[f
 
 
 def _stored(palette: Palette, lut: Tensor, spill: Spill | None) -> Palette:
-    """The palette with this LUT, float16 `[groups, entries]`: sorted, and the indices follow their entries."""
+    """The palette with this LUT, float16: scalars sorted, and the indices follow their entries."""
     table: NDArray[np.float16] = lut.cpu().numpy()
-    if (table[:, 1:] >= table[:, :-1]).all():
+    if table.ndim == 3 or (table[:, 1:] >= table[:, :-1]).all():
         return replace(palette, lut=table)
     order = np.argsort(table, 1, kind="stable")
     places = np.argsort(order, 1).astype(np.uint8)

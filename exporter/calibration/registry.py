@@ -65,8 +65,8 @@ def unknown_op(node: ir.Node, reason: str = "") -> Diagnostic:
 def op_of(facts: Attributes, device: torch.device) -> Op:
     """What computes a node. Raises NotImplementedError for a form of the op that isn't known, KeyError for the op."""
     node = facts.node
-    standard = node.domain in ("", "ai.onnx") and node.op_type != lut.NAME
-    if not standard and (node.domain, node.op_type) != (lut.DOMAIN, lut.NAME):
+    standard = node.domain in ("", "ai.onnx") and node.op_type not in lut.NAMES
+    if not standard and not (node.domain == lut.DOMAIN and node.op_type in lut.NAMES):
         raise KeyError(node.op_type)
     op = OPS[node.op_type](facts)
     return op if device.type == "cpu" else _aligned(op, _SIZES.get(node.op_type, ()), device)

@@ -89,6 +89,13 @@ def export(
             help="Output rows that share one lookup table. [default: the target's, else 16; mixed bits choose]", min=1
         ),
     ] = None,
+    cluster_dim: Annotated[
+        int | None,
+        typer.Option(
+            help="1 or 2, with --bpw, --max-size and --max-kl: neighbouring output rows that may share an index. 2 "
+            "also tries tables of pairs, which pay at few bits. [default: 2 where all targets take it]",
+        ),
+    ] = None,
     calibrate: Annotated[
         str | None,
         typer.Option(
@@ -169,6 +176,7 @@ def export(
             budget=read_budget(bpw, max_size, max_kl),
             plan=plan,
             group_size=group_size,
+            cluster_dim=cluster_dim,
             calibrate=calibrate,
             recover=recover,
             device=device,

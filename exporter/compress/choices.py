@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from exporter.errors import UsageError
 from exporter.graph.bits import packed_size
-from exporter.graph.palette import PALETTE_BITS
+from exporter.graph.palette import CLUSTER_DIMS, PALETTE_BITS
 
 UNCOMPRESSED = 16  # bits that mean: keep every tensor as it is
 LUT_BYTES = 2  # an entry is a float16
@@ -26,15 +26,20 @@ GROUPS: Mapping[int, tuple[float, ...]] = {
     6: (1, 4, WHOLE),
     8: (4, WHOLE),
 }
+# The same for LUTs of pairs, whose indices of 2, 3, 4 and 6 bits are 1, 1.5, 2 and 3 bits a weight. One of 6 bits takes
+# 256 bytes; 8 bits, 4 a weight, would take 1 kB and sixteen times the work.
+PAIR_GROUPS: Mapping[int, tuple[float, ...]] = {2: (1,), 3: (1, 4), 4: (1, 4), 6: (4, 16)}
 
 
 @dataclass(frozen=True, order=True)
 class Choice:
     """How one matrix is stored. bits: of an index; 16 keeps it. group_size: output rows that share a LUT; None where
-    it is kept, and only there. Raises UsageError."""
+    it is kept, and only there. cluster_dim: neighbouring rows that share an index: 2 for LUTs of pairs, whose indices
+    have up to 8 bits for two weights. Raises UsageError."""
 
     bits: int
     group_size: int | None = None
+    cluster_dim: int = 1
 
     def __post_init__(self) -> None:
         if self.bits not in (*PALETTE_BITS, UNCOMPRESSED):
@@ -51,11 +56,27 @@ class Choice:
             raise UsageError.of(
                 "compress.group_size", f"a group of {self.group_size} rows is empty", where="--group-size"
             )
+        if self.cluster_dim not in CLUSTER_DIMS or (self.kept and self.cluster_dim != 1):
+            raise ValueError(f"{self.bits} bits with an index for {self.cluster_dim} rows")
+        if (self.group_size or 0) % self.cluster_dim:
+            raise ValueError(f"groups of {self.group_size} rows, {self.cluster_dim} to an index")
 
     @property
     def kept(self) -> bool:
         """Whether the matrix stays as it is."""
         return self.bits == UNCOMPRESSED
+
+    @property
+    def weight_bits(self) -> float:
+        """Bits of an index for each weight that it stands for."""
+        return self.bits / self.cluster_dim
+
+    @property
+    def form(self) -> tuple[int, int, int]:
+        """Bits, group size and cluster_dim of a palette; ValueError where there is none."""
+        if self.group_size is None:
+            raise ValueError("a kept matrix has no groups")
+        return self.bits, self.group_size, self.cluster_dim
 
     @classmethod
     def of(cls, bits: int, group_size: int | None) -> Choice:
@@ -64,27 +85,28 @@ class Choice:
 
     def fitted(self, shape: Sequence[int]) -> Choice:
         """The same for a matrix `[out, in]`: a group has no more rows than there are."""
-        return self if self.group_size is None else Choice(self.bits, max(1, min(self.group_size, shape[0])))
+        if self.group_size is None:
+            return self
+        return replace(self, group_size=max(self.cluster_dim, min(self.group_size, shape[0])))
 
 
 KEEP = Choice(UNCOMPRESSED)
 
 
-def lut_bytes(shape: Sequence[int], bits: int, group_size: int) -> int:
+def lut_bytes(shape: Sequence[int], choice: Choice) -> int:
     """Of all LUTs of a matrix `[out, in]`; the last group may hold fewer rows."""
-    return -(-shape[0] // group_size) * (1 << bits) * LUT_BYTES
+    bits, group_size, dim = choice.form
+    return -(-shape[0] // group_size) * (dim << bits) * LUT_BYTES
 
 
-def stored_bytes(shape: Sequence[int], bits: int, group_size: int) -> int:
+def stored_bytes(shape: Sequence[int], choice: Choice) -> int:
     """Of a palettized matrix `[out, in]`: packed indices and LUTs, as `Palette.stored_bytes`; no container overhead."""
-    return packed_size(math.prod(shape), bits) + lut_bytes(shape, bits, group_size)
+    return packed_size(math.prod(shape) // choice.cluster_dim, choice.bits) + lut_bytes(shape, choice)
 
 
 def pays(shape: Sequence[int], kept_bytes: int, choice: Choice) -> bool:
     """Whether a palette takes less than the matrix `[out, in]` as it is and than its float16 values."""
-    return choice.group_size is not None and stored_bytes(shape, choice.bits, choice.group_size) < min(
-        2 * math.prod(shape), kept_bytes
-    )
+    return not choice.kept and stored_bytes(shape, choice) < min(2 * math.prod(shape), kept_bytes)
 
 
 @dataclass(frozen=True)
@@ -92,13 +114,14 @@ class Menu:
     """What a mixed allocation may choose from.
 
     bits: those that every target takes, 16 (keep) among them or not. group_size: the usual one, None where none was
-    asked for by name: then `groups` (see `GROUPS`) around `usual` are tried.
+    asked for by name: then `groups` (see `GROUPS`) around `usual` are tried. pairs: whether LUTs of pairs are on offer.
     """
 
     bits: tuple[int, ...] = (*PALETTE_BITS, UNCOMPRESSED)
     group_size: int | None = None
     usual: int = 16
     groups: Mapping[int, tuple[float, ...]] = field(default_factory=lambda: GROUPS)
+    pairs: bool = False
 
     def choices(self, shape: Sequence[int], kept_bytes: int) -> tuple[Choice, ...]:
         """Every way to store a matrix `[out, in]` that takes less than keeping it, by bytes; at the end, keeping it.
@@ -108,19 +131,20 @@ class Menu:
         found = set()
         for bits in self.bits:
             if bits != UNCOMPRESSED:
-                found |= {Choice(bits, group).fitted(shape) for group in self._groups(bits, shape)}
-        paying = sorted((c for c in found if pays(shape, kept_bytes, c)), key=lambda c: (_size(shape, c), c))
+                found |= {Choice(bits, group).fitted(shape) for group in self._groups(self.groups[bits], shape)}
+        if self.pairs and shape[0] % 2 == 0:
+            # Bits of an index, like any: what a target can't read alone it can't read in pairs.
+            for bits in sorted(set(self.bits) & set(PAIR_GROUPS)):
+                groups = self._groups(PAIR_GROUPS[bits], shape)
+                found |= {Choice(bits, group + group % 2, 2).fitted(shape) for group in groups}
+        paying = sorted((c for c in found if pays(shape, kept_bytes, c)), key=lambda c: (stored_bytes(shape, c), c))
         return (*paying, KEEP) if UNCOMPRESSED in self.bits or not paying else tuple(paying)
 
-    def _groups(self, bits: int, shape: Sequence[int]) -> list[int]:
+    def _groups(self, shares: Sequence[float], shape: Sequence[int]) -> list[int]:
         if self.group_size is not None:
             return [self.group_size]
         rows, columns = shape
         most = max(1, min(rows, GROUP // columns))
-        shares = [most if share == WHOLE else max(1, round(share * self.usual)) for share in self.groups[bits]]
+        sizes = [most if share == WHOLE else max(1, round(share * self.usual)) for share in shares]
         # Groups of about equal size: files hold whole groups, and a last one of few rows would be filled up with zeros.
-        return [-(-rows // -(-rows // group)) for group in (min(most, share) for share in shares)]
-
-
-def _size(shape: Sequence[int], choice: Choice) -> int:
-    return stored_bytes(shape, choice.bits, choice.group_size or 1)
+        return [-(-rows // -(-rows // group)) for group in (min(most, size) for size in sizes)]

@@ -40,10 +40,7 @@ class Candidate:
 
     def bytes_as(self, choice: Choice) -> int:
         """What it takes, stored as `choice` says."""
-        fitted = choice.fitted(self.shape)
-        if fitted.group_size is None:
-            return self.stored_bytes
-        return stored_bytes(self.shape, fitted.bits, fitted.group_size)
+        return self.stored_bytes if choice.kept else stored_bytes(self.shape, choice.fitted(self.shape))
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,8 @@ class CompressOptions:
 class TensorDecision:
     """What became of one tensor.
 
-    bits, group_size, psnr_db, mse: None where it is kept. group_size: at most the number of rows.
+    bits, group_size, psnr_db, mse: None where it is kept. group_size: at most the number of rows. cluster_dim: rows
+        that share an index.
     stored_bytes: packed indices and LUTs, or the kept tensor; no container overhead.
     mse, psnr_db: of the decoded weight against the checkpoint's; PSNR is 20·log10(max|weight| / rmse) in dB and None
         where nothing was lost (mse 0).
@@ -93,11 +91,17 @@ class TensorDecision:
     psnr_db: float | None = None
     mse: float | None = None
     of_plain: float | None = None
+    cluster_dim: int = 1
 
     @property
     def kept(self) -> bool:
         """Whether the tensor stays as it is."""
         return self.bits is None
+
+    @property
+    def weight_bits(self) -> float | None:
+        """Bits of an index for each of the weights that it stands for; None where it is kept."""
+        return None if self.bits is None else self.bits / self.cluster_dim
 
     @property
     def parameters(self) -> int:

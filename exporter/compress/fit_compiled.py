@@ -27,32 +27,33 @@ F = TypeVar("F", bound=Callable[..., object])
 SINGLE, DOUBLE, WHOLE = types.float32, types.float64, types.int64
 
 
-def _array(dtype: types.Type, rank: int, readonly: bool = False) -> types.Type:
+def array(dtype: types.Type, rank: int, readonly: bool = False) -> types.Type:
+    """Type of a contiguous array."""
     return types.Array(dtype, rank, "C", readonly=readonly)
 
 
 def _improve() -> types.Type:
     return types.void(
-        types.Tuple([_array(SINGLE, rank, True) for rank in (2, 3, 2, 2)]),
-        types.Tuple([_array(SINGLE, 3, True), _array(SINGLE, 2, True), _array(WHOLE, 2, True), _array(WHOLE, 1, True)]),
-        _array(SINGLE, 2),
-        _array(types.uint8, 2),
+        types.Tuple([array(SINGLE, rank, True) for rank in (2, 3, 2, 2)]),
+        types.Tuple([array(SINGLE, 3, True), array(SINGLE, 2, True), array(WHOLE, 2, True), array(WHOLE, 1, True)]),
+        array(SINGLE, 2),
+        array(types.uint8, 2),
         types.UniTuple(WHOLE, 3),
-        types.Tuple([_array(DOUBLE, 3), _array(DOUBLE, 2), _array(WHOLE, 1)]),
+        types.Tuple([array(DOUBLE, 3), array(DOUBLE, 2), array(WHOLE, 1)]),
     )
 
 
 def _refit() -> types.Type:
     return types.void(
-        _array(SINGLE, 2),
-        _array(types.uint8, 2),
+        array(SINGLE, 2),
+        array(types.uint8, 2),
         WHOLE,
-        types.Tuple([_array(DOUBLE, 3), _array(DOUBLE, 2)]),
-        types.Tuple([_array(DOUBLE, 2), _array(WHOLE, 2)]),
+        types.Tuple([array(DOUBLE, 3), array(DOUBLE, 2)]),
+        types.Tuple([array(DOUBLE, 2), array(WHOLE, 2)]),
     )
 
 
-def _compiled(function: F, signature: types.Type) -> F:
+def compiled(function: F, signature: types.Type) -> F:
     """`function` compiled, without the GIL; from the cache where there is one."""
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
@@ -62,20 +63,20 @@ def _compiled(function: F, signature: types.Type) -> F:
         return cast(F, numba.njit(signature, cache=False, **options)(function))
 
 
-improve_rows = _compiled(_improve_rows, _improve())
-refit_luts = _compiled(_refit_luts, _refit())
-factor_rows = _compiled(
-    _factor_rows, types.void(_array(DOUBLE, 2), _array(WHOLE, 1), _array(DOUBLE, 1), types.UniTuple(WHOLE, 2), DOUBLE)
+improve_rows = compiled(_improve_rows, _improve())
+refit_luts = compiled(_refit_luts, _refit())
+factor_rows = compiled(
+    _factor_rows, types.void(array(DOUBLE, 2), array(WHOLE, 1), array(DOUBLE, 1), types.UniTuple(WHOLE, 2), DOUBLE)
 )
-update_rows = _compiled(_update_rows, types.void(_array(DOUBLE, 2), types.UniTuple(WHOLE, 2), types.UniTuple(WHOLE, 2)))
-add_costs = _compiled(
+update_rows = compiled(_update_rows, types.void(array(DOUBLE, 2), types.UniTuple(WHOLE, 2), types.UniTuple(WHOLE, 2)))
+add_costs = compiled(
     _add_costs,
     types.void(
-        _array(DOUBLE, 2),
-        _array(SINGLE, 2, True),
-        _array(SINGLE, 1, True),
-        _array(DOUBLE, 1),
-        types.UniTuple(_array(DOUBLE, 2), 2),
+        array(DOUBLE, 2),
+        array(SINGLE, 2, True),
+        array(SINGLE, 1, True),
+        array(DOUBLE, 1),
+        types.UniTuple(array(DOUBLE, 2), 2),
     ),
 )
 

@@ -347,3 +347,13 @@ def improve_rows(
             for n in range(few.size):
                 for c in range(columns):
                     out[1][group[n], found[n, c]] += np.float64(residuals[n, c])
+
+
+def add_grams(base: Singles, shares: Singles, indices: Bytes, groups: Ints, grams: Doubles) -> None:
+    """Adds, for each row, a matrix A with A + Aᵀ = share · Pᵀ B P to the one of its group.
+
+    base: B, `[in, in]`; shares: `[rows]`; indices: uint8 `[rows, in]`; groups: `[rows]`; grams: float64
+    `[groups, entries, entries]`.
+    """
+    work = np.empty((grams.shape[1] + indices.shape[1], PANEL), np.float32)
+    _gram(base, shares, indices, groups, grams, work)

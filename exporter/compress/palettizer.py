@@ -23,6 +23,7 @@ from exporter.graph.spill import InMemory, Spill, Stored
 from exporter.progress import Progress
 
 BLOCK = 1 << 22  # weights that a thread holds at once, 16 MB as float32; a group is never cut, so it may be more
+_KINDS = {1: "entries", 2: "pairs"}
 QUEUED = 2  # blocks per thread that are begun or done before their turn
 
 
@@ -73,7 +74,7 @@ def reason_to_keep(candidate: Candidate, choice: Choice) -> str | None:
     if choice.group_size is None:
         return "kept at 16 bits by the plan"
     if not pays(candidate.shape, candidate.stored_bytes, choice):
-        palette, luts = candidate.bytes_as(choice), lut_bytes(candidate.shape, choice.bits, choice.group_size)
+        palette, luts = candidate.bytes_as(choice), lut_bytes(candidate.shape, choice)
         float16 = 2 * candidate.parameters
         return f"a palette would not pay: {palette:,} bytes, {luts:,} of them LUTs, against {float16:,} in float16"
     return None
@@ -105,17 +106,11 @@ class _Block:
 _Result = tuple[NDArray[np.uint8], _Block] | Literal["flawed", "fine"]
 
 
-def _format(candidate: Candidate, options: CompressOptions) -> tuple[int, int]:
-    """Bits and group size of the palette that the candidate becomes."""
-    choice = options.choice(candidate)
-    assert choice.group_size is not None
-    return choice.bits, choice.group_size
-
-
 def _spans(candidate: Candidate, options: CompressOptions) -> list[slice]:
     """Blocks of whole groups; each begins where its packed indices begin on a byte."""
     rows, columns = candidate.shape
-    step = math.lcm(_format(candidate, options)[1], RUN)
+    _, group_size, cluster_dim = options.choice(candidate).form
+    step = math.lcm(group_size, RUN * cluster_dim)
     step *= max(1, BLOCK // (step * columns))
     return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
@@ -148,7 +143,7 @@ def _cluster(candidate: Candidate, rows: slice, options: CompressOptions, proble
     if problems:
         return "fine"
     peak = float(max(weight.max(), -weight.min()))
-    found = cluster_rows(weight, *_format(candidate, options))
+    found = cluster_rows(weight, options.choice(candidate).form)
     return found.packed, _Block(found.lut, found.errors, peak)
 
 
@@ -175,13 +170,13 @@ def _palettize(
         return weight_problem(candidate.name, candidate.load(slice(None))) if "flawed" in states else None
     stored: Stored = InMemory(np.concatenate(kept)) if spill is None else spill.part(start)
     lut = np.concatenate([block.lut for block in blocks])
-    bits, group_size = _format(candidate, options)
+    bits, group_size, _ = options.choice(candidate).form
     palette = Palette(stored, (candidate.shape[0], candidate.shape[1]), lut, bits, group_size)
     return palette, _decision(candidate, palette, blocks)
 
 
 def _decision(candidate: Candidate, palette: Palette, blocks: Sequence[_Block]) -> TensorDecision:
-    mse = float(np.concatenate([block.errors for block in blocks]).sum()) / palette.size
+    mse = float(np.concatenate([block.errors for block in blocks]).sum()) / candidate.parameters
     peak = max(block.peak for block in blocks)
     luts = len(palette.lut)
     return TensorDecision(
@@ -190,7 +185,8 @@ def _decision(candidate: Candidate, palette: Palette, blocks: Sequence[_Block]) 
         palette.bits,
         palette.group_size,
         palette.stored_bytes,
-        f"palettized: {luts:,} LUT{'s' * (luts > 1)} of {2**palette.bits} entries",
+        f"palettized: {luts:,} LUT{'s' * (luts > 1)} of {2**palette.bits} {_KINDS[palette.cluster_dim]}",
         20 * math.log10(peak / math.sqrt(mse)) if mse > 0 else None,
         mse,
+        cluster_dim=palette.cluster_dim,
     )

@@ -1,6 +1,7 @@
 """`plan.json`: bits and group size of every matrix, as a file that can be kept, edited and replayed.
 
-One line a tensor. Only their `name`, `bits`, `group_size` and `shape` are read back; all else tells people why.
+One line a tensor. Only their `name`, `bits`, `group_size`, `cluster_dim` and `shape` are read back; all else tells
+people why.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.compress.allocation import TensorOptions
-from exporter.compress.choices import Choice
+from exporter.compress.choices import KEEP, Choice
 from exporter.compress.decisions import Candidate, TensorDecision
 from exporter.compress.search import ErrorKind, Found, Point
 from exporter.errors import InputError
@@ -118,7 +119,7 @@ def plan_of(
     entries, others = [], []
     for candidate, made in zip(candidates, decisions, strict=True):
         if candidate.palettizable:
-            choice = Choice.of(made.bits or 16, made.group_size)
+            choice = KEEP if made.bits is None else Choice(made.bits, made.group_size, made.cluster_dim)
             entries.append(Entry(made.name, made.shape, choice, made.stored_bytes, measured.get(candidate.name)))
         else:
             others.append(made)
@@ -154,22 +155,25 @@ def _whole(point: Point, rest: int) -> Point:
 def _entry(entry: Entry) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": entry.name,
-        "bits": entry.choice.bits,
-        "group_size": entry.choice.group_size,
+        **_choice(entry.choice),
         "shape": entry.shape,
         "stored_bytes": entry.stored_bytes,
     }
     if entry.measured is not None:
         told["costs"] = [
             {
-                "bits": option.choice.bits,
-                "group_size": option.choice.group_size,
+                **_choice(option.choice),
                 "stored_bytes": option.stored_bytes,
                 "cost": _digits(option.cost),
             }
             for option in entry.measured.options
         ]
     return told
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    pairs = {"cluster_dim": choice.cluster_dim} if choice.cluster_dim > 1 else {}
+    return {"bits": choice.bits, "group_size": choice.group_size, **pairs}
 
 
 def _digits(value: float) -> float:

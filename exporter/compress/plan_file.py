@@ -13,7 +13,7 @@ from exporter.compress.choices import UNCOMPRESSED, Choice
 from exporter.compress.decisions import Candidate
 from exporter.compress.plan import SCHEMA_VERSION
 from exporter.errors import Diagnostic, InputError
-from exporter.graph.palette import PALETTE_BITS
+from exporter.graph.palette import CLUSTER_DIMS, PALETTE_BITS
 from exporter.strict_json import parse_json
 
 MAX_BYTES = 16 << 20  # a tensor with its costs takes up to 2 kB: 8,000 matrices
@@ -101,12 +101,13 @@ class _Reader:
         if shape != list(candidate.shape):
             told = json.dumps(shape)[:60]
             self.problem(name, f"has shape {told} in the plan and {list(candidate.shape)} in the model", _FROM_BUNDLE)
-        choice = self.choice(name, item.get("bits"), item.get("group_size"))
+        choice = self.choice(name, candidate.shape, item)
         if choice is not None:
             self.choices[name] = choice.fitted(candidate.shape)
 
-    def choice(self, name: str, bits: Any, rows: Any) -> Choice | None:
+    def choice(self, name: str, shape: tuple[int, ...], item: Mapping[str, Any]) -> Choice | None:
         """The choice, or None after a problem."""
+        bits, rows, dim = item.get("bits"), item.get("group_size"), item.get("cluster_dim", 1)
         allowed = (*PALETTE_BITS, UNCOMPRESSED)
         if type(bits) is not int or bits not in allowed:
             listed = ", ".join(map(str, allowed))
@@ -118,7 +119,14 @@ class _Reader:
             told = json.dumps(rows)[:40]
             self.problem(name, f"group_size must be the number of output rows that share a LUT, not {told}")
             return None
-        return Choice(bits, rows)
+        if type(dim) is not int or dim not in CLUSTER_DIMS:
+            self.problem(name, f"cluster_dim must be 1, or 2 for LUTs of pairs, not {json.dumps(dim)[:40]}")
+            return None
+        rows = min(rows, shape[0])
+        if shape[0] % dim or rows % dim:
+            self.problem(name, f"LUTs of pairs take an even number of rows, not {rows} of {shape[0]}")
+            return None
+        return Choice(bits, rows, dim)
 
     def stranger(self, name: str) -> None:
         """A name that is none of the matrices."""

@@ -73,14 +73,14 @@ class WeightError:
 
 
 def _sample(candidate: Candidate) -> NDArray[np.float32]:
-    """Runs of rows, evenly spread: neighbours stay neighbours, as they are within a group."""
+    """Runs of rows, evenly spread: neighbours stay neighbours, as they are within a group, and pairs stay pairs."""
     rows, columns = candidate.shape
-    wanted = max(1, SAMPLE // columns)
+    wanted = max(2, SAMPLE // columns)
     if rows <= wanted:
         return candidate.load(slice(None))
     runs = max(1, min(16, wanted // 64))
-    length = wanted // runs
-    starts = [round(i * (rows - length) / max(1, runs - 1)) for i in range(runs)]
+    length = max(2, wanted // runs // 2 * 2)
+    starts = [round(i * (rows - length) / max(1, runs - 1)) // 2 * 2 for i in range(runs)]
     return np.concatenate([candidate.load(slice(start, start + length)) for start in starts])
 
 
@@ -89,5 +89,5 @@ def _error(sample: NDArray[np.float32], choice: Choice, weights: int) -> float:
     if choice.group_size is None:
         return 0.0
     total = float(np.square(sample, dtype=np.float64).sum())
-    errors = cluster_rows(sample, choice.bits, min(choice.group_size, len(sample))).errors
+    errors = cluster_rows(sample, choice.fitted(sample.shape).form).errors
     return float(errors.sum()) / total * weights if total else 0.0

@@ -147,6 +147,28 @@ def refit_luts(
                     indices[i, c] = position[indices[i, c]]
 
 
+def refit_pairs(luts: Singles, equations: tuple[Doubles, Doubles], work: Doubles) -> None:
+    """Least-squares LUTs of pairs, each side by itself, as float16 values.
+
+    luts: float32 `[groups, entries, 2]`. equations: A with A + Aᵀ = Σ Pᵀ H P over the rows of a side, float64
+    `[groups · 2, entries, entries]`, and Σ Pᵀ H e, `[groups, 2, entries]`. work: float64 `[5, entries]`.
+    """
+    grams, gradients = equations
+    groups, entries = luts.shape[0], luts.shape[1]
+    lut = np.empty(entries, np.float32)
+    for g in range(groups):
+        for side in range(2):
+            gram, gradient = grams[2 * g + side], gradients[g, side]
+            for a in range(entries):
+                lut[a] = luts[g, a, side]
+                for b in range(a + 1):
+                    gram[a, b] = gram[b, a] = gram[a, b] + gram[b, a]
+            _solve(gram, gradient, work)
+            _rounded(gram, gradient, lut, work)
+            for a in range(entries):
+                luts[g, a, side] = np.float32(lut[a] + work[0, a])
+
+
 @_inlined
 def _add_rows(out: Doubles, shares: Doubles, matrix: Doubles, start: int) -> None:
     """out += shares · matrix[:, start:], for eight rows."""

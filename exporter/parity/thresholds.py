@@ -258,6 +258,6 @@ def end_to_end_limits(bits: float, overrides: Mapping[str, float], judged: Judge
     return (*(limit for limit in compression_limits(bits, judged) if limit.metric not in overrides), *asked)
 
 
-def weight_limit(bits: int) -> float:
-    """The squared error over variance that a weight palettized to `bits` may have."""
-    return WEIGHT_ERROR[bits]
+def weight_limit(bits: float) -> float:
+    """The squared error over variance that a weight palettized to `bits` per weight may have."""
+    return WEIGHT_ERROR[bits_class(bits)]

@@ -15,13 +15,13 @@ class WeightError:
     """error: squared error over variance of one weight; 0 equal, 1 as good as its mean, 2 unrelated rows."""
 
     name: str
-    bits: int
+    bits: float
     error: float
 
     @property
     def limit(self) -> Limit:
-        """By the palette's own bits."""
-        reason = f"worst of all palettized weights: {self.name}, {self.bits} bits; {WEIGHT_ERROR_REASON}"
+        """By the palette's own bits per weight."""
+        reason = f"worst of all palettized weights: {self.name}, {self.bits:g} bits; {WEIGHT_ERROR_REASON}"
         return Limit("weight_error", weight_limit(self.bits), reason)
 
     @property
@@ -40,5 +40,5 @@ def weight_errors(hub: Hub, compressed: Hub) -> tuple[WeightError, ...]:
         weight = stored.numpy().astype(np.float32)
         lost = np.square(weight - palette.dense()).sum(dtype=np.float64)
         spread = np.square(weight - weight.mean(dtype=np.float64)).sum(dtype=np.float64)
-        errors.append(WeightError(name, palette.bits, float(lost / spread) if spread else float(lost > 0)))
+        errors.append(WeightError(name, palette.weight_bits, float(lost / spread) if spread else float(lost > 0)))
     return tuple(sorted(errors, key=lambda e: (-e.excess, e.name)))

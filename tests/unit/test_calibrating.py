@@ -22,7 +22,8 @@ from exporter.calibrating import fitted_compression, open_session
 from exporter.calibration.session import Session, Weighed
 from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.compress import CompressOptions, compress, palettize
-from exporter.compress.fitting import Fit, FitOptions, fit_palette
+from exporter.compress.fit_task import Fit, FitOptions
+from exporter.compress.fitting import fit_palette
 from exporter.errors import Diagnostic, ExitCode, InputError, RuntimeMissingError, UnsupportedError
 from exporter.graph.moments import Moments
 from exporter.graph.palette import Palette

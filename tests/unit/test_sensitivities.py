@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from exporter import sensitivities, workshop
 from exporter.calibration.session import Session, Weighed
 from exporter.compress import Choice
-from exporter.compress.fitting import fit_palette, fitted_cost
+from exporter.compress.fit_task import fitted_cost
+from exporter.compress.fitting import fit_palette
 from exporter.compress.search import Offer
 from exporter.errors import InputError, UsageError
 from exporter.graph.spill import Spill

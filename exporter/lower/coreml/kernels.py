@@ -10,7 +10,7 @@ from coremltools.converters.mil.mil import Builder as mb
 
 from exporter.graph.palette import Palette
 from exporter.lower.coreml.attributes import fixed_shape, given, without_casts
-from exporter.lower.coreml.lowering import Lowering, Var, palette_indices
+from exporter.lower.coreml.lowering import Lowering, Var, palette_indices, vector_axis
 
 
 def kernel_matrix(lowering: Lowering, value: ir.Value) -> ir.Value | None:
@@ -47,11 +47,12 @@ def _palettized(lowering: Lowering, value: ir.Value, palette: Palette, shape: tu
     rows = palette.shape[0]
     size = math.gcd(rows, palette.group_size)
     lut = palette.lut[np.arange(0, rows, size) // palette.group_size]
-    ones = (1,) * (len(shape) - 1)
+    ones, dim = (1,) * (len(shape) - 1), palette.cluster_dim
     return mb.constexpr_lut_to_dense(
-        indices=palette_indices(palette, shape),
-        lut=lut.reshape(len(lut), *ones, 2**palette.bits, 1),
+        indices=palette_indices(palette, (rows // dim, *shape[1:])),
+        lut=lut.reshape(len(lut), *ones, -1, dim),
         name=lowering.op_name(value.name or "kernel"),
+        **vector_axis(palette),
     )
 
 

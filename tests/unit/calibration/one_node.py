@@ -12,18 +12,18 @@ from unit.lower.coreml.op_cases import Case
 from unit.lower.coreml.op_graphs import Arrays, graph_of
 
 from exporter.calibration.torch_graph import TorchGraph
-from exporter.graph.lut import DOMAIN, lut_to_dense
+from exporter.graph.lut import DOMAIN, NAMES, lut_to_dense
 
 OPSETS = {"Swish": 24}  # newer than the hub's 23
 
 
 def model_of(item: Case) -> tuple[onnx.ModelProto, Arrays]:
     """The case as a graph with one node, `c0`, and its feeds."""
-    if item.op != "LutToDense":
+    if item.op not in NAMES:
         return graph_of([item], OPSETS.get(item.op, 23))
     model, feeds = graph_of([replace(item, attributes={"domain": DOMAIN})])
     model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
-    model.functions.append(ir.serde.serialize_function(lut_to_dense(23)))
+    model.functions.append(ir.serde.serialize_function(lut_to_dense(23, NAMES.index(item.op) + 1)))
     return model, feeds
 
 

@@ -24,7 +24,7 @@ from exporter.calibration.torch_graph import TorchGraph
 from exporter.graph.hub import GraphSpec, Hub, Weight
 from exporter.graph.palette import Palette
 
-ROWS, COLUMNS = 5, 6
+ROWS, COLUMNS = 6, 6
 NODES = {
     "rows make outputs": "t = Transpose(w)  y = MatMul(x, t)",
     "rows are inputs": "y = MatMul(c, w)",
@@ -38,7 +38,7 @@ NODES = {
 }
 CONSTANTS = {
     "w": normal(ROWS, COLUMNS), "v": normal(4, 6), "b": normal(ROWS, seed=3), "e": normal(COLUMNS, seed=4),
-    "ids": np.array([[1, -1], [3, 0], [1, 4]]), "kernel": np.array([ROWS, 2, 3]), "wide": np.array([4, 1, 6]),
+    "ids": np.array([[1, -1], [3, 0], [1, 5]]), "kernel": np.array([ROWS, 2, 3]), "wide": np.array([4, 1, 6]),
 }  # fmt: skip
 FEEDS = {"x": normal(3, COLUMNS, seed=1), "c": normal(3, ROWS, seed=2), "image": normal(2, 2, 14, seed=6)}
 
@@ -54,8 +54,10 @@ def drawn(nodes: str, products: torch.dtype | None = None, dtype: torch.dtype = 
 
 def gathered(palette: Palette, lut: Tensor) -> Tensor:
     """The dense matrix, differentiable in the LUT."""
-    groups = torch.arange(palette.shape[0]) // palette.group_size
-    return lut[groups[:, None], torch.from_numpy(palette.indices).long()]
+    rows, dim = torch.arange(palette.shape[0]), palette.cluster_dim
+    indices = torch.from_numpy(palette.indices).long()[rows // dim]
+    tables = lut.reshape(*lut.shape[:2], dim)
+    return tables[(rows // palette.group_size)[:, None], indices, (rows % dim)[:, None]]
 
 
 def gradients(
@@ -84,12 +86,14 @@ def close(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=tolerance * float(b.abs().max()))
 
 
-@pytest.mark.parametrize(("bits", "group_size"), [(1, 1), (2, 2), (3, 5), (4, 3)])
+@pytest.mark.parametrize(
+    ("bits", "group_size", "dim"), [(1, 1, 1), (2, 2, 1), (3, 5, 1), (4, 3, 1), (2, 4, 2), (3, 2, 2)]
+)
 @pytest.mark.parametrize("case", NODES)
-def test_gradients_are_those_of_the_gathered_matrix(case: str, bits: int, group_size: int) -> None:
+def test_gradients_are_those_of_the_gathered_matrix(case: str, bits: int, group_size: int, dim: int) -> None:
     graph = drawn(NODES[case])
     name = "v" if "groups" in case else "w"
-    palettes = {name: random_palette(CONSTANTS[name].shape, bits, group_size, 7)}
+    palettes = {name: random_palette(CONSTANTS[name].shape, bits, group_size, 7, dim)}
     feeds = {n: FEEDS[n] for n in graph.inputs}
     ours, theirs = (gradients(graph, feeds, "y", palettes, dense) for dense in (False, True))
     assert len(ours) == 2 + sum(name in re.findall(r"\w+", NODES[case]) for name in feeds)
@@ -120,10 +124,10 @@ def test_products_in_bfloat16() -> None:
 def test_large_matrices_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two rows, which is less than a group, as many, or more."""
     monkeypatch.setattr(lookups, "BLOCK", 2 * COLUMNS)
-    for group_size in (1, 2, 3, 5):
+    for group_size, dim in ((1, 1), (2, 1), (3, 1), (5, 1), (2, 2), (4, 2), (6, 2)):
         for case in ("rows make outputs", "rows are inputs", "in an unknown way"):
             graph = drawn(NODES[case])
-            palettes = {"w": random_palette((ROWS, COLUMNS), 2, group_size, 7)}
+            palettes = {"w": random_palette((ROWS, COLUMNS), 2, group_size, 7, dim)}
             feeds = {n: FEEDS[n] for n in graph.inputs}
             ours, theirs = (gradients(graph, feeds, "y", palettes, dense) for dense in (False, True))
             close(ours, theirs, 1e-12)
@@ -196,5 +200,5 @@ def test_wrong_shapes_are_refused() -> None:
         Lookup(palette, torch.zeros(3, 8))
     other = random_palette((ROWS + 1, COLUMNS), 2, 2, 7)
     graph = drawn(NODES["rows make outputs"])
-    with pytest.raises(ValueError, match=r"w is \(5, 6\), what is given for it \(6, 6\)"):
+    with pytest.raises(ValueError, match=r"w is \(6, 6\), what is given for it \(7, 6\)"):
         graph.run({"x": FEEDS["x"]}, weights=lambda _: Lookup(other, torch.from_numpy(other.lut)))

@@ -57,7 +57,7 @@ def decoder(seed: int, layers: int) -> tuple[tuple[TensorOptions, ...], int]:
         for choice in Menu().choices(shape, kept):
             rows = choice.group_size
             cost = scale * 4.0**-choice.bits * (1 + 0.05 * np.log2(rows)) if rows else 0.0
-            options.append(Option(choice, stored_bytes(shape, choice.bits, rows) if rows else kept, float(cost)))
+            options.append(Option(choice, stored_bytes(shape, choice) if rows else kept, float(cost)))
         found.append(TensorOptions(str(index), tuple(options)))
     return tuple(found), sum(t.options[-1].stored_bytes for t in found) // 2
 

@@ -92,11 +92,29 @@ def test_an_edit_is_obeyed(tmp_path: Path) -> None:
     choices = read_plan(path, CANDIDATES).choices
     assert choices["embedding"] == KEEP
     assert choices["層.0.q"] == Choice(8, 64)
+    data["tensors"][1] |= {"bits": 4, "cluster_dim": 2}
+    path.write_text(json.dumps(data))
+    assert read_plan(path, CANDIDATES).choices["層.0.q"] == Choice(4, 64, 2)
+
+
+def test_tables_of_pairs_are_written_and_read_back(tmp_path: Path) -> None:
+    choices = {"embedding": Choice(6, 32, 2), "層.0.q": Choice(3, 16), 'odd "name"\ud800': Choice(4, 50, 2)}
+    made = compress(CANDIDATES, CompressOptions(16, 16, choices), NoProgress())
+    plan = plan_of(Origin("tiny", "sha256:ab", "--plan"), CANDIDATES, made.decisions)
+    assert plan.choices == choices
+    assert plan.stored_bytes == made.stored_bytes
+    assert "LUTs of 64 pairs" in made.decisions[0].reason
+    write_plan(plan, tmp_path / "plan.json")
+    assert read_plan(tmp_path / "plan.json", CANDIDATES).choices == choices
+    assert [t.get("cluster_dim") for t in json.loads(plan.to_bytes())["tensors"]] == [2, None, 2]
 
 
 def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     tensors = [
         {"name": "embedding", "bits": 5, "group_size": 16},
+        {"name": "pairs", "bits": 4, "group_size": 16, "cluster_dim": 3},
+        {"name": "odd pairs", "bits": 4, "group_size": 16, "cluster_dim": 2},
+        {"name": "odd groups", "bits": 4, "group_size": 15, "cluster_dim": 2},
         {"name": "層.0.q", "bits": 4, "group_size": 0},
         {"name": "層.0.q", "bits": 4, "group_size": 16},
         {"name": 'odd "name"\ud800', "bits": 4, "group_size": 16, "shape": [33, 50]},
@@ -105,8 +123,9 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         "what",
         {"bits": 4},
     ]
+    more = [candidate("pairs", 8, 8), candidate("odd pairs", 31, 8), candidate("odd groups", 32, 8)]
     with pytest.raises(InputError) as caught:
-        read_plan(write(tmp_path, tensors=tensors), CANDIDATES)
+        read_plan(write(tmp_path, tensors=tensors), [*CANDIDATES, *more])
     told = [f"{d.where}: {d.message} {d.hint}" for d in caught.value.diagnostics]
     for part in (
         "bits must be one of 1, 2, 3, 4, 6, 8, 16, not 5",
@@ -115,8 +134,11 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         "has shape [33, 50] in the plan and [50, 33] in the model",
         "the model has no such tensor did you mean embedding?",
         "norm: is always kept",
-        "tensors[6]: must be an object with a name",
-        "tensors[7]: must be an object with a name",
+        "pairs: cluster_dim must be 1, or 2 for LUTs of pairs, not 3",
+        "odd pairs: LUTs of pairs take an even number of rows, not 16 of 31",
+        "odd groups: LUTs of pairs take an even number of rows, not 15 of 32",
+        "tensors[9]: must be an object with a name",
+        "tensors[10]: must be an object with a name",
     ):
         assert sum(part in line for line in told) == 1, part
     with pytest.raises(InputError) as missing:

@@ -32,7 +32,7 @@ class Model:
                 rows = choice.group_size
                 cost = float(scale * 4.0**-choice.bits * (1 + 0.05 * np.log2(rows))) if rows else 0.0
                 alone[name, choice], together[name, choice] = cost, cost * factor
-                options.append(Option(choice, stored_bytes(shape, choice.bits, rows) if rows else kept, cost))
+                options.append(Option(choice, stored_bytes(shape, choice) if rows else kept, cost))
             tensors.append(TensorOptions(name, tuple(options)))
         self.tensors, self.together, self.calls = tuple(tensors), together, 0
         self.weights = sum(a * b for a, b in SHAPES)

@@ -1,0 +1,411 @@
+"""Fits LUTs of pairs, compiled: one index for the weights of two neighbouring output rows in a column.
+
+`cluster_pairs` is k-means in two dimensions, by splitting cells (Linde, Buzo and Gray). `improve_pairs` does for pairs
+what `fit_kernel.improve_rows` does for scalars: a search through a Cholesky factor, then coordinate descent. Rows don't
+interact in the cost, so the two weights of a pair only share the choice of an entry, weighed by their rows.
+
+numba's cache notices changes of this file only, so all that is compiled into it is here. No sum depends on threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Problem = tuple[Singles, Singles, Singles, Singles]
+Factors = tuple[Singles, Singles, Ints, Ints]
+
+PAIRS = 16  # that are worked on together: a row of H that was read serves them all
+BLOCK = 32  # columns that the search chooses one by one, before it passes their errors on together
+TILE = 512  # columns of a sum of rows: 6 rows of as many floats are in the first cache
+MARGIN = np.float32(0.9998)  # a change must gain more than rounding errors, or two entries could alternate
+SAMPLE = 1 << 14  # pairs of a group that entries are first made from
+SPLITTING, SETTLING, FINAL = 4, 24, 2  # steps of Lloyd: after each split, after the last, and on all pairs
+LARGEST = 65504.0  # of float16
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def _inlined(function: F) -> F:
+    """`function` compiled for calls from compiled code only, which saves its Python wrapper."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    return cast(F, numba.njit(no_cpython_wrapper=True, **options)(function))
+
+
+@_inlined
+def _half(x: float) -> float:
+    """The float16 value nearest to x (ties to even), at most the largest."""
+    if x == 0.0:
+        return 0.0
+    _, exponent = math.frexp(x)
+    unit = math.ldexp(1.0, max(exponent - 11, -24))  # 11 significant bits; subnormal values are multiples of 2**-24
+    return float(min(max(np.rint(x / unit) * unit, -LARGEST), LARGEST))
+
+
+@_inlined
+def _nearest(lut: Singles, x: float, y: float, a: float, b: float) -> int:
+    """The entry of `lut` `[entries, 2]` that is nearest to (x, y), whose sides count a and b; ties: the first."""
+    best, least = 0, np.float32(np.inf)
+    for k in range(lut.shape[0]):
+        u, v = x - lut[k, 0], y - lut[k, 1]
+        distance = a * u * u + b * v * v
+        if distance < least:
+            best, least = k, distance
+    return best
+
+
+@_inlined
+def _gathered(weight: Singles, masses: Singles, step: int) -> Singles:
+    """Every `step`-th pair of rows that begin a group: both values and both masses, `[4, pairs]`."""
+    rows, columns = weight.shape
+    count = rows // 2 * columns
+    points = np.empty((4, -(-count // step)), np.float32)
+    for n in range(points.shape[1]):
+        row, c = 2 * (n * step // columns), n * step % columns
+        points[0, n], points[1, n] = weight[row, c], weight[row + 1, c]
+        points[2, n] = masses[row, c] if masses.size else np.float32(1)
+        points[3, n] = masses[row + 1, c] if masses.size else np.float32(1)
+    return points
+
+
+@_inlined
+def _lloyd(points: Singles, lut: Singles, sums: Doubles) -> None:
+    """One step: entries move to the means of what is nearest to them. sums: `[6, entries]`, of the cells before it.
+
+    The first entry that nothing is nearest to takes the place of the pair that fares worst.
+    """
+    sums[:] = 0.0
+    worst, place = -1.0, 0
+    for n in range(points.shape[1]):
+        x, y, a, b = points[0, n], points[1, n], points[2, n], points[3, n]
+        k = _nearest(lut, x, y, a, b)
+        u, v = x - lut[k, 0], y - lut[k, 1]
+        cost = a * u * u + b * v * v
+        if cost > worst:
+            worst, place = cost, n
+        sums[0, k] += a
+        sums[1, k] += b
+        sums[2, k] += np.float64(a) * x
+        sums[3, k] += np.float64(b) * y
+        sums[4, k] += np.float64(a) * u * u
+        sums[5, k] += np.float64(b) * v * v
+    free = True
+    for k in range(lut.shape[0]):
+        if sums[0, k] > 0.0:
+            lut[k, 0] = np.float32(sums[2, k] / sums[0, k])
+        if sums[1, k] > 0.0:
+            lut[k, 1] = np.float32(sums[3, k] / sums[1, k])
+        if free and sums[0, k] + sums[1, k] == 0.0 and worst > 0.0:
+            lut[k, 0], lut[k, 1] = points[0, place], points[1, place]
+            free = False
+
+
+@_inlined
+def _split(lut: Singles, count: int, sums: Doubles) -> None:
+    """Cells 0 … count - 1 become twice as many: each is cut across the side on which it is wider."""
+    for k in range(count):
+        lut[count + k, 0], lut[count + k, 1] = lut[k, 0], lut[k, 1]
+        side = 0 if sums[4, k] >= sums[5, k] else 1
+        mass = sums[side, k]
+        apart = np.float32(0.5 * math.sqrt(sums[4 + side, k] / mass)) if mass > 0.0 else np.float32(0)
+        lut[k, side] -= apart
+        lut[count + k, side] += apart
+
+
+def cluster_pairs(
+    weight: Singles, masses: Singles, group_size: int, out: tuple[Singles, Bytes, Doubles], entries: int
+) -> None:
+    """k-means of pairs, group by group.
+
+    weight: `[rows, in]`, whole groups of an even number of rows, of which the last may be smaller. masses: of the
+    weights, of the same shape, or of size 0 where all are alike. out: LUTs `[groups, entries, 2]`, of float16 values;
+    indices `[rows / 2, in]`; and Σ (weight - decoded)² of each group, not weighted by masses.
+    """
+    luts, indices, errors = out
+    rows, columns = weight.shape
+    sums, both = np.empty((6, entries)), np.empty(2, np.float32)
+    for g in range(luts.shape[0]):
+        first, last = g * group_size, min((g + 1) * group_size, rows)
+        here, own = weight[first:last], masses[first:last] if masses.size else masses
+        pairs = (last - first) // 2 * columns
+        points, lut = _gathered(here, own, max(1, pairs // SAMPLE)), luts[g]
+        if masses.size and points[2:].max() == 0:
+            points[2:] = 1
+        lut[:] = 0
+        count = 1
+        _lloyd(points, lut[:1], sums[:, :1])
+        _lloyd(points, lut[:1], sums[:, :1])  # again: spreads are around the means before a step
+        while count < entries:
+            _split(lut, count, sums)
+            count *= 2
+            for _ in range(SPLITTING if count < entries else SETTLING):
+                _lloyd(points, lut[:count], sums[:, :count])
+        if points.shape[1] < pairs:
+            points = _gathered(here, own, 1)
+            for _ in range(FINAL):
+                _lloyd(points, lut, sums)
+        for k in range(entries):
+            lut[k, 0], lut[k, 1] = np.float32(_half(lut[k, 0])), np.float32(_half(lut[k, 1]))
+        errors[g] = 0.0
+        for n in range(pairs):
+            i, c = n // columns, n % columns
+            x, y = here[2 * i, c], here[2 * i + 1, c]
+            both[:] = 1
+            if masses.size and own[2 * i, c] + own[2 * i + 1, c] > 0:
+                both[0], both[1] = own[2 * i, c], own[2 * i + 1, c]
+            k = _nearest(lut, x, y, both[0], both[1])
+            indices[first // 2 + i, c] = k
+            errors[g] += np.float64(x - lut[k, 0]) ** 2 + np.float64(y - lut[k, 1]) ** 2
+
+
+@_inlined
+def _add_four(out: Singles, shares: Singles, j: int, matrix: Singles, start: int) -> None:
+    """out += shares[j : j + 4] @ matrix[:4, start:]."""
+    stop = start + out.size
+    m0, m1, m2, m3 = matrix[0, start:stop], matrix[1, start:stop], matrix[2, start:stop], matrix[3, start:stop]
+    s0, s1, s2, s3 = shares[j], shares[j + 1], shares[j + 2], shares[j + 3]
+    for c in range(out.size):
+        out[c] = out[c] + s0 * m0[c] + s1 * m1[c] + s2 * m2[c] + s3 * m3[c]
+
+
+@_inlined
+def _spread(out: Singles, shares: Singles, matrix: Singles, inner: tuple[int, int, int]) -> None:
+    """out[:, :stop] += shares[:, begin:end] @ matrix[begin:end, :stop]; inner: begin, end, stop."""
+    begin, end, stop = inner
+    whole = begin + (end - begin) // 4 * 4
+    for start in range(0, stop, TILE):
+        tile = min(start + TILE, stop)
+        for j in range(begin, whole, 4):
+            for i in range(out.shape[0]):
+                _add_four(out[i, start:tile], shares[i], j, matrix[j : j + 4], start)
+        for j in range(whole, end):
+            source = matrix[j, start:tile]
+            for i in range(out.shape[0]):
+                target, share = out[i, start:tile], shares[i, j]
+                for c in range(target.size):
+                    target[c] += share * source[c]
+
+
+@_inlined
+def _search(weight: Singles, factors: Factors, table: tuple[Singles, Ints, Singles], out: Bytes, work: Singles) -> None:
+    """Babai's nearest plane for some pairs: `out`, their indices, is set.
+
+    table: LUTs, each pair's LUT, and what rows count. work: scratch, `[2, rows, in]`.
+    """
+    lower, inverse, orders, which = factors
+    luts, group, counts = table
+    sums, errors = work[0], work[1]
+    pairs, columns = out.shape
+    sums[: 2 * pairs] = 0
+    for start in range((columns - 1) // BLOCK * BLOCK, -1, -BLOCK):
+        stop = min(start + BLOCK, columns)
+        for j in range(stop - 1, start - 1, -1):
+            for p in range(pairs):
+                f, lut, i = which[p], luts[group[p]], 2 * p
+                c, scale = orders[f, j], inverse[f, j]
+                x, y = weight[i, c] + sums[i, j] * scale, weight[i + 1, c] + sums[i + 1, j] * scale
+                k = _nearest(lut, x, y, counts[i], counts[i + 1])
+                out[p, c] = k
+                source = lower[f, j, start:stop]  # 0 right of the diagonal
+                for side in range(2):
+                    error, target = weight[i + side, c] - lut[k, side], sums[i + side, start:stop]
+                    errors[i + side, j] = error
+                    for d in range(target.size):
+                        target[d] += error * source[d]
+        first = 0
+        while first < pairs and start:
+            last = first + 1
+            while last < pairs and which[last] == which[first]:
+                last += 1
+            rows = slice(2 * first, 2 * last)
+            _spread(sums[rows], errors[rows], lower[which[first]], (start, stop, start))
+            first = last
+
+
+@_inlined
+def _apart(lut: Singles) -> Singles:
+    """For each entry, half the distance to the nearest other one, squared."""
+    found = np.empty(lut.shape[0], np.float32)
+    for k in range(lut.shape[0]):
+        least = np.float32(np.inf)
+        for m in range(lut.shape[0]):
+            u, v = lut[m, 0] - lut[k, 0], lut[m, 1] - lut[k, 1]
+            if m != k and u * u + v * v < least:
+                least = u * u + v * v
+        found[k] = least / 4
+    return found
+
+
+@_inlined
+def _better(
+    lut: Singles, old: int, apart: Singles, residual: tuple[float, float], curvature: tuple[float, float]
+) -> int:
+    """The entry that a column does best with, all others staying as they are; `old` where nothing is gained."""
+    a, b = curvature
+    u = residual[0] / a if a > 0 else np.float32(0)  # how far the target is from the entry
+    v = residual[1] / b if b > 0 else np.float32(0)
+    cost = a * u * u + b * v * v
+    if cost <= min(a, b) * apart[old]:
+        return old  # all others are farther
+    x, y = lut[old, 0] + u, lut[old, 1] + v
+    new = _nearest(lut, x, y, a, b)
+    s, t = x - lut[new, 0], y - lut[new, 1]
+    return new if a * s * s + b * t * t < MARGIN * cost else old
+
+
+@_inlined
+def _descend(
+    problem: Problem, p: int, lut: Singles, state: tuple[Bytes, Singles], scratch: tuple[Singles, Singles], sweeps: int
+) -> None:
+    """Coordinate descent in a pair of rows, at most `sweeps` times over all columns; ends when nothing changes.
+
+    state: indices and residuals of all rows, kept up to date. scratch: `[2, in]`, and half distances of entries.
+    """
+    _, bases, diagonals, coefficients = problem
+    indices, residuals = state[0][p], state[1][2 * p : 2 * p + 2]
+    shares, (curvature, apart) = coefficients[2 * p : 2 * p + 2], scratch
+    curvature[:] = 0
+    for side in range(2):
+        for m in range(bases.shape[0]):
+            for c in range(indices.size):
+                curvature[side, c] += shares[side, m] * diagonals[m, c]
+    for _ in range(sweeps):
+        changed = False
+        for c in range(indices.size):
+            old = indices[c]
+            here = (residuals[0, c], residuals[1, c])
+            new = _better(lut, old, apart, here, (curvature[0, c], curvature[1, c]))
+            if new != old:
+                changed, indices[c] = True, new
+                for m in range(bases.shape[0]):
+                    source = bases[m, c]
+                    for side in range(2):
+                        step, target = shares[side, m] * (lut[old, side] - lut[new, side]), residuals[side]
+                        for d in range(source.size):
+                            target[d] += step * source[d]
+        if not changed:
+            break
+
+
+@_inlined
+def _settle(
+    problem: Problem, table: tuple[Singles, Ints, Singles], state: tuple[Bytes, Singles], work: Singles, sweeps: int
+) -> None:
+    """Descends from some pairs' indices. state: indices, in and out, and residuals, out. work: `[2, rows, in]`."""
+    weight, bases, _, coefficients = problem
+    luts, group, _ = table
+    indices, residuals = state
+    pairs, columns = indices.shape
+    rows = 2 * pairs
+    residuals[:rows] = 0
+    for b in range(bases.shape[0]):
+        for i in range(rows):
+            lut, share = luts[group[i // 2]], coefficients[i, b]
+            for c in range(columns):
+                work[0, i, c] = share * (weight[i, c] - lut[indices[i // 2, c], i % 2])
+        _spread(residuals[:rows], work[0, :rows], bases[b], (0, columns, columns))
+    curvature, apart, known = np.empty((2, columns), np.float32), np.empty(0, np.float32), -1
+    for p in range(pairs):
+        if group[p] != known:
+            known = group[p]
+            apart = _apart(luts[known])
+        _descend(problem, p, luts[known], state, (curvature, apart), sweeps)
+
+
+@_inlined
+def _cost(weight: Singles, lut: Singles, indices: Bytes, residuals: Singles) -> float:
+    """Σ eᵀ H e of a pair of rows."""
+    total = 0.0
+    for side in range(2):
+        for c in range(indices.size):
+            total += np.float64(weight[side, c] - lut[indices[c], side]) * np.float64(residuals[side, c])
+    return total
+
+
+@_inlined
+def _improve(
+    problem: Problem,
+    factors: Factors,
+    table: tuple[Singles, Ints, Singles],
+    states: tuple[tuple[Bytes, Singles], tuple[Bytes, Singles]],
+    work: Singles,
+    steps: tuple[int, bool],
+) -> None:
+    """Better indices for a few pairs. states: theirs, first in and out, the other scratch: indices and residuals.
+
+    steps: sweeps, and whether there are no indices yet.
+    """
+    weight, luts, group = problem[0], table[0], table[1]
+    (indices, residuals), (found, others) = states
+    _search(weight, factors, table, found, work)
+    _settle(problem, table, (found, others), work, steps[0])
+    if not steps[1]:
+        _settle(problem, table, (indices, residuals), work, steps[0])
+    for p in range(indices.shape[0]):
+        two, lut = slice(2 * p, 2 * p + 2), luts[group[p]]
+        cost = _cost(weight[two], lut, found[p], others[two])
+        if steps[1] or cost < _cost(weight[two], lut, indices[p], residuals[two]):
+            indices[p], residuals[two] = found[p], others[two]
+
+
+@_inlined
+def _counts(coefficients: Singles) -> Singles:
+    """What rows count in the choice of an entry; rows that cost nothing still want one near them."""
+    counts: Singles = coefficients.sum(axis=1)
+    for first in range(0, counts.size, 2):
+        least = max(np.float32(1e-6) * max(counts[first], counts[first + 1]), np.float32(1e-30))
+        for i in range(first, first + 2):
+            counts[i] = max(counts[i], least)
+    return counts
+
+
+def improve_pairs(
+    problem: Problem,
+    factors: Factors,
+    luts: Singles,
+    indices: Bytes,
+    steps: tuple[int, int, int],
+    out: tuple[Doubles, Ints],
+) -> None:
+    """Better indices for whole groups, and the gradients of their LUTs.
+
+    problem, factors: as `fit_kernel.improve_rows` takes them, but that pairs have a factor, not rows.
+    luts: `[groups, entries, 2]`; indices: `[rows / 2, in]`, in and out. steps: group size in rows, sweeps of descent,
+        and whether there are no indices yet (0 or 1).
+    out: Σ Pᵀ H e, float64 `[groups, 2, entries]`, set. And int64 `[groups]`: how many indices changed, which all did
+        where there were none.
+    """
+    weight, bases, diagonals, coefficients = problem
+    lower, inverse, orders, which = factors
+    group_size, sweeps, fresh = steps
+    columns = weight.shape[1]
+    own, found = np.empty((PAIRS, columns), np.uint8), np.empty((PAIRS, columns), np.uint8)
+    residuals, others = np.empty((2 * PAIRS, columns), np.float32), np.empty((2 * PAIRS, columns), np.float32)
+    work = np.empty((2, 2 * PAIRS, columns), np.float32)
+    out[0][:], out[1][:] = 0.0, 0
+    for g in range(luts.shape[0]):
+        last = min((g + 1) * group_size, weight.shape[0]) // 2
+        for first in range(g * group_size // 2, last, PAIRS):
+            stop = min(first + PAIRS, last)
+            pairs, rows = stop - first, slice(2 * first, 2 * stop)
+            part = (weight[rows], bases, diagonals, coefficients[rows])
+            table = (luts, np.full(pairs, g), _counts(part[3]))
+            own[:pairs] = indices[first:stop]
+            states = ((own[:pairs], residuals[: 2 * pairs]), (found[:pairs], others[: 2 * pairs]))
+            _improve(part, (lower, inverse, orders, which[first:stop]), table, states, work, (sweeps, fresh != 0))
+            for p in range(pairs):
+                for c in range(columns):
+                    k = own[p, c]
+                    out[1][g] += fresh != 0 or indices[first + p, c] != k
+                    indices[first + p, c] = k
+                    out[0][g, 0, k] += np.float64(residuals[2 * p, c])
+                    out[0][g, 1, k] += np.float64(residuals[2 * p + 1, c])
