@@ -61,11 +61,14 @@ def measure(
         outputs = graph.run(batch.feeds, objective.outputs, taps=tape.taps())
         count += objective.count(outputs, batch)
         if head is not None:
-            tape.watch(head, tape.kept[head.output], _squares_of_head(head, tape.kept, objective, outputs, batch))
+            squares = _squares_of_head(head, tape.kept, objective, outputs, batch)
+            tape.watch(head, tape.kept.pop(head.output), squares)
+            del squares
         loss = objective.random_loss(outputs, batch, generator)
+        del outputs  # the logits of a large vocabulary, which nobody reads on the way back
         if loss.requires_grad:  # there is a weight that the answer depends on
             loss.backward()  # type: ignore[no-untyped-call]
-        del outputs, loss, tape
+        del loss, tape
         release()
         progress.advance()
     found = {name: total.found() for name, total in sums.items() if total.tokens}
@@ -160,7 +163,8 @@ class _Sum:
     def add(self, gradient: Tensor, *, squares: Tensor | None, x: Tensor | None, batch: Batch, rows: int) -> None:
         """squares: what is expected of the gradient's, where that is known. x: what goes into a weight with several
         uses."""
-        flat = at_positions(gradient, self.use, batch).float()
+        if squares is None or self.use.kind == "embedding":
+            flat = at_positions(gradient, self.use, batch).float()
         squares = flat**2 if squares is None else squares
         self.tokens.append(squares.mean(1).cpu())
         self.rows = self.rows + squares.sum(0).cpu().double()

@@ -25,7 +25,7 @@ from exporter.graph.spill import Spill
 from exporter.packing import candidates
 from exporter.planning import HEADROOM
 from exporter.progress import NoProgress
-from exporter.sensitivities import FACTORS, PROBE, QUICK, TextSensitivity
+from exporter.sensitivities import FACTORS, PAIRS, PROBE, QUICK, TextSensitivity
 from exporter.settings import Budget, read_budget
 from exporter.targets import load_target
 
@@ -110,6 +110,24 @@ def test_costs_are_what_palettes_do_to_the_answers(
         assert np.ptp(ratio[:-1]) < 1e-6 * ratio[0]  # one factor for all bits
     assert len(factors) == len(costs)
     assert max(factors) / min(factors) > 1.2  # they do say something
+
+
+def test_pairs_cost_what_their_own_fit_says(
+    session: Session, weighed: dict[str, Weighed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """At the probe's bits; other groups in proportion, and scalars as without pairs on offer."""
+    monkeypatch.setattr(sensitivities, "WORK", 0)
+    pairs = Choice(2 * PAIRS, 16, 2), Choice(2 * PAIRS, 4, 2), Choice(6, 16, 2)
+    offers = [Offer(o.candidate, (*CHOICES, *pairs)) for o in offers_of(session) if o.candidate.shape[0] % 2 == 0]
+    found = TextSensitivity(session, Spill(tmp_path)).costs(offers, NoProgress())
+    without = TextSensitivity(session, Spill(tmp_path)).costs(offers_of(session), NoProgress())
+    assert len(offers) >= 7
+    for name, costs in found.items():
+        own, (usual, _, fine) = weighed[name], costs[len(CHOICES) :]
+        assert list(costs[: len(CHOICES)]) == list(without[name])
+        fit = fit_palette(own.weight, 2 * PAIRS, 16, own.moments, QUICK, 2)
+        assert usual == pytest.approx(fit.cost / (2 * session.matters.count), rel=1e-4)
+        assert fine < usual
 
 
 def test_joint_errors_are_distances(
@@ -200,6 +218,19 @@ def test_bits_per_weight_are_met_and_replayed(llama: Path, tmp_path: Path, monke
     for file in files:
         assert (done.path / file).read_bytes() == (again.path / file).read_bytes(), file
     assert again.manifest.compression.calibration == facts.calibration
+
+
+def test_pairs_are_chosen_where_they_cost_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a trained model at two bits: never worse than without them, by what the search measures."""
+    few_tokens(monkeypatch, 2000)
+    fits = []
+    for dim in (None, 1):
+        done = exported(HOME_INTENTS, tmp_path / f"{dim}", budget=budget(bpw=2.2), cluster_dim=dim)
+        used = {tensor["cluster_dim"] for tensor in done.manifest.compression.tensors}
+        assert used == ({1} if dim else {1, 2})
+        (facts,) = done.manifest.compression.calibration
+        fits.append(facts.fitted)
+    assert fits[0] < 1.1 * fits[1]
 
 
 def test_sizes_that_nothing_meets_are_refused_before_texts_are_read(

@@ -30,7 +30,7 @@ PROMPT = [5, 17, 3, 99, 42, 7, 7, 60]
 
 
 def palettes(hub: Hub, bits: int, group_size: int, dim: int = 1) -> dict[str, Palette]:
-    """Random palettes: lowering must keep whatever it is given, good or bad. dim: 2 for LUTs of pairs where these fit."""
+    """Random palettes: lowering must keep what it is given, good or bad. dim: 2 for LUTs of pairs where these fit."""
     rng = np.random.default_rng(bits)
     made = {}
     for weight in hub.weights:
