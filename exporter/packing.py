@@ -85,13 +85,14 @@ class PackingList:
 
 def candidates(hub: Hub) -> list[Candidate]:
     """Everything in the graph that comes from the checkpoint; what the graph calls weights is open to compression."""
-    open_names = {weight.name for weight in hub.weights}
+    roles = {weight.name: weight.roles for weight in hub.weights}
     found = []
     for name, value in hub.model.graph.initializers.items():
         tensor = value.const_value
         if tensor is not None and name in hub.stored:
             shape = tuple(int(n) for n in tensor.shape.numpy())
-            found.append(Candidate(name, shape, tensor.nbytes, name in open_names, _loader(tensor)))
+            lookup = "embedding" in roles.get(name, ())
+            found.append(Candidate(name, shape, tensor.nbytes, name in roles, _loader(tensor), lookup))
     return found
 
 

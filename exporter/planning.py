@@ -201,7 +201,7 @@ class _Whole:
     def of(cls, hubs: Sequence[Hub], settings: Settings) -> _Whole:
         every = model_candidates(hubs)
         menu = Menu(settings.allowed_bits, settings.widths.group_size, settings.group_size, pairs=settings.pairs)
-        offers = tuple(Offer(c, menu.choices(c.shape, c.stored_bytes)) for c in every if c.palettizable)
+        offers = tuple(Offer(c, menu.choices(c.shape, c.stored_bytes, c.lookup)) for c in every if c.palettizable)
         rest = sum(c.stored_bytes for c in every if not c.palettizable)
         return cls(offers, rest, sum(c.parameters for c in every))
 

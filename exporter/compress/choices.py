@@ -123,16 +123,17 @@ class Menu:
     groups: Mapping[int, tuple[float, ...]] = field(default_factory=lambda: GROUPS)
     pairs: bool = False
 
-    def choices(self, shape: Sequence[int], kept_bytes: int) -> tuple[Choice, ...]:
+    def choices(self, shape: Sequence[int], kept_bytes: int, lookup: bool = False) -> tuple[Choice, ...]:
         """Every way to store a matrix `[out, in]` that takes less than keeping it, by bytes; at the end, keeping it.
 
-        Keeping is there also where the bits leave it out but nothing else pays.
+        Keeping is there also where the bits leave it out but nothing else pays. lookup: without pairs, in which a word
+        that the texts don't have pays for its neighbour.
         """
         found = set()
         for bits in self.bits:
             if bits != UNCOMPRESSED:
                 found |= {Choice(bits, group).fitted(shape) for group in self._groups(self.groups[bits], shape)}
-        if self.pairs and shape[0] % 2 == 0:
+        if self.pairs and not lookup and shape[0] % 2 == 0:
             # Bits of an index, like any: what a target can't read alone it can't read in pairs.
             for bits in sorted(set(self.bits) & set(PAIR_GROUPS)):
                 groups = self._groups(PAIR_GROUPS[bits], shape)

@@ -16,7 +16,6 @@ from exporter.graph.palette import BLOCK, Palette
 
 ROWS = 32  # rows that a thread takes at once, about
 RIDGE = 1e-4  # besides the damping, on the diagonal of what is factored: without data there are no large numbers
-COMPROMISE = 0.7  # of the mean, added to what each row costs where rows share indices: one may pay for the other
 FACTORS = 8  # Cholesky factors, at most, besides one for each basis
 
 
@@ -144,8 +143,6 @@ def fit_task(weight: NDArray[np.float32], moments: Moments, options: FitOptions,
         scaled.flat[:: len(scaled) + 1] += np.float32(options.damping)
     diagonals = np.diagonal(bases, axis1=1, axis2=2).copy()
     scales = moments.coefficients * means
-    if cluster_dim > 1:
-        scales += COMPROMISE * scales.mean(axis=0)
     mixes, which = _mixes(scales.reshape(-1, cluster_dim, scales.shape[1]).sum(axis=1))
     lower, orders = _factors(bases, mixes)
     inverse = np.reciprocal(np.diagonal(lower, axis1=1, axis2=2))

@@ -6,7 +6,7 @@ from numba import types
 
 from exporter.compress.fit_compiled import DOUBLE, SINGLE, WHOLE, array, compiled
 from exporter.compress.fit_kernel import add_grams as _add_grams
-from exporter.compress.pair_kernel import cluster_pairs as _cluster_pairs
+from exporter.compress.pair_clusters import cluster_pairs as _cluster_pairs
 from exporter.compress.pair_kernel import improve_pairs as _improve_pairs
 from exporter.compress.refit_kernel import refit_pairs as _refit_pairs
 

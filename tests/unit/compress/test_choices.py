@@ -54,6 +54,7 @@ def test_a_menu_keeps_to_what_was_asked_for() -> None:
     odd = Menu(group_size=3, pairs=True).choices((512, 512), 1 << 20)
     assert {c.group_size for c in odd} == {3, 4, None}
     assert all(c.cluster_dim == 1 for c in Menu(pairs=True).choices((511, 512), 1 << 20))
+    assert all(c.cluster_dim == 1 for c in Menu(pairs=True).choices((512, 512), 1 << 20, lookup=True))
 
 
 def test_one_table_for_all_rows_stays_within_memory() -> None:
