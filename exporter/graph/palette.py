@@ -13,7 +13,7 @@ from exporter.graph.bits import RUN, pack, packed_size, unpack
 from exporter.graph.spill import InMemory, Stored
 
 PALETTE_BITS = (1, 2, 3, 4, 6, 8)  # what Core ML's constexpr_lut_to_dense can index with (no 5, no 7)
-CLUSTER_DIMS = (1, 2)  # values that an index stands for: Core ML would take more, which pay no better
+CLUSTER_DIMS = (1, 2)  # weights that an index stands for; Core ML would take more
 Float = TypeVar("Float", np.float16, np.float32)
 
 BLOCK = 1 << 22  # weights in memory at once, unpacked: what a pass over a matrix of any size takes
