@@ -49,7 +49,7 @@ class Widths:
 
     bits: of all palettes; 16 keeps everything. budget: mixed bits. plan: file with bits for every matrix.
     group_size: output rows that share one lookup table. cluster_dim: neighbouring rows that may share an index where
-    bits are mixed; 2: also LUTs of pairs; None: what all targets take.
+    bits are mixed; 2: also LUTs of pairs; None: 1.
     """
 
     bits: int | None = None
@@ -81,8 +81,7 @@ class Settings:
     @property
     def pairs(self) -> bool:
         """Whether mixed bits may choose LUTs of pairs."""
-        asked = self.widths.cluster_dim
-        return all(2 in target.cluster_dims for target in self.targets) and asked != 1
+        return self.widths.cluster_dim == 2
 
     def targets_of(self, kind: Format) -> tuple[Target, ...]:
         """The targets that take this format."""

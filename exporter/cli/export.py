@@ -93,7 +93,7 @@ def export(
         int | None,
         typer.Option(
             help="1 or 2, with --bpw, --max-size and --max-kl: neighbouring output rows that may share an index. 2 "
-            "also tries tables of pairs, which pay at few bits. [default: 2 where all targets take it]",
+            "also tries tables of pairs, which may pay at few bits. [default: 1]",
         ),
     ] = None,
     calibrate: Annotated[

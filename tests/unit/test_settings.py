@@ -117,11 +117,11 @@ def test_mixed_bits_are_those_that_every_target_takes() -> None:
 def test_tables_of_pairs_are_for_targets_that_take_them() -> None:
     android, iphone = load_target("android"), replace(load_target("iphone"), cluster_dims=(1,))
     mixed = Widths(budget=Budget("bpw", 4.0, "4"))
-    assert settle((), (), mixed).pairs
-    assert settle((), (android,), mixed).pairs
+    assert not settle((), (), mixed).pairs
+    assert settle((), (), replace(mixed, cluster_dim=2)).pairs
+    assert settle((), (android,), replace(mixed, cluster_dim=2)).pairs
     assert not settle((), (android,), replace(mixed, cluster_dim=1)).pairs
     neither = settle((), (android, iphone), mixed)
-    assert not neither.pairs
     with pytest.raises(UnsupportedError, match="any iPhone with iOS 18 or newer can't take tables of pairs"):
         neither.require_bits({4: ["a"]}, ["a"])
     neither.require_bits({4: ["a"]})
