@@ -155,7 +155,7 @@ def _probes(offer: Offer) -> list[Choice]:
 
 def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
     """Of importance-weighted k-means on some of the rows, in any unit that is the same for all choices."""
-    rows = _rows(weighed.weight.shape)
+    rows = _rows(weighed.weight.shape, max(choice.cluster_dim for choice in choices))
     weight = np.ascontiguousarray(weighed.weight[rows])
     moments = Moments(weighed.moments.bases, np.ascontiguousarray(weighed.moments.coefficients[rows]))
     importance = moments.coefficients @ np.diagonal(moments.bases, axis1=1, axis2=2)
@@ -170,15 +170,15 @@ def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
     return found
 
 
-def _rows(shape: Sequence[int]) -> NDArray[np.intp]:
+def _rows(shape: Sequence[int], dim: int) -> NDArray[np.intp]:
     """Runs of rows, evenly spread: neighbours stay neighbours, as they are within a group, and pairs stay pairs."""
     rows, columns = shape
     wanted = max(64, SAMPLE // columns)
     if rows <= wanted:
         return np.arange(rows)
     runs = max(1, min(16, wanted // 64))
-    length = wanted // runs // 2 * 2
-    starts = [round(i * (rows - length) / max(1, runs - 1)) // 2 * 2 for i in range(runs)]
+    length = wanted // runs // dim * dim
+    starts = [round(i * (rows - length) / max(1, runs - 1)) // dim * dim for i in range(runs)]
     return np.unique(np.concatenate([np.arange(start, start + length) for start in starts]))
 
 

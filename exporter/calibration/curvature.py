@@ -21,7 +21,6 @@ from exporter.calibration.weights import WeightUse
 from exporter.graph.moments import Moments
 
 SMOOTHING = 0.1  # of the mean, added to each row's share: texts are few, and a row that none of them needs may matter
-RARE = 0.4  # the same where rows are words of a vocabulary, most of which the texts don't have
 PULL = 0.3  # of the mean curvature: how much a shifted weight is drawn to the original
 
 
@@ -29,11 +28,10 @@ def use_moments(use: WeightUse, total: Tensor, matters: UseSaliency) -> Moments:
     """Of one use of a weight. total: its `statistic` over all batches."""
     if use.kind == "embedding":
         assert matters.outer is not None
-        return _moments(matters.outer / total.sum(), total, RARE)
+        return _moments(matters.outer / total.sum(), total)
     if not use.transposed:  # rows are inputs: their errors meet in every output, and only their squares stay apart
         return _moments(torch.diag(matters.rows / matters.rows.mean().clamp_min(1e-30)), total)
-    shared = matters.total is not None  # with a lookup, as a rule: a tied embedding
-    return _moments(total, matters.rows / matters.rows.mean().clamp_min(1e-30), RARE if shared else SMOOTHING)
+    return _moments(total, matters.rows / matters.rows.mean().clamp_min(1e-30))
 
 
 def total_of(
@@ -88,7 +86,7 @@ def _missed(weight: Tensor, parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> T
     return total if first else weight.double().cpu() @ total
 
 
-def _moments(base: Tensor, rows: Tensor, smoothing: float = SMOOTHING) -> Moments:
-    rows = rows + smoothing * rows.mean()
+def _moments(base: Tensor, rows: Tensor) -> Moments:
+    rows = rows + SMOOTHING * rows.mean()
     base = ((base + base.T) / 2).float()
     return Moments(base.numpy()[None], rows.float().numpy()[:, None])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from unit.calibration.models import hub_of
 
-from exporter.calibration.curvature import PULL, RARE, SMOOTHING, joined, shifted, total_of, use_moments
+from exporter.calibration.curvature import PULL, SMOOTHING, joined, shifted, total_of, use_moments
 from exporter.calibration.feeds import Batch, text_batches
 from exporter.calibration.objective import objective_of
 from exporter.calibration.ops_conv import Window
@@ -94,21 +94,9 @@ def test_lookups_count_as_often_as_they_are_made() -> None:
     assert total.tolist() == counts.tolist()
     error = RNG.standard_normal((OUT, IN))
     mean = (grads.T @ grads / counts.sum()).numpy()
-    weights = counts + RARE * counts.mean()
+    weights = counts + SMOOTHING * counts.mean()
     expected = sum(weight * own @ mean @ own for weight, own in zip(weights, error, strict=True))
     assert cost(error, use_moments(use, total, matters)) == pytest.approx(expected, rel=1e-5)
-
-
-def test_words_that_no_text_has_count_in_a_tied_embedding_s_head_too() -> None:
-    """Its total is known before: that is how a weight with several uses is told from others."""
-    use = WeightUse("w", "linear", "x", "y", True, "MatMul")
-    total = torch.eye(IN, dtype=torch.float64)
-    alone = saliency(IN)
-    tied = UseSaliency(alone.tokens, alone.rows, None, total)
-    means = [use_moments(use, total, own).coefficients[:, 0] for own in (alone, tied)]
-    shares = (alone.rows / alone.rows.mean()).float().numpy()
-    np.testing.assert_allclose(means[0], shares + SMOOTHING, rtol=1e-5)
-    np.testing.assert_allclose(means[1], shares + RARE, rtol=1e-5)
 
 
 def test_a_convolution_s_patches_are_its_tokens() -> None:
