@@ -6,7 +6,7 @@ Judged like `compression.py`: KL to the uncompressed model on held-out text, the
 model. Pairs of lines take about the same bytes; the first of each is what Kogata does or would do with them.
 
 pairs: entries are pairs of values of two neighbouring output rows (`cluster_dim` 2), 2^(2b) of them for b bits a
-    weight. Mixed bits choose them where they cost less; here all matrices have them.
+    weight. With `--cluster-dim 2` mixed bits choose them where they cost less; here all matrices have them.
 int8 LUTs: entries rounded to int8 with a float16 scale per LUT, which pays for smaller groups. Both by Kogata's fit.
 int8 embeddings: the embedding alone, linear int8 with a scale per row, against an 8-bit palette of one LUT.
 outliers: the largest 0.5 % of a matrix kept as float16 beside a 3-bit palette. Core ML's sparse weights take a mask of

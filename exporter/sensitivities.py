@@ -19,6 +19,7 @@ from exporter.compress import Choice, palettize
 from exporter.compress.fit_task import FitOptions, row_costs
 from exporter.compress.fitting import fit_palette
 from exporter.compress.kmeans import weight_problem
+from exporter.compress.proxy import spread
 from exporter.compress.search import Choices, ErrorKind, Offer
 from exporter.errors import InputError, KogataError, UnsupportedError
 from exporter.graph.moments import Moments
@@ -147,7 +148,7 @@ def _probes(offer: Offer) -> list[Choice]:
     for dim, wanted in ((1, PROBE), (2, PAIRS)):
         palettes = [choice for choice in offer.choices if not choice.kept and choice.cluster_dim == dim]
         if palettes:
-            bits = min({choice.bits for choice in palettes}, key=lambda b: (abs(b / dim - wanted), b))
+            bits = min((abs(choice.weight_bits - wanted), choice.bits) for choice in palettes)[1]
             same = sorted(choice for choice in palettes if choice.bits == bits)
             found.append(same[len(same) // 2])
     return found or list(offer.choices[:1])
@@ -155,7 +156,8 @@ def _probes(offer: Offer) -> list[Choice]:
 
 def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
     """Of importance-weighted k-means on some of the rows, in any unit that is the same for all choices."""
-    rows = _rows(weighed.weight.shape, max(choice.cluster_dim for choice in choices))
+    (count, columns), dim = weighed.weight.shape, max(choice.cluster_dim for choice in choices)
+    rows = np.concatenate([np.r_[part] for part in spread(count, max(64, SAMPLE // columns), dim)])
     weight = np.ascontiguousarray(weighed.weight[rows])
     moments = Moments(weighed.moments.bases, np.ascontiguousarray(weighed.moments.coefficients[rows]))
     importance = moments.coefficients @ np.diagonal(moments.bases, axis1=1, axis2=2)
@@ -168,18 +170,6 @@ def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
             palette = palettize(weight, choice.bits, group_size, np.maximum(importance, 0), choice.cluster_dim)
             found.append(float(row_costs(weight, palette.dense(), moments).sum()))
     return found
-
-
-def _rows(shape: Sequence[int], dim: int) -> NDArray[np.intp]:
-    """Runs of rows, evenly spread: neighbours stay neighbours, as they are within a group, and pairs stay pairs."""
-    rows, columns = shape
-    wanted = max(64, SAMPLE // columns)
-    if rows <= wanted:
-        return np.arange(rows)
-    runs = max(1, min(16, wanted // 64))
-    length = wanted // runs // dim * dim
-    starts = [round(i * (rows - length) / max(1, runs - 1)) // dim * dim for i in range(runs)]
-    return np.unique(np.concatenate([np.arange(start, start + length) for start in starts]))
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,10 @@ results are the same bits for any number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from exporter.compress.inlined import inlined
 
 Doubles = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -36,16 +34,8 @@ PANEL = 64  # columns of H that `_gram` adds up at once: as many rows of as many
 TILE = 512  # columns of a sum of rows: 6 rows of as many floats are in the first cache
 MARGIN = np.float32(0.9999)  # a change must gain more than rounding errors, or two entries could alternate
 
-F = TypeVar("F", bound=Callable[..., object])
 
-
-def _inlined(function: F) -> F:
-    """`function` compiled for calls from compiled code only, which saves its Python wrapper."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    return cast(F, numba.njit(no_cpython_wrapper=True, **options)(function))
-
-
-@_inlined
+@inlined
 def _nearest(bounds: Singles, x: float) -> int:
     """Position of the entry nearest to x (ties: the lower) in a LUT with these upper bounds, the last of them infinite.
 
@@ -57,7 +47,7 @@ def _nearest(bounds: Singles, x: float) -> int:
     return index
 
 
-@_inlined
+@inlined
 def _bounds(luts: Singles) -> Singles:
     """Where entries cease to be the nearest ones: half way to the next, or at infinity."""
     bounds = np.empty(luts.shape, np.float32)
@@ -68,7 +58,7 @@ def _bounds(luts: Singles) -> Singles:
     return bounds
 
 
-@_inlined
+@inlined
 def _rows(count: int, group_size: int, changes: Ints) -> Ints:
     """Rows of the groups that are not to be left alone."""
     rows, found = np.empty(count, np.int64), 0
@@ -79,7 +69,7 @@ def _rows(count: int, group_size: int, changes: Ints) -> Ints:
     return rows[:found]
 
 
-@_inlined
+@inlined
 def _add_to_two(out: tuple[Singles, Singles], shares: Singles, j: int, matrix: Singles, start: int) -> None:
     """out += shares[:2, j : j + 4] @ matrix[:4, start:], which takes few reads and writes for a product."""
     a, b = out
@@ -93,7 +83,7 @@ def _add_to_two(out: tuple[Singles, Singles], shares: Singles, j: int, matrix: S
         b[c] = b[c] + b0 * w + b1 * x + b2 * y + b3 * z
 
 
-@_inlined
+@inlined
 def _add_to_one(out: Singles, shares: Singles, j: int, matrix: Singles, start: int) -> None:
     """out += shares[j : j + 4] @ matrix[:4, start:]."""
     stop = start + out.size
@@ -103,7 +93,7 @@ def _add_to_one(out: Singles, shares: Singles, j: int, matrix: Singles, start: i
         out[c] = out[c] + s0 * m0[c] + s1 * m1[c] + s2 * m2[c] + s3 * m3[c]
 
 
-@_inlined
+@inlined
 def _spread(out: Singles, shares: Singles, matrix: Singles, rows: tuple[int, int], inner: tuple[int, int, int]) -> None:
     """out[first:last, :stop] += shares[first:last, begin:end] @ matrix[begin:end, :stop]; inner: begin, end, stop."""
     (first, last), (begin, end, stop) = rows, inner
@@ -124,7 +114,7 @@ def _spread(out: Singles, shares: Singles, matrix: Singles, rows: tuple[int, int
                     target[c] += share * source[c]
 
 
-@_inlined
+@inlined
 def _residuals(bases: Singles, coefficients: Singles, errors: Singles, residuals: Singles, scaled: Singles) -> None:
     """residuals = H·errors, row by row. scaled: scratch."""
     rows, columns = coefficients.shape[0], errors.shape[1]
@@ -141,7 +131,7 @@ def _residuals(bases: Singles, coefficients: Singles, errors: Singles, residuals
             first = last + 1
 
 
-@_inlined
+@inlined
 def _search(weight: Singles, factors: Factors, table: Table, indices: Bytes, work: Singles) -> None:
     """Babai's nearest plane for all rows: indices are set. work: scratch, `[2, rows, in]`."""
     lower, inverse, orders, which = factors
@@ -170,7 +160,7 @@ def _search(weight: Singles, factors: Factors, table: Table, indices: Bytes, wor
             first = last
 
 
-@_inlined
+@inlined
 def _limit(lut: Singles, bounds: Singles, k: int, limits: Singles) -> None:
     """The residuals between which an entry is the best one. limits: curvature, lowest, highest."""
     curvature = limits[0]
@@ -178,7 +168,7 @@ def _limit(lut: Singles, bounds: Singles, k: int, limits: Singles) -> None:
     limits[2] = (bounds[k] - lut[k]) * curvature if k + 1 < lut.size and curvature > 0 else np.inf
 
 
-@_inlined
+@inlined
 def _descend(
     problem: Problem, i: int, table: Table, state: tuple[Bytes, Singles], limits: Singles, sweeps: int
 ) -> None:
@@ -218,7 +208,7 @@ def _descend(
             break
 
 
-@_inlined
+@inlined
 def _settle(problem: Problem, table: Table, state: tuple[Bytes, Singles], work: Singles, sweeps: int) -> None:
     """Descends from some rows' indices. state: indices, in and out, and residuals, out. work: `[2, rows, in]`."""
     weight, bases, _, coefficients = problem
@@ -235,7 +225,7 @@ def _settle(problem: Problem, table: Table, state: tuple[Bytes, Singles], work: 
         _descend(problem, i, table, state, limits, sweeps)
 
 
-@_inlined
+@inlined
 def _cost(weight: Singles, lut: Singles, indices: Bytes, residuals: Singles) -> float:
     """eᵀ H e of a row."""
     total = 0.0
@@ -244,7 +234,7 @@ def _cost(weight: Singles, lut: Singles, indices: Bytes, residuals: Singles) -> 
     return total
 
 
-@_inlined
+@inlined
 def _improve(
     problem: Problem,
     factors: Factors,
@@ -270,7 +260,7 @@ def _improve(
             kept[0][i], kept[1][i] = found[0][i], found[1][i]
 
 
-@_inlined
+@inlined
 def _gram(base: Singles, shares: Singles, indices: Bytes, group: Ints, grams: Doubles, work: Singles) -> None:
     """Adds, per row, a matrix A with A + Aᵀ = share · Pᵀ B P, where P is the 0/1 matrix of the row's assignment.
 
@@ -349,11 +339,11 @@ def improve_rows(
                     out[1][group[n], found[n, c]] += np.float64(residuals[n, c])
 
 
-def add_grams(base: Singles, shares: Singles, indices: Bytes, groups: Ints, grams: Doubles) -> None:
-    """Adds, for each row, a matrix A with A + Aᵀ = share · Pᵀ B P to the one of its group.
+def add_gram(base: Singles, shares: Singles, indices: Bytes, gram: Doubles) -> None:
+    """Adds, for each row of a group, a matrix A with A + Aᵀ = share · Pᵀ B P.
 
-    base: B, `[in, in]`; shares: `[rows]`; indices: uint8 `[rows, in]`; groups: `[rows]`; grams: float64
-    `[groups, entries, entries]`.
+    base: B, `[in, in]`; shares: `[rows]`; indices: uint8 `[rows, in]`; gram: float64 `[entries, entries]`.
     """
-    work = np.empty((grams.shape[1] + indices.shape[1], PANEL), np.float32)
-    _gram(base, shares, indices, groups, grams, work)
+    entries = gram.shape[0]
+    work, group = np.empty((entries + indices.shape[1], PANEL), np.float32), np.zeros(indices.shape[0], np.int64)
+    _gram(base, shares, indices, group, gram.reshape((1, entries, entries)), work)

@@ -7,12 +7,11 @@ numba's cache notices changes of this file only, so all that is compiled into it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from exporter.compress.inlined import inlined
 
 Doubles = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -22,16 +21,8 @@ SAMPLE = 1 << 14  # pairs of a group that entries are first made from
 SPLITTING, SETTLING, FINAL = 4, 24, 2  # steps of Lloyd: after each split, after the last, and on all pairs
 LARGEST = 65504.0  # of float16
 
-F = TypeVar("F", bound=Callable[..., object])
 
-
-def _inlined(function: F) -> F:
-    """`function` compiled for calls from compiled code only, which saves its Python wrapper."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    return cast(F, numba.njit(no_cpython_wrapper=True, **options)(function))
-
-
-@_inlined
+@inlined
 def _half(x: float) -> float:
     """The float16 value nearest to x (ties to even), at most the largest."""
     if x == 0.0:
@@ -41,7 +32,7 @@ def _half(x: float) -> float:
     return float(min(max(np.rint(x / unit) * unit, -LARGEST), LARGEST))
 
 
-@_inlined
+@inlined
 def _nearest(lut: Singles, x: float, y: float, a: float, b: float) -> int:
     """The entry of `lut` `[entries, 2]` that is nearest to (x, y), whose sides count a and b; ties: the first."""
     best, least = 0, np.float32(np.inf)
@@ -53,7 +44,7 @@ def _nearest(lut: Singles, x: float, y: float, a: float, b: float) -> int:
     return best
 
 
-@_inlined
+@inlined
 def _gathered(weight: Singles, masses: Singles, step: int) -> Singles:
     """Every `step`-th pair of rows that begin a group: both values and both masses, `[4, pairs]`."""
     rows, columns = weight.shape
@@ -67,7 +58,7 @@ def _gathered(weight: Singles, masses: Singles, step: int) -> Singles:
     return points
 
 
-@_inlined
+@inlined
 def _lloyd(points: Singles, lut: Singles, sums: Doubles) -> None:
     """One step: entries move to the means of what is nearest to them. sums: `[6, entries]`, of the cells before it.
 
@@ -99,7 +90,7 @@ def _lloyd(points: Singles, lut: Singles, sums: Doubles) -> None:
             free = False
 
 
-@_inlined
+@inlined
 def _split(lut: Singles, count: int, sums: Doubles) -> None:
     """Cells 0 … count - 1 become twice as many: each is cut across the side on which it is wider."""
     for k in range(count):

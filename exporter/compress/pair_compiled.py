@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import types
 
 from exporter.compress.fit_compiled import DOUBLE, SINGLE, WHOLE, array, compiled
-from exporter.compress.fit_kernel import add_grams as _add_grams
+from exporter.compress.fit_kernel import add_gram as _add_gram
 from exporter.compress.pair_clusters import cluster_pairs as _cluster_pairs
 from exporter.compress.pair_kernel import improve_pairs as _improve_pairs
 from exporter.compress.refit_kernel import refit_pairs as _refit_pairs
@@ -22,22 +22,20 @@ cluster_pairs = compiled(
 )
 improve_pairs = compiled(
     _improve_pairs,
-    types.void(
+    WHOLE(
         types.Tuple([array(SINGLE, rank, True) for rank in (2, 3, 2, 2)]),
         types.Tuple([array(SINGLE, 3, True), array(SINGLE, 2, True), array(WHOLE, 2, True), array(WHOLE, 1, True)]),
-        array(SINGLE, 3),
+        array(SINGLE, 2),
         array(types.uint8, 2),
-        types.UniTuple(WHOLE, 3),
-        types.Tuple([array(DOUBLE, 3), array(WHOLE, 1)]),
+        types.UniTuple(WHOLE, 2),
+        array(DOUBLE, 2),
     ),
 )
 refit_pairs = compiled(
     _refit_pairs,
-    types.void(array(SINGLE, 3), types.Tuple([array(DOUBLE, 3), array(DOUBLE, 3)]), array(DOUBLE, 2)),
+    types.void(array(SINGLE, 2), types.Tuple([array(DOUBLE, 3), array(DOUBLE, 2)]), array(DOUBLE, 2)),
 )
-add_grams = compiled(
-    _add_grams,
-    types.void(
-        array(SINGLE, 2, True), array(SINGLE, 1, True), array(types.uint8, 2), array(WHOLE, 1), array(DOUBLE, 3)
-    ),
+add_gram = compiled(
+    _add_gram,
+    types.void(array(SINGLE, 2, True), array(SINGLE, 1, True), array(types.uint8, 2), array(DOUBLE, 2)),
 )

@@ -18,7 +18,7 @@ def fit_pairs(
 
     def fit(g: int) -> None:
         rows = slice(g * group_size, min((g + 1) * group_size, len(task.weight)))
-        _fit_group(task, rows, luts[g : g + 1], indices[rows.start // 2 : rows.stop // 2], options)
+        _fit_group(task, rows, luts[g], indices[rows.start // 2 : rows.stop // 2], options)
 
     with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(fit, range(len(luts))))
@@ -31,16 +31,15 @@ def _fit_group(
 
     problem = task.weight[rows], task.bases, task.diagonals, task.coefficients[rows]
     factors = task.lower, task.inverse, task.orders, task.which[rows.start // 2 : rows.stop // 2]
-    entries = lut.shape[1]
-    gradients, changes = np.empty((1, 2, entries)), np.ones(1, np.int64)
+    entries = len(lut)
+    gradient = np.empty((2, entries))
     for turn in range(options.rounds + 1):
-        steps = len(problem[0]), options.sweeps, int(turn == 0)
-        pair_compiled.improve_pairs(problem, factors, lut, indices, steps, (gradients, changes))
-        if turn == options.rounds or not changes[0]:
+        steps = options.sweeps, int(turn == 0)
+        changes = pair_compiled.improve_pairs(problem, factors, lut, indices, steps, gradient)
+        if turn == options.rounds or not changes:
             return
         grams = np.zeros((2, entries, entries))
         for side in range(2):
-            group = np.full(len(indices), side)
             for base, shares in zip(task.bases, problem[3][side::2].T, strict=True):
-                pair_compiled.add_grams(base, np.ascontiguousarray(shares), indices, group, grams)
-        pair_compiled.refit_pairs(lut, (grams, gradients), np.empty((5, entries)))
+                pair_compiled.add_gram(base, np.ascontiguousarray(shares), indices, grams[side])
+        pair_compiled.refit_pairs(lut, (grams, gradient), np.empty((5, entries)))

@@ -9,12 +9,10 @@ numba's cache notices changes of this file only, so all that is compiled into it
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from exporter.compress.inlined import inlined
 
 Doubles = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -22,22 +20,15 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Problem = tuple[Singles, Singles, Singles, Singles]
 Factors = tuple[Singles, Singles, Ints, Ints]
+Table = tuple[Singles, Singles, Singles]  # a LUT, how far its entries are `_apart`, and what rows count
 
 PAIRS = 16  # that are worked on together: a row of H that was read serves them all
 BLOCK = 32  # columns that the search chooses one by one, before it passes their errors on together
 TILE = 512  # columns of a sum of rows: 6 rows of as many floats are in the first cache
 MARGIN = np.float32(0.9998)  # a change must gain more than rounding errors, or two entries could alternate
 
-F = TypeVar("F", bound=Callable[..., object])
 
-
-def _inlined(function: F) -> F:
-    """`function` compiled for calls from compiled code only, which saves its Python wrapper."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    return cast(F, numba.njit(no_cpython_wrapper=True, **options)(function))
-
-
-@_inlined
+@inlined
 def _nearest(lut: Singles, x: float, y: float, a: float, b: float) -> int:
     """The entry of `lut` `[entries, 2]` that is nearest to (x, y), whose sides count a and b; ties: the first."""
     best, least = 0, np.float32(np.inf)
@@ -49,7 +40,7 @@ def _nearest(lut: Singles, x: float, y: float, a: float, b: float) -> int:
     return best
 
 
-@_inlined
+@inlined
 def _add_four(out: Singles, shares: Singles, j: int, matrix: Singles, start: int) -> None:
     """out += shares[j : j + 4] @ matrix[:4, start:]."""
     stop = start + out.size
@@ -59,7 +50,7 @@ def _add_four(out: Singles, shares: Singles, j: int, matrix: Singles, start: int
         out[c] = out[c] + s0 * m0[c] + s1 * m1[c] + s2 * m2[c] + s3 * m3[c]
 
 
-@_inlined
+@inlined
 def _spread(out: Singles, shares: Singles, matrix: Singles, inner: tuple[int, int, int]) -> None:
     """out[:, :stop] += shares[:, begin:end] @ matrix[begin:end, :stop]; inner: begin, end, stop."""
     begin, end, stop = inner
@@ -77,14 +68,11 @@ def _spread(out: Singles, shares: Singles, matrix: Singles, inner: tuple[int, in
                     target[c] += share * source[c]
 
 
-@_inlined
-def _search(weight: Singles, factors: Factors, table: tuple[Singles, Ints, Singles], out: Bytes, work: Singles) -> None:
-    """Babai's nearest plane for some pairs: `out`, their indices, is set.
-
-    table: LUTs, each pair's LUT, and what rows count. work: scratch, `[2, rows, in]`.
-    """
+@inlined
+def _search(weight: Singles, factors: Factors, table: Table, out: Bytes, work: Singles) -> None:
+    """Babai's nearest plane for some pairs: `out`, their indices, is set. work: scratch, `[2, rows, in]`."""
     lower, inverse, orders, which = factors
-    luts, group, counts = table
+    lut, _, counts = table
     sums, errors = work[0], work[1]
     pairs, columns = out.shape
     sums[: 2 * pairs] = 0
@@ -92,7 +80,7 @@ def _search(weight: Singles, factors: Factors, table: tuple[Singles, Ints, Singl
         stop = min(start + BLOCK, columns)
         for j in range(stop - 1, start - 1, -1):
             for p in range(pairs):
-                f, lut, i = which[p], luts[group[p]], 2 * p
+                f, i = which[p], 2 * p
                 c, scale = orders[f, j], inverse[f, j]
                 x, y = weight[i, c] + sums[i, j] * scale, weight[i + 1, c] + sums[i + 1, j] * scale
                 k = _nearest(lut, x, y, counts[i], counts[i + 1])
@@ -113,7 +101,7 @@ def _search(weight: Singles, factors: Factors, table: tuple[Singles, Ints, Singl
             first = last
 
 
-@_inlined
+@inlined
 def _apart(lut: Singles) -> Singles:
     """For each entry, half the distance to the nearest other one, squared."""
     found = np.empty(lut.shape[0], np.float32)
@@ -127,7 +115,7 @@ def _apart(lut: Singles) -> Singles:
     return found
 
 
-@_inlined
+@inlined
 def _better(
     lut: Singles, old: int, apart: Singles, residual: tuple[float, float], curvature: tuple[float, float]
 ) -> int:
@@ -144,17 +132,18 @@ def _better(
     return new if a * s * s + b * t * t < MARGIN * cost else old
 
 
-@_inlined
+@inlined
 def _descend(
-    problem: Problem, p: int, lut: Singles, state: tuple[Bytes, Singles], scratch: tuple[Singles, Singles], sweeps: int
+    problem: Problem, p: int, table: Table, state: tuple[Bytes, Singles], curvature: Singles, sweeps: int
 ) -> None:
     """Coordinate descent in a pair of rows, at most `sweeps` times over all columns; ends when nothing changes.
 
-    state: indices and residuals of all rows, kept up to date. scratch: `[2, in]`, and half distances of entries.
+    state: indices and residuals of all rows, kept up to date. curvature: scratch, `[2, in]`.
     """
     _, bases, diagonals, coefficients = problem
+    lut, apart, _ = table
     indices, residuals = state[0][p], state[1][2 * p : 2 * p + 2]
-    shares, (curvature, apart) = coefficients[2 * p : 2 * p + 2], scratch
+    shares = coefficients[2 * p : 2 * p + 2]
     curvature[:] = 0
     for side in range(2):
         for m in range(bases.shape[0]):
@@ -178,32 +167,27 @@ def _descend(
             break
 
 
-@_inlined
-def _settle(
-    problem: Problem, table: tuple[Singles, Ints, Singles], state: tuple[Bytes, Singles], work: Singles, sweeps: int
-) -> None:
+@inlined
+def _settle(problem: Problem, table: Table, state: tuple[Bytes, Singles], work: Singles, sweeps: int) -> None:
     """Descends from some pairs' indices. state: indices, in and out, and residuals, out. work: `[2, rows, in]`."""
     weight, bases, _, coefficients = problem
-    luts, group, _ = table
+    lut = table[0]
     indices, residuals = state
     pairs, columns = indices.shape
     rows = 2 * pairs
     residuals[:rows] = 0
     for b in range(bases.shape[0]):
         for i in range(rows):
-            lut, share = luts[group[i // 2]], coefficients[i, b]
+            share = coefficients[i, b]
             for c in range(columns):
                 work[0, i, c] = share * (weight[i, c] - lut[indices[i // 2, c], i % 2])
         _spread(residuals[:rows], work[0, :rows], bases[b], (0, columns, columns))
-    curvature, apart, known = np.empty((2, columns), np.float32), np.empty(0, np.float32), -1
+    curvature = np.empty((2, columns), np.float32)
     for p in range(pairs):
-        if group[p] != known:
-            known = group[p]
-            apart = _apart(luts[known])
-        _descend(problem, p, luts[known], state, (curvature, apart), sweeps)
+        _descend(problem, p, table, state, curvature, sweeps)
 
 
-@_inlined
+@inlined
 def _cost(weight: Singles, lut: Singles, indices: Bytes, residuals: Singles) -> float:
     """Σ eᵀ H e of a pair of rows."""
     total = 0.0
@@ -213,11 +197,11 @@ def _cost(weight: Singles, lut: Singles, indices: Bytes, residuals: Singles) -> 
     return total
 
 
-@_inlined
+@inlined
 def _improve(
     problem: Problem,
     factors: Factors,
-    table: tuple[Singles, Ints, Singles],
+    table: Table,
     states: tuple[tuple[Bytes, Singles], tuple[Bytes, Singles]],
     work: Singles,
     steps: tuple[int, bool],
@@ -226,20 +210,20 @@ def _improve(
 
     steps: sweeps, and whether there are no indices yet.
     """
-    weight, luts, group = problem[0], table[0], table[1]
+    weight, lut = problem[0], table[0]
     (indices, residuals), (found, others) = states
     _search(weight, factors, table, found, work)
     _settle(problem, table, (found, others), work, steps[0])
     if not steps[1]:
         _settle(problem, table, (indices, residuals), work, steps[0])
     for p in range(indices.shape[0]):
-        two, lut = slice(2 * p, 2 * p + 2), luts[group[p]]
+        two = slice(2 * p, 2 * p + 2)
         cost = _cost(weight[two], lut, found[p], others[two])
         if steps[1] or cost < _cost(weight[two], lut, indices[p], residuals[two]):
             indices[p], residuals[two] = found[p], others[two]
 
 
-@_inlined
+@inlined
 def _counts(coefficients: Singles) -> Singles:
     """What rows count in the choice of an entry; rows that cost nothing still want one near them."""
     counts: Singles = coefficients.sum(axis=1)
@@ -251,43 +235,36 @@ def _counts(coefficients: Singles) -> Singles:
 
 
 def improve_pairs(
-    problem: Problem,
-    factors: Factors,
-    luts: Singles,
-    indices: Bytes,
-    steps: tuple[int, int, int],
-    out: tuple[Doubles, Ints],
-) -> None:
-    """Better indices for whole groups, and the gradients of their LUTs.
+    problem: Problem, factors: Factors, lut: Singles, indices: Bytes, steps: tuple[int, int], gradient: Doubles
+) -> int:
+    """Better indices for a group of rows, and the gradient of its LUT; how many indices changed, which all did where
+    there were none.
 
     problem, factors: as `fit_kernel.improve_rows` takes them, but that pairs have a factor, not rows.
-    luts: `[groups, entries, 2]`; indices: `[rows / 2, in]`, in and out. steps: group size in rows, sweeps of descent,
-        and whether there are no indices yet (0 or 1).
-    out: Σ Pᵀ H e, float64 `[groups, 2, entries]`, set. And int64 `[groups]`: how many indices changed, which all did
-        where there were none.
+    lut: `[entries, 2]`; indices: `[rows / 2, in]`, in and out. steps: sweeps of descent, and whether there are no
+        indices yet (0 or 1). gradient: Σ Pᵀ H e, float64 `[2, entries]`, set.
     """
     weight, bases, diagonals, coefficients = problem
     lower, inverse, orders, which = factors
-    group_size, sweeps, fresh = steps
-    columns = weight.shape[1]
+    sweeps, fresh = steps
+    columns, apart, changes = weight.shape[1], _apart(lut), 0
     own, found = np.empty((PAIRS, columns), np.uint8), np.empty((PAIRS, columns), np.uint8)
     residuals, others = np.empty((2 * PAIRS, columns), np.float32), np.empty((2 * PAIRS, columns), np.float32)
     work = np.empty((2, 2 * PAIRS, columns), np.float32)
-    out[0][:], out[1][:] = 0.0, 0
-    for g in range(luts.shape[0]):
-        last = min((g + 1) * group_size, weight.shape[0]) // 2
-        for first in range(g * group_size // 2, last, PAIRS):
-            stop = min(first + PAIRS, last)
-            pairs, rows = stop - first, slice(2 * first, 2 * stop)
-            part = (weight[rows], bases, diagonals, coefficients[rows])
-            table = (luts, np.full(pairs, g), _counts(part[3]))
-            own[:pairs] = indices[first:stop]
-            states = ((own[:pairs], residuals[: 2 * pairs]), (found[:pairs], others[: 2 * pairs]))
-            _improve(part, (lower, inverse, orders, which[first:stop]), table, states, work, (sweeps, fresh != 0))
-            for p in range(pairs):
-                for c in range(columns):
-                    k = own[p, c]
-                    out[1][g] += fresh != 0 or indices[first + p, c] != k
-                    indices[first + p, c] = k
-                    out[0][g, 0, k] += np.float64(residuals[2 * p, c])
-                    out[0][g, 1, k] += np.float64(residuals[2 * p + 1, c])
+    gradient[:] = 0.0
+    for first in range(0, indices.shape[0], PAIRS):
+        stop = min(first + PAIRS, indices.shape[0])
+        pairs, rows = stop - first, slice(2 * first, 2 * stop)
+        part = (weight[rows], bases, diagonals, coefficients[rows])
+        table = (lut, apart, _counts(part[3]))
+        own[:pairs] = indices[first:stop]
+        states = ((own[:pairs], residuals[: 2 * pairs]), (found[:pairs], others[: 2 * pairs]))
+        _improve(part, (lower, inverse, orders, which[first:stop]), table, states, work, (sweeps, fresh != 0))
+        for p in range(pairs):
+            for c in range(columns):
+                k = own[p, c]
+                changes += fresh != 0 or indices[first + p, c] != k
+                indices[first + p, c] = k
+                gradient[0, k] += np.float64(residuals[2 * p, c])
+                gradient[1, k] += np.float64(residuals[2 * p + 1, c])
+    return changes

@@ -73,15 +73,21 @@ class WeightError:
 
 
 def _sample(candidate: Candidate) -> NDArray[np.float32]:
-    """Runs of rows, evenly spread: neighbours stay neighbours, as they are within a group, and pairs stay pairs."""
     rows, columns = candidate.shape
-    wanted = max(2, SAMPLE // columns)
+    return np.concatenate([candidate.load(part) for part in spread(rows, max(2, SAMPLE // columns), 2)])
+
+
+def spread(rows: int, wanted: int, multiple: int) -> list[slice]:
+    """Runs of rows, evenly spread, about `wanted` in all: neighbours stay neighbours, as they are within a group.
+
+    multiple: of which lengths and beginnings are, so that pairs stay pairs; `wanted` is at least that.
+    """
     if rows <= wanted:
-        return candidate.load(slice(None))
+        return [slice(0, rows)]
     runs = max(1, min(16, wanted // 64))
-    length = max(2, wanted // runs // 2 * 2)
-    starts = [round(i * (rows - length) / max(1, runs - 1)) // 2 * 2 for i in range(runs)]
-    return np.concatenate([candidate.load(slice(start, start + length)) for start in starts])
+    length = max(multiple, wanted // runs // multiple * multiple)
+    starts = [round(i * (rows - length) / max(1, runs - 1)) // multiple * multiple for i in range(runs)]
+    return [slice(start, start + length) for start in starts]
 
 
 def _error(sample: NDArray[np.float32], choice: Choice, weights: int) -> float:

@@ -7,12 +7,11 @@ into those functions is here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from exporter.compress.inlined import inlined
 
 Doubles = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -24,16 +23,8 @@ STEPS = 96  # of conjugate gradients, at most: from the last LUT, in float64, a 
 TILE = 512  # columns of a sum of rows: 9 rows of as many numbers fit the caches
 PRECISION = 1e-12  # of the preconditioned residual's square, where conjugate gradients end
 
-F = TypeVar("F", bound=Callable[..., object])
 
-
-def _inlined(function: F) -> F:
-    """`function` compiled for calls from compiled code only, which saves its Python wrapper."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    return cast(F, numba.njit(no_cpython_wrapper=True, **options)(function))
-
-
-@_inlined
+@inlined
 def _half(x: float) -> float:
     """The float16 value nearest to x (ties to even), at most the largest."""
     if x == 0.0:
@@ -43,7 +34,7 @@ def _half(x: float) -> float:
     return float(min(max(np.rint(x / unit) * unit, -LARGEST), LARGEST))
 
 
-@_inlined
+@inlined
 def _solve(gram: Doubles, gradient: Doubles, work: Doubles) -> None:
     """work[0] = the step x with gram·x = gradient, by conjugate gradients from 0 with the diagonal as preconditioner.
 
@@ -82,7 +73,7 @@ def _solve(gram: Doubles, gradient: Doubles, work: Doubles) -> None:
         before = now
 
 
-@_inlined
+@inlined
 def _rounded(gram: Doubles, gradient: Doubles, lut: Singles, work: Doubles) -> None:
     """work[0] becomes a step to float16 entries: each is rounded in turn, and those after it make up for that."""
     step, image = work[0], work[1]
@@ -147,29 +138,28 @@ def refit_luts(
                     indices[i, c] = position[indices[i, c]]
 
 
-def refit_pairs(luts: Singles, equations: tuple[Doubles, Doubles], work: Doubles) -> None:
-    """Least-squares LUTs of pairs, each side by itself, as float16 values.
+def refit_pairs(lut: Singles, equations: tuple[Doubles, Doubles], work: Doubles) -> None:
+    """The least-squares LUT of a group of pairs, each side by itself, as float16 values.
 
-    luts: float32 `[groups, entries, 2]`. equations: A with A + Aᵀ = Σ Pᵀ H P over the rows of a side, float64
-    `[groups · 2, entries, entries]`, and Σ Pᵀ H e, `[groups, 2, entries]`. work: float64 `[5, entries]`.
+    lut: float32 `[entries, 2]`. equations: A with A + Aᵀ = Σ Pᵀ H P over the rows of a side, float64
+    `[2, entries, entries]`, and Σ Pᵀ H e, `[2, entries]`. work: float64 `[5, entries]`.
     """
     grams, gradients = equations
-    groups, entries = luts.shape[0], luts.shape[1]
-    lut = np.empty(entries, np.float32)
-    for g in range(groups):
-        for side in range(2):
-            gram, gradient = grams[2 * g + side], gradients[g, side]
-            for a in range(entries):
-                lut[a] = luts[g, a, side]
-                for b in range(a + 1):
-                    gram[a, b] = gram[b, a] = gram[a, b] + gram[b, a]
-            _solve(gram, gradient, work)
-            _rounded(gram, gradient, lut, work)
-            for a in range(entries):
-                luts[g, a, side] = np.float32(lut[a] + work[0, a])
+    entries = lut.shape[0]
+    own = np.empty(entries, np.float32)
+    for side in range(2):
+        gram, gradient = grams[side], gradients[side]
+        for a in range(entries):
+            own[a] = lut[a, side]
+            for b in range(a + 1):
+                gram[a, b] = gram[b, a] = gram[a, b] + gram[b, a]
+        _solve(gram, gradient, work)
+        _rounded(gram, gradient, own, work)
+        for a in range(entries):
+            lut[a, side] = np.float32(own[a] + work[0, a])
 
 
-@_inlined
+@inlined
 def _add_rows(out: Doubles, shares: Doubles, matrix: Doubles, start: int) -> None:
     """out += shares · matrix[:, start:], for eight rows."""
     stop = start + out.size
@@ -190,7 +180,7 @@ def _add_rows(out: Doubles, shares: Doubles, matrix: Doubles, start: int) -> Non
         out[c] = first + s4 * m4[c] + s5 * m5[c] + s6 * m6[c] + s7 * m7[c]
 
 
-@_inlined
+@inlined
 def _swap(matrix: Doubles, a: int, b: int) -> None:
     """Exchanges two rows and columns, a < b, of a symmetric matrix of which there is the upper half."""
     for j in range(a):
