@@ -1,8 +1,10 @@
 """What bits cost a model's answers, measured on calibration text.
 
 A matrix's error costs what its moments say, up to a factor that is measured: its palettes of a few bits, fitted, are
-put into the model alone, and the answers compared. Other bits and groups cost in proportion to the error of k-means
-palettes on some of the rows; LUTs of pairs have a proportion of their own, as fitting gains another share there.
+put into the model alone, and the answers compared. So are its palettes of the fewest bits, which cost up to ten times
+as much as those of more bits would let expect: a fit gains less, and answers change by more than a square. Other bits
+and groups lie between these two as the error of k-means palettes does, on some of the rows; LUTs of pairs have two of
+their own.
 """
 
 from __future__ import annotations
@@ -35,9 +37,13 @@ SAMPLE = 1 << 16  # weights of a matrix whose k-means error is measured for ever
 PROBE = 3  # bits of the palettes that are put into the model: enough of an error to be seen, and a usual size
 PAIRS = 2  # bits a weight of the palettes of pairs that are fitted: where they are meant to help
 QUICK = FitOptions(rounds=1, sweeps=3)
+TINY = 1e-300  # has a logarithm
 FACTORS = (1 / 16, 16)  # a measured factor beyond this is taken for noise
-WORK = 2e14  # operations that one round of measurements may take: some minutes
-MOST, LEAST = 32, 6  # measurements of allocations
+WORK = 2e14  # operations that measuring allocations may take: some minutes
+MOST, LEAST = 128, 6  # measurements of allocations
+ALONE = (
+    5e14  # operations that measuring matrices alone should take, of fewer texts if need be; a few times that at most
+)
 
 
 @dataclass
@@ -78,8 +84,8 @@ class TextSensitivity:
     def _measured(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
         progress.stage("measure sensitivities", len(offers))
         wanted = {offer.candidate.name: offer for offer in offers}
-        found: dict[str, Sequence[float]] = {}
-        predicted: dict[str, tuple[Choice, float]] = {}
+        probed: dict[str, dict[Choice, float]] = {}
+        quick: dict[str, dict[Choice, float]] = {}
         problems: list[KogataError] = []
 
         def meet(weighed: Weighed) -> None:
@@ -89,20 +95,16 @@ class TextSensitivity:
                 problems.append(problem)
             elif offer is not None:
                 self._moments[weighed.name] = _Stored.of(weighed.moments, self.spill)
-                quick = dict(zip(offer.choices, _quick_costs(weighed, offer.choices), strict=True))
-                shares = {}
-                for probe in _probes(offer):
-                    cost = self._fit(weighed.name, probe, weighed.weight, weighed.moments)
-                    predicted.setdefault(weighed.name, (probe, cost))
-                    shares[probe.cluster_dim] = cost / max(quick[probe], 1e-300)
-                found[weighed.name] = [shares.get(choice.cluster_dim, 0.0) * quick[choice] for choice in quick]
+                quick[weighed.name] = dict(zip(offer.choices, _quick_costs(weighed, offer.choices), strict=True))
+                probed[weighed.name] = {
+                    probe: self._fit(weighed.name, probe, weighed.weight, weighed.moments) for probe in _probes(offer)
+                }
                 progress.advance(weighed.name)
 
         self.session.visit(meet, sequential=False)
         for kind in (InputError, UnsupportedError):
             kind.raise_all([d for problem in problems if isinstance(problem, kind) for d in problem.diagnostics])
-        for name, factor in self._factors(predicted, progress).items():
-            found[name] = [factor * cost for cost in found[name]]
+        found = {name: _scaled(quick[name], errors) for name, errors in self._alone(probed, progress).items()}
         return {name: found.get(name, [0.0] * len(offer.choices)) for name, offer in wanted.items()}
 
     def joint(self, choices: Choices) -> float | None:
@@ -112,18 +114,23 @@ class TextSensitivity:
             self._joint[key] = self.session.distance(lambda n: self._dense(n, choices.get(n)), bound=self.bound)
         return self._joint[key]
 
-    def _factors(self, predicted: Mapping[str, tuple[Choice, float]], progress: Progress) -> dict[str, float]:
-        """Measured over predicted error of each matrix alone; 1 for all where measuring would take too long."""
-        if self.session.work * len(predicted) > WORK * MOST:
-            return {}
+    def _alone(
+        self, predicted: Mapping[str, Mapping[Choice, float]], progress: Progress
+    ) -> Mapping[str, Mapping[Choice, float]]:
+        """Errors of each matrix alone, measured; as predicted where that would take too long."""
+        count = sum(map(len, predicted.values()))
+        session = self.session.brief(ALONE / max(1, count))
+        if session.work * count > 4 * ALONE:
+            return predicted
         progress.stage("measure matrices alone", len(predicted))
-        factors = {}
-        for name, (choice, cost) in predicted.items():
-            alone = self.session.distance(lambda n, own=name, c=choice: self._dense(n, c) if n == own else None)  # type: ignore[misc]
-            if alone > 0 and cost > 0:
-                factors[name] = min(max(alone / cost, FACTORS[0]), FACTORS[1])
+        found: dict[str, dict[Choice, float]] = {}
+        for name, costs in predicted.items():
+            found[name] = {}
+            for choice, cost in costs.items():
+                alone = session.distance(lambda n, own=name, c=choice: self._dense(n, c) if n == own else None)  # type: ignore[misc]
+                found[name][choice] = min(max(alone, FACTORS[0] * cost), FACTORS[1] * cost) if alone > 0 else cost
             progress.advance(name)
-        return factors
+        return found
 
     def _dense(self, name: str, choice: Choice | None) -> Dense | None:
         """None for what is kept."""
@@ -143,15 +150,37 @@ class TextSensitivity:
 
 
 def _probes(offer: Offer) -> list[Choice]:
-    """Of LUTs of scalars and of pairs, where they are on offer: nearest to so many bits, with groups in the middle."""
+    """Of LUTs of scalars and of pairs, where they are on offer: nearest to so many bits, and of the fewest bits; with
+    groups in the middle."""
     found = []
     for dim, wanted in ((1, PROBE), (2, PAIRS)):
         palettes = [choice for choice in offer.choices if not choice.kept and choice.cluster_dim == dim]
-        if palettes:
-            bits = min((abs(choice.weight_bits - wanted), choice.bits) for choice in palettes)[1]
+        for aim in (wanted, 0) if palettes else ():
+            bits = min((abs(choice.weight_bits - aim), choice.bits) for choice in palettes)[1]
             same = sorted(choice for choice in palettes if choice.bits == bits)
             found.append(same[len(same) // 2])
-    return found or list(offer.choices[:1])
+    return list(dict.fromkeys(found)) or list(offer.choices[:1])
+
+
+def _scaled(quick: Mapping[Choice, float], errors: Mapping[Choice, float]) -> list[float]:
+    """The error of every choice in the unit of `errors`, which are those of some choices; quick: of all, in any unit.
+
+    What makes one of the other runs along a line between two that are known, both as logarithms, and stays what it is
+    at the nearer one outside.
+    """
+    found = []
+    for choice, cost in quick.items():
+        known = sorted(
+            (max(quick[probe], TINY), max(error, TINY))
+            for probe, error in errors.items()
+            if probe.cluster_dim == choice.cluster_dim
+        )
+        if choice.kept or not known:
+            found.append(0.0)
+        else:
+            costs, alone = np.log(known).T
+            found.append(cost * float(np.exp(np.interp(np.log(max(cost, TINY)), costs, alone - costs))))
+    return found
 
 
 def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:

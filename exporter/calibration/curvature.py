@@ -57,16 +57,15 @@ def shifted(
 ) -> NDArray[np.float32]:  # fmt: skip
     """The weight `[out, in]` that makes of the inputs it will get what the original made of those without errors.
 
-    inputs: exact, actual; total: the `statistic` of the actual ones. The least squares of W·x - T·y, weighted as in
-    `use_moments`, with T drawn to W.
+    inputs: exact, actual; total: the `statistic` of the actual ones, used up: as wide as the inputs in float64, it is
+    large. The least squares of W·x - T·y, weighted as in `use_moments`, with T drawn to W.
     """
     parts = zip(*inputs, matters.tokens, batches, strict=True)
     missed = _missed(weight, ((columns(use, x, batch), columns(use, y, batch), share) for x, y, share, batch in parts))
     weight = weight.double().cpu()
-    own = total.clone()
-    own.diagonal().add_(PULL * total.diagonal().mean().clamp_min(1e-30))
-    factor, failed = torch.linalg.cholesky_ex(own)
-    del own
+    diagonal = total.diagonal()
+    diagonal += PULL * diagonal.mean().clamp_min(1e-30)
+    factor, failed = torch.linalg.cholesky_ex(total)
     moved = weight if failed else weight + torch.cholesky_solve(missed.T, factor).T
     target: NDArray[np.float32] = moved.float().numpy()
     return target
@@ -88,5 +87,5 @@ def _missed(weight: Tensor, parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> T
 
 def _moments(base: Tensor, rows: Tensor) -> Moments:
     rows = rows + SMOOTHING * rows.mean()
-    base = ((base + base.T) / 2).float()
+    base = (base + base.T).div_(2).float()
     return Moments(base.numpy()[None], rows.float().numpy()[:, None])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -127,6 +127,11 @@ class Session:
         """Operations of a run over all judged texts, about."""
         weights = sum(math.prod(self.graph.shape(name)) for name in {use.weight for use in self.graph.uses})
         return 2.0 * weights * sum(batch.tokens for kind in self.judged for batch in kind)
+
+    def brief(self, work: float) -> Session:
+        """The same with fewer judged texts, where a run over all takes more operations; some of each kind remain."""
+        step = max(1, math.ceil(self.work / max(1.0, work)))
+        return replace(self, judged=tuple(kind[::step] for kind in self.judged))
 
     def weight(self, name: str) -> Dense:
         """As stored, float32 `[out, in]`."""

@@ -22,7 +22,8 @@ from exporter.compress.decisions import Candidate
 from exporter.progress import Progress
 
 MEASUREMENTS = 32  # of joint errors for one budget, at most: each takes as long as running the texts once
-ROUNDS = 2  # of the repair; each has about half of the measurements that are left
+ROUNDS = 2  # of the repair, at least
+ROUND = 32  # measurements for a round, about, where there are enough
 SURVEY = (0.7, 0.85, 1.2, 1.5)  # of the bytes: where the curve is measured beside the budget itself
 CLOSE = 0.004  # of the bytes: a search for a quality ends when its bracket is as narrow as that
 FACTORS = (1 / 4, 4)  # a measured correction of costs beyond this is taken for noise
@@ -247,8 +248,9 @@ def _repaired(
 ) -> tuple[Frontier, dict[str, Choice]]:
     """The frontier with corrected costs, and its choices within `budget`, or `choices` where these do better."""
     error = meter.error(choices)
-    for turn in range(ROUNDS):
-        trials = (meter.left - 4) // (ROUNDS - turn) - 2
+    rounds = max(ROUNDS, round(meter.left / ROUND))
+    for turn in range(rounds):
+        trials = (meter.left - 4) // (rounds - turn) - 2
         if trials < 2 or error == 0:
             break
         factors = _factors(frontier, choices, error, meter, trials)

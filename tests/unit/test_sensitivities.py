@@ -93,30 +93,61 @@ def test_costs_are_what_palettes_do_to_the_answers(
     costs: dict[str, list[float]], session: Session, weighed: dict[str, Weighed], monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """At the probe's bits, each matrix alone; where nothing is measured, half of its moments' cost stands for that."""
-    probe = Choice(PROBE, 16)
-    monkeypatch.setattr(sensitivities, "WORK", 0)
+    """At the probes' bits, each matrix alone; where nothing is measured, half of its moments' cost stands for that."""
+    monkeypatch.setattr(sensitivities, "ALONE", 0)
     unmeasured = TextSensitivity(session, Spill(tmp_path)).costs(offers_of(session), NoProgress())
     factors = []
     for name, own in weighed.items():
-        fit = fit_palette(own.weight, PROBE, 16, own.moments, QUICK)
-        predicted = fitted_cost(own.weight, fit.palette.dense(), own.moments) / (2 * session.matters.count)
-        assert unmeasured[name][CHOICES.index(probe)] == pytest.approx(predicted, rel=1e-4)
-        measured = alone(session, name, fit.palette.dense())
-        factors.append(measured / predicted)
-        expected = predicted * min(max(measured / predicted, FACTORS[0]), FACTORS[1])
-        assert costs[name][CHOICES.index(probe)] == pytest.approx(expected, rel=2e-3)
-        ratio = np.array(costs[name]) / np.maximum(unmeasured[name], 1e-300)
-        assert np.ptp(ratio[:-1]) < 1e-6 * ratio[0]  # one factor for all bits
-    assert len(factors) == len(costs)
+        for bits in (PROBE, 1):
+            at = CHOICES.index(Choice(bits, 16))
+            fit = fit_palette(own.weight, bits, 16, own.moments, QUICK)
+            predicted = fitted_cost(own.weight, fit.palette.dense(), own.moments) / (2 * session.matters.count)
+            assert unmeasured[name][at] == pytest.approx(predicted, rel=1e-4)
+            measured = alone(session, name, fit.palette.dense())
+            factors.append(measured / predicted)
+            expected = predicted * min(max(measured / predicted, FACTORS[0]), FACTORS[1])
+            assert costs[name][at] == pytest.approx(expected, rel=2e-3)
+        of_1, of_2, of_3, *of_more = np.array(costs[name][:6]) / unmeasured[name][:6]
+        assert min(of_1, of_3) < of_2 < max(of_1, of_3)
+        assert of_more == pytest.approx([of_3] * 3)  # nothing is known of more bits than the probe's
+    assert len(factors) == 2 * len(costs)
     assert max(factors) / min(factors) > 1.2  # they do say something
+
+
+def test_errors_lie_on_a_line_between_those_that_are_known() -> None:
+    quick = {Choice(1, 16): 64.0, Choice(2, 16): 8.0, Choice(3, 16): 1.0, Choice(4, 16): 0.5, KEPT: 0.0}
+    known = {Choice(3, 16): 10.0, Choice(1, 16): 640.0 * 9}
+    found = sensitivities._scaled(quick, known)
+    assert found == pytest.approx([5760, 80 * 3, 10, 5, 0])
+    assert sensitivities._scaled(quick, {Choice(3, 16): 10.0}) == pytest.approx([640, 80, 10, 5, 0])
+    pairs = {Choice(4, 16, 2): 3.0, Choice(2, 16, 2): 6.0}
+    assert sensitivities._scaled(quick | pairs, known | {Choice(4, 16, 2): 1.5})[-2:] == pytest.approx([1.5, 3])
+
+
+def test_few_texts_are_enough_where_all_would_take_long(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One batch of each kind at least; and none where even that takes too long."""
+    kinds = tuple(tuple(batch for _ in range(6) for batch in kind) for kind in session.judged)
+    long = replace(session, judged=kinds)
+    for share, count in ((1, 6), (0.5, 3), (0.3, 2), (1e-9, 1)):
+        assert [len(kind) for kind in long.brief(share * long.work).judged] == [count * len(k) for k in session.judged]
+    runs: list[float] = []
+    monkeypatch.setattr(Session, "distance", lambda self, *_, **__: runs.append(self.work) or 1.0)
+    offers = offers_of(session)
+    work = session.work * 2 * len(offers)
+    for limit, measured in ((work, True), (work / 3, True), (work / 5, False)):
+        monkeypatch.setattr(sensitivities, "ALONE", limit)
+        runs.clear()
+        TextSensitivity(session, Spill(tmp_path)).costs(offers, NoProgress())
+        assert len(runs) == (2 * len(offers) if measured else 0)
 
 
 def test_pairs_cost_what_their_own_fit_says(
     session: Session, weighed: dict[str, Weighed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """At the probe's bits; other groups in proportion, and scalars as without pairs on offer."""
-    monkeypatch.setattr(sensitivities, "WORK", 0)
+    """At the probes' bits; other groups in proportion, and scalars as without pairs on offer."""
+    monkeypatch.setattr(sensitivities, "ALONE", 0)
     pairs = Choice(2 * PAIRS, 16, 2), Choice(2 * PAIRS, 4, 2), Choice(6, 16, 2)
     offers = [Offer(o.candidate, (*CHOICES, *pairs)) for o in offers_of(session) if o.candidate.shape[0] % 2 == 0]
     found = TextSensitivity(session, Spill(tmp_path)).costs(offers, NoProgress())
