@@ -41,9 +41,8 @@ TINY = 1e-300  # has a logarithm
 FACTORS = (1 / 16, 16)  # a measured factor beyond this is taken for noise
 WORK = 2e14  # operations that measuring allocations may take: some minutes
 MOST, LEAST = 128, 6  # measurements of allocations
-ALONE = (
-    5e14  # operations that measuring matrices alone should take, of fewer texts if need be; a few times that at most
-)
+ALONE = 3e14  # operations that measuring matrices alone should take, on fewer texts if need be
+LONGEST = 8 * ALONE  # and may take
 
 
 @dataclass
@@ -120,7 +119,7 @@ class TextSensitivity:
         """Errors of each matrix alone, measured; as predicted where that would take too long."""
         count = sum(map(len, predicted.values()))
         session = self.session.brief(ALONE / max(1, count))
-        if session.work * count > 4 * ALONE:
+        if session.work * count > LONGEST:
             return predicted
         progress.stage("measure matrices alone", len(predicted))
         found: dict[str, dict[Choice, float]] = {}

@@ -94,7 +94,7 @@ def test_costs_are_what_palettes_do_to_the_answers(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """At the probes' bits, each matrix alone; where nothing is measured, half of its moments' cost stands for that."""
-    monkeypatch.setattr(sensitivities, "ALONE", 0)
+    monkeypatch.setattr(sensitivities, "LONGEST", 0)
     unmeasured = TextSensitivity(session, Spill(tmp_path)).costs(offers_of(session), NoProgress())
     factors = []
     for name, own in weighed.items():
@@ -136,8 +136,9 @@ def test_few_texts_are_enough_where_all_would_take_long(
     monkeypatch.setattr(Session, "distance", lambda self, *_, **__: runs.append(self.work) or 1.0)
     offers = offers_of(session)
     work = session.work * 2 * len(offers)
-    for limit, measured in ((work, True), (work / 3, True), (work / 5, False)):
-        monkeypatch.setattr(sensitivities, "ALONE", limit)
+    monkeypatch.setattr(sensitivities, "ALONE", work / 3)
+    for longest, measured in ((1.1 * work, True), (0.9 * work, False)):
+        monkeypatch.setattr(sensitivities, "LONGEST", longest)
         runs.clear()
         TextSensitivity(session, Spill(tmp_path)).costs(offers, NoProgress())
         assert len(runs) == (2 * len(offers) if measured else 0)
@@ -147,7 +148,7 @@ def test_pairs_cost_what_their_own_fit_says(
     session: Session, weighed: dict[str, Weighed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """At the probes' bits; other groups in proportion, and scalars as without pairs on offer."""
-    monkeypatch.setattr(sensitivities, "ALONE", 0)
+    monkeypatch.setattr(sensitivities, "LONGEST", 0)
     pairs = Choice(2 * PAIRS, 16, 2), Choice(2 * PAIRS, 4, 2), Choice(6, 16, 2)
     offers = [Offer(o.candidate, (*CHOICES, *pairs)) for o in offers_of(session) if o.candidate.shape[0] % 2 == 0]
     found = TextSensitivity(session, Spill(tmp_path)).costs(offers, NoProgress())
