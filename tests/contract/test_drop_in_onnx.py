@@ -175,6 +175,19 @@ def test_optimum_loads_the_encoder(encoder: tuple[Path, PreTrainedModel, Path]) 
     torch.testing.assert_close(found[real], wanted[real], atol=TOLERANCE, rtol=TOLERANCE)
 
 
+def test_nothing_is_said_while_it_loads(
+    decoder: tuple[Path, PreTrainedModel], encoder: tuple[Path, PreTrainedModel, Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """An app logs what onnxruntime warns of."""
+    import onnxruntime
+
+    capfd.readouterr()
+    for folder in (decoder[0], encoder[0]):
+        onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_sentence_embedding_needs_no_client_code(encoder: tuple[Path, PreTrainedModel, Path]) -> None:
     """Mean over real tokens, unit length: straight from onnxruntime."""
     import onnxruntime

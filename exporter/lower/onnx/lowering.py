@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx_ir as ir
@@ -38,7 +39,7 @@ def lower_onnx(hub: Hub, folder: Path, options: OnnxOptions) -> OnnxArtifact:
     else:
         dtype = ir.DataType.FLOAT16 if options.weights == "fp16" else ir.DataType.FLOAT
         store_dense(model, tuple(weight.name for weight in hub.weights), hub.palettes, dtype)
-    _tidy(model, options)
+    _tidy(model, options, hub.palettes)
     sizes = _sizes(model, names)
     component = hub.spec.component if isinstance(hub.spec, GraphSpec) else MODEL
     files = write_model(model, folder, options.external_data_above, component)
@@ -49,7 +50,7 @@ def lower_onnx(hub: Hub, folder: Path, options: OnnxOptions) -> OnnxArtifact:
     return OnnxArtifact(folder / files[0], files, total, accounting)
 
 
-def _tidy(model: ir.Model, options: OnnxOptions) -> None:
+def _tidy(model: ir.Model, options: OnnxOptions, decoded: Collection[str]) -> None:
     """Removes what nothing uses and what would tell of the machine; sets what tells others of the model."""
     for tidy in (
         RemoveUnusedNodesPass(),
@@ -59,7 +60,7 @@ def _tidy(model: ir.Model, options: OnnxOptions) -> None:
     ):
         tidy(model)
     model.doc_string = None  # the pass above clears those inside
-    _trim(model.graph)
+    _trim(model.graph, decoded)
     model.producer_name, model.producer_version = "kogata", __version__
     for value in model.graph.outputs:
         value.name = CLIENT_NAMES.get(value.name or "", value.name)
@@ -67,11 +68,12 @@ def _tidy(model: ir.Model, options: OnnxOptions) -> None:
     model.metadata_props.update(sorted(options.metadata.items()))
 
 
-def _trim(graph: ir.Graph) -> None:
+def _trim(graph: ir.Graph, decoded: Collection[str]) -> None:
     """Drops what runtimes work out themselves: types of inner values, and names of nodes that decode weights.
 
     In a model of a few million weights these are a percent or two of the file. Values keep all their names, and nodes
-    that compute keep theirs, which profilers show.
+    that compute keep theirs, which profilers show. Weights that functions decode keep their shapes: without them
+    onnxruntime takes an attention's output for one of no width at first, and warns of every layer.
     """
     outputs = set(graph.outputs)
     constants: set[ir.Value | None] = {None, *graph.initializers.values()}
@@ -81,7 +83,8 @@ def _trim(graph: ir.Graph) -> None:
             node.name = None
     inner = [*graph.initializers.values(), *(value for node in graph for value in node.outputs if value not in outputs)]
     for value in inner:
-        value.type = value.shape = None
+        if value.name not in decoded:
+            value.type = value.shape = None
 
 
 def _sizes(model: ir.Model, names: StoredNames) -> dict[str, int]:
