@@ -255,6 +255,7 @@ def test_bits_per_weight_are_met_and_replayed(llama: Path, tmp_path: Path, monke
 def test_pairs_are_chosen_where_they_cost_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a trained model at two bits: never worse than without them, by what the search measures."""
     few_tokens(monkeypatch, 2000)
+    monkeypatch.setattr(sensitivities, "MOST", 24)
     fits = []
     for dim in (2, None):
         done = exported(HOME_INTENTS, tmp_path / f"{dim}", budget=budget(bpw=2.2), cluster_dim=dim)
@@ -303,5 +304,6 @@ def test_a_limit_that_nothing_keeps(llama: Path, tmp_path: Path, monkeypatch: py
 @pytest.mark.slow
 def test_a_trained_model_keeps_to_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few_tokens(monkeypatch, 1000)
+    monkeypatch.setattr(sensitivities, "MOST", 32)
     large, small = kept_limits(HOME_INTENTS, tmp_path, [0.02, 0.2])
     assert small < 0.8 * large
