@@ -98,7 +98,7 @@ def fitted_compression(
     palettes, decisions = dict(plain.palettes), {decision.name: decision for decision in plain.decisions}
     progress.stage("fit palettes", len(plain.palettes))
 
-    def fit(weighed: Weighed) -> Dense | None:
+    def fit(weighed: Weighed) -> Callable[[], Dense] | None:
         old = plain.palettes.get(weighed.name)
         if old is None:
             return None
@@ -108,7 +108,7 @@ def fitted_compression(
             palettes[weighed.name] = spilled(found.palette, spill)
             decisions[weighed.name] = _decision(decisions[weighed.name], found, weighed.weight, dense)
         progress.advance(weighed.name)
-        return old.dense() if fitted is None else dense
+        return palettes[weighed.name].dense
 
     session.visit(fit)
     progress.stage("judge palettes", 2)

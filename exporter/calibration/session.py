@@ -19,7 +19,7 @@ from exporter.calibration.memory import release
 from exporter.calibration.objective import Objective, Outputs, objective_of
 from exporter.calibration.saliency import Saliency, measure
 from exporter.calibration.torch_graph import TorchGraph
-from exporter.calibration.walk import Visit, walk
+from exporter.calibration.walk import Replacement, Visit, walk
 from exporter.calibration.weights import WeightUse
 from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.errors import RuntimeMissingError, UnsupportedError
@@ -51,8 +51,8 @@ class Weighed:
     moments: Moments
 
 
-Fitter = Callable[[Weighed], Dense | None]
-"""Answers with the matrix to go on with, or None to leave it."""
+Fitter = Callable[[Weighed], Callable[[], Dense] | None]
+"""Answers with how to decode the matrix to go on with, or None to leave it."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Session:
             if use.output in matters:
                 uses.setdefault(use.weight, []).append(use)
 
-        def meet(visit: Visit) -> Tensor | None:
+        def meet(visit: Visit) -> Replacement | None:
             use = visit.use
             own = uses.get(use.weight, [])
             if use not in own[:1]:  # an answer depends on it, and none of its uses was visited before
@@ -110,7 +110,7 @@ class Session:
             target = self._target(visit, stored, totals[use.output])
             del totals  # as large as what they were made into
             answer = fitter(Weighed(use.weight, stored, target, moments))
-            return None if answer is None else torch.from_numpy(answer)
+            return None if answer is None else lambda: torch.from_numpy(answer())
 
         walk(graph, [batch.feeds for batch in self.fitted], meet, both=sequential)
 

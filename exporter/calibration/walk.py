@@ -37,8 +37,11 @@ class Visit:
     actual: tuple[Tensor, ...]
 
 
-Visitor = Callable[[Visit], Tensor | None]
-"""Answers with the matrix `[out, in]` to use from here on, or None to leave it: then later uses are visited, too."""
+Replacement = Tensor | Callable[[], Tensor]
+"""A matrix `[out, in]`, or how to make it: then it isn't kept, but made for each use."""
+
+Visitor = Callable[[Visit], Replacement | None]
+"""Answers with the matrix to use from here on, or None to leave it: then later uses are visited, too."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class _Due:
     """A step that waits to be run. replaced: what stood in its weight's place when it was met."""
 
     planned: Planned
-    replaced: Tensor | None
+    replaced: Replacement | None
 
 
 class _Walker:
@@ -89,7 +92,7 @@ class _Walker:
         self._graph = graph
         self._visit = visit
         self._both = both
-        self._new: dict[str, Tensor] = {}
+        self._new: dict[str, Replacement] = {}
         self._seen: dict[str, int] = {}
         self._waiting: list[_Due] = []
         self._awaited: set[int] = set()  # slots that steps which wait will fill
@@ -133,7 +136,7 @@ class _Walker:
         actual = tuple(stream.actual[source] for stream in streams)
         answer = self._visit(Visit(use, earlier, later, exact, actual))
         if answer is not None:
-            self._new[use.weight] = _small(answer.detach())
+            self._new[use.weight] = _small(answer.detach()) if isinstance(answer, Tensor) else answer
 
     def _run(self, streams: list[_Stream]) -> None:
         """All that waits, batch by batch; where a batch's streams are still one, once for both."""
@@ -171,6 +174,8 @@ class _Walker:
             stored = self._graph.matrix(step.weight, _constantly(stored.read(dtype)))
         if replaced is None:
             return stored, stored
+        if not isinstance(replaced, Tensor):
+            replaced = replaced()
         placed = replaced.to(self._graph.device) if lookup else replaced.to(self._graph.device, dtype)
         return stored, self._graph.matrix(step.weight, _constantly(placed))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,10 +175,11 @@ def test_streams_make_up_for_errors_before_them(home: Session) -> None:
     assert not any(moved.values())
     rng = np.random.default_rng(0)
 
-    def noisy(weighed: Weighed) -> np.ndarray:
+    def noisy(weighed: Weighed) -> Callable[[], np.ndarray]:
         look(weighed)
         noise = rng.standard_normal(weighed.weight.shape).astype(np.float32)
-        return weighed.weight + np.float32(0.1 * weighed.weight.std()) * noise
+        moved_weight = weighed.weight + np.float32(0.1 * weighed.weight.std()) * noise
+        return lambda: moved_weight
 
     home.visit(noisy)
     names = list(moved)

@@ -16,7 +16,7 @@ from unit.calibration.models import batches_of, hub_of, random_palette
 from unit.graph.graphs import normal, parse
 
 from exporter.calibration.torch_graph import TorchGraph
-from exporter.calibration.walk import Visit, Walked, walk
+from exporter.calibration.walk import Replacement, Visit, Walked, walk
 from exporter.graph.hub import Hub
 from exporter.graph.passes.apply_palettes import apply_palettes
 
@@ -71,17 +71,19 @@ def test_a_tied_embedding_is_visited_twice_and_counts_both() -> None:
 
 @dataclass
 class Replacing:
-    """A visitor that answers with a palette's numbers for some weights, and notes what it sees."""
+    """A visitor that answers with a palette's numbers for some weights, or how to make them, and notes what it sees."""
 
     new: dict[str, Tensor]
+    made: bool = False
     exact: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
     actual: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
     visits: list[str] = field(default_factory=list)
 
-    def __call__(self, visited: Visit) -> Tensor | None:
+    def __call__(self, visited: Visit) -> Replacement | None:
         self.visits.append(visited.use.weight)
         self.exact[visited.use.output], self.actual[visited.use.output] = visited.exact, visited.actual
-        return self.new.get(visited.use.weight)
+        own = self.new.get(visited.use.weight)
+        return (lambda: own) if self.made and own is not None else own
 
 
 def replacements(hub: Hub, first: int) -> dict[str, Tensor]:
@@ -122,10 +124,11 @@ def test_streams_part_at_the_first_replacement(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_one_stream_takes_the_replacements(name: str) -> None:
+@pytest.mark.parametrize("made", [False, True])
+def test_one_stream_takes_the_replacements(name: str, made: bool) -> None:
     hub = hub_of(name)
     graph = TorchGraph(hub)
-    visitor = Replacing(replacements(hub, 0))
+    visitor = Replacing(replacements(hub, 0), made)
     new = plain(hub, visitor.new)
     walked = walk(graph, batches_of(hub), visitor, wanted=graph.outputs)
     for key, exact in visitor.exact.items():

@@ -6,6 +6,7 @@ Whether the numbers are right is for test_walk.py and test_torch_graph.py.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -133,6 +134,27 @@ def test_each_matrix_is_read_once_for_all_batches(monkeypatch: pytest.MonkeyPatc
         walk(graph, batches_of(hub), lambda _: None, both=both)
         assert reads == [weight.shape for weight in hub.weights[1:-1]]
         reads.clear()
+
+
+def test_a_matrix_that_can_be_made_again_is_not_kept() -> None:
+    """A tied embedding is made for its rows and, after all layers, for the head: once each, for all batches."""
+    hub = hub_of("qwen3/plain")
+    graph = TorchGraph(hub)
+    name = "model.embed_tokens.weight"
+    made: list[weakref.ref[Tensor]] = []
+
+    def make() -> Tensor:
+        matrix = graph.weight(name).clone()
+        made.append(weakref.ref(matrix))
+        return matrix
+
+    def visit(visited: Visit) -> Callable[[], Tensor] | None:
+        assert all(ref() is None for ref in made)
+        return make if visited.use.weight == name else None
+
+    walk(graph, batches_of(hub), visit, wanted=["logits"], both=True)
+    assert len(batches_of(hub)) > 1
+    assert len(made) == 2
 
 
 def test_what_only_outputs_need_is_not_computed() -> None:
