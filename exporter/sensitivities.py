@@ -39,8 +39,9 @@ PAIRS = 2  # bits a weight of the palettes of pairs that are fitted: where they 
 QUICK = FitOptions(rounds=1, sweeps=3)
 TINY = 1e-300  # has a logarithm
 FACTORS = (1 / 16, 16)  # a measured factor beyond this is taken for noise
-WORK = 2e14  # operations that measuring allocations may take: some minutes
-MOST, LEAST = 128, 6  # measurements of allocations
+MOST, ENOUGH, LEAST = 128, 32, 6  # measurements of allocations
+QUICKLY = 1e13  # operations that more than enough of them may take: a minute or two
+WORK = 2e14  # operations that more than the least may take
 ALONE = 3e14  # operations that measuring matrices alone should take, on fewer texts if need be
 LONGEST = 8 * ALONE  # and may take
 
@@ -71,7 +72,8 @@ class TextSensitivity:
     @property
     def measurements(self) -> int:
         """Fewer where each takes long."""
-        return int(min(MOST, max(LEAST, WORK // max(1, self.session.work))))
+        work = max(1, self.session.work)
+        return int(min(MOST, max(LEAST, min(ENOUGH, WORK // work), QUICKLY // work)))
 
     def costs(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
         """Raises InputError and UnsupportedError, naming all weights that can't be palettized."""

@@ -205,11 +205,14 @@ def test_what_was_measured_is_not_measured_again(
 def test_fewer_measurements_where_each_takes_long(
     sensitivity: TextSensitivity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sensitivity.measurements == sensitivities.MOST
-    monkeypatch.setattr(sensitivities, "WORK", 10.5 * sensitivity.session.work)
-    assert sensitivity.measurements == 10
-    monkeypatch.setattr(sensitivities, "WORK", 1)
-    assert sensitivity.measurements == sensitivities.LEAST
+    work = sensitivity.session.work
+    for quickly, long, expected in (
+        (1e6, 1e6, sensitivities.MOST), (50.5, 1e6, 50), (1, 1e6, sensitivities.ENOUGH), (1, 10.5, 10),
+        (1, 1, sensitivities.LEAST),
+    ):  # fmt: skip
+        monkeypatch.setattr(sensitivities, "QUICKLY", quickly * work)
+        monkeypatch.setattr(sensitivities, "WORK", long * work)
+        assert sensitivity.measurements == expected
 
 
 def test_weights_that_are_no_numbers_are_named(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
