@@ -81,10 +81,9 @@ def _trim(graph: ir.Graph, decoded: Collection[str]) -> None:
         if constants.issuperset(node.inputs):
             constants.update(node.outputs)
             node.name = None
-    inner = [*graph.initializers.values(), *(value for node in graph for value in node.outputs if value not in outputs)]
-    for value in inner:
-        if value.name not in decoded:
-            value.type = value.shape = None
+    made = (value for node in graph for value in node.outputs if value not in outputs and value.name not in decoded)
+    for value in (*graph.initializers.values(), *made):
+        value.type = value.shape = None
 
 
 def _sizes(model: ir.Model, names: StoredNames) -> dict[str, int]:

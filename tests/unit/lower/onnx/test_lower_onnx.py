@@ -178,6 +178,7 @@ def test_dense_weights(tmp_path: Path, dtype: type, weights: str, size: int, com
     model = onnx.load(artifact.path)
     assert (artifact.accounting.indices, len(model.functions)) == (0, 0)
     assert sorted(i.name for i in model.graph.initializer) == ["emb.weight", "norm.weight"]
+    assert not model.graph.value_info  # initializers say it themselves
 
 
 def test_weights_beyond_fp16_are_refused(tmp_path: Path) -> None:
