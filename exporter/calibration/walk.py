@@ -136,7 +136,7 @@ class _Walker:
         actual = tuple(stream.actual[source] for stream in streams)
         answer = self._visit(Visit(use, earlier, later, exact, actual))
         if answer is not None:
-            self._new[use.weight] = _small(answer.detach()) if isinstance(answer, Tensor) else answer
+            self._new[use.weight] = answer.detach() if isinstance(answer, Tensor) else answer
 
     def _run(self, streams: list[_Stream]) -> None:
         """All that waits, batch by batch; where a batch's streams are still one, once for both."""
@@ -178,12 +178,6 @@ class _Walker:
             replaced = replaced()
         placed = replaced.to(self._graph.device) if lookup else replaced.to(self._graph.device, dtype)
         return stored, self._graph.matrix(step.weight, _constantly(placed))
-
-
-def _small(matrix: Tensor) -> Tensor:
-    """The same numbers; as float16 if they are, as those of palettes: a tied embedding waits until the end."""
-    half = matrix.half()
-    return half if torch.equal(half.to(matrix.dtype), matrix) else matrix
 
 
 def _constantly(tensor: Tensor) -> Given:
