@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import ClassVar, Literal
 
 Level = Literal["error", "warning", "note"]
@@ -101,3 +102,10 @@ class RuntimeMissingError(KogataError):
     """A runtime that was asked for explicitly is not on this machine (exit 4)."""
 
     exit_code = ExitCode.RUNTIME
+
+
+def file_problem(path: Path) -> str:
+    """Why `path` is no file that can be read, in words; "" where it is one. A pipe isn't: reading it may never end."""
+    if path.is_file():
+        return ""
+    return "is not a regular file" if path.exists() else "there is no such file"

@@ -126,16 +126,9 @@ def _through_optimum(checkpoint: Checkpoint) -> dict[str, Fact]:
 
 
 def _onnx(path: Path) -> Found:
-    import onnx_ir as ir
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from exporter.importers.graph_file import load_graph
 
-    if not path.is_file():  # nor a pipe, at which reading would wait for ever
-        message = "is not a regular file" if path.exists() else "there is no such file"
-        raise InputError.of("onnx.unreadable", message, where=str(path))
-    try:
-        model = ir.load(path)
-    except (DecodeError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        raise InputError.of("onnx.unreadable", f"not a readable ONNX file: {error}", where=str(path)) from None
+    model = load_graph(path)
     graph = model.graph
     if not graph.outputs:  # an empty file is a valid protobuf message
         raise InputError.of("onnx.unreadable", "not an ONNX model: it has no outputs", where=str(path))

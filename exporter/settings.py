@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from exporter.errors import Diagnostic, UnsupportedError, UsageError
+from exporter.errors import Diagnostic, UnsupportedError, UsageError, file_problem
 from exporter.targets import CLUSTER_DIMS, PALETTE_BITS, Format, Target
 
 FORMATS: tuple[Format, ...] = ("onnx", "coreml")
@@ -187,7 +187,7 @@ def require_calibration(stated: str | None, recover: int = 0, device: str = "cpu
         return
     path = Path(stated)
     try:
-        problem = "" if path.is_file() else "there is no such file"
+        problem = file_problem(path)
     except (OSError, ValueError):  # too long, a null byte
         problem = "no name that a file could have"
     if not problem and path.suffix not in (".txt", ".jsonl"):

@@ -37,8 +37,8 @@ class Visit:
     actual: tuple[Tensor, ...]
 
 
-Replacement = Tensor | Callable[[], Tensor]
-"""A matrix `[out, in]`, or how to make it: then it isn't kept, but made for each use."""
+Replacement = Callable[[], Tensor]
+"""How to make a matrix `[out, in]`: it isn't kept, but made for each use."""
 
 Visitor = Callable[[Visit], Replacement | None]
 """Answers with the matrix to use from here on, or None to leave it: then later uses are visited, too."""
@@ -136,7 +136,7 @@ class _Walker:
         actual = tuple(stream.actual[source] for stream in streams)
         answer = self._visit(Visit(use, earlier, later, exact, actual))
         if answer is not None:
-            self._new[use.weight] = answer.detach() if isinstance(answer, Tensor) else answer
+            self._new[use.weight] = answer
 
     def _run(self, streams: list[_Stream]) -> None:
         """All that waits, batch by batch; where a batch's streams are still one, once for both."""
@@ -174,9 +174,7 @@ class _Walker:
             stored = self._graph.matrix(step.weight, _constantly(stored.read(dtype)))
         if replaced is None:
             return stored, stored
-        if not isinstance(replaced, Tensor):
-            replaced = replaced()
-        placed = replaced.to(self._graph.device) if lookup else replaced.to(self._graph.device, dtype)
+        placed = replaced().to(self._graph.device, None if lookup else dtype)
         return stored, self._graph.matrix(step.weight, _constantly(placed))
 
 

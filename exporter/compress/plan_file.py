@@ -12,7 +12,7 @@ from typing import Any
 from exporter.compress.choices import UNCOMPRESSED, Choice
 from exporter.compress.decisions import Candidate
 from exporter.compress.plan import SCHEMA_VERSION
-from exporter.errors import Diagnostic, InputError
+from exporter.errors import Diagnostic, InputError, file_problem
 from exporter.graph.palette import CLUSTER_DIMS, PALETTE_BITS
 from exporter.strict_json import parse_json
 
@@ -56,8 +56,8 @@ def read_plan(path: Path, candidates: Sequence[Candidate]) -> SavedPlan:
 
 def _raw(path: Path) -> bytes:
     try:
-        if not path.is_file():  # nor a pipe, at which reading would wait for ever
-            raise _error(path, "is not a regular file" if path.exists() else "there is no such file")
+        if problem := file_problem(path):
+            raise _error(path, problem)
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:

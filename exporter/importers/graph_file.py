@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.checkpoint.folder import Folder
-from exporter.errors import Diagnostic, InputError, UnsupportedError
+from exporter.errors import Diagnostic, InputError, UnsupportedError, file_problem
 from exporter.graph.lut import DOMAIN
 
 MAX_NODES = 200_000  # a model of 1,000 layers has some 50,000
@@ -84,9 +84,8 @@ def load_graph(path: Path) -> ir.Model:
     """The model at `path` as it is, its external tensors unread. Raises InputError for anything else than ONNX."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    if not path.is_file():  # nor a pipe, at which reading would wait for ever
-        message = "is not a regular file" if path.exists() else "there is no such file"
-        raise InputError.of("onnx.unreadable", message, where=str(path))
+    if problem := file_problem(path):
+        raise InputError.of("onnx.unreadable", problem, where=str(path))
     if path.stat().st_size >= _MESSAGE:
         raise InputError.of("onnx.unreadable", "larger than the 2 GiB that an ONNX file can have", where=path.name)
     logger = logging.getLogger("onnx_ir")  # remarks on what the checker refuses anyway

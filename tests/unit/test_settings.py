@@ -142,7 +142,8 @@ def test_calibration_texts(tmp_path: Path) -> None:
     for stated, told in (
         (str(tmp_path / "text.csv"), "neither"),
         ("nowhere.txt", "no such file"),
-        ("", "no such file"),
+        ("", "regular file"),
+        (str(tmp_path), "regular file"),
         ("x" * 9999, "no "),
         ("a\0b", "no "),
     ):

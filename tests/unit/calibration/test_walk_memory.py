@@ -6,7 +6,6 @@ Whether the numbers are right is for test_walk.py and test_torch_graph.py.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -19,7 +18,7 @@ from unit.graph.graphs import normal, parse
 from exporter.calibration.compiler import Slots, Step
 from exporter.calibration.stored import Stored
 from exporter.calibration.torch_graph import TorchGraph
-from exporter.calibration.walk import Visit, walk
+from exporter.calibration.walk import Replacement, Visit, walk
 from exporter.calibration.weights import Matrix
 
 
@@ -36,10 +35,10 @@ def test_values_are_freed_when_nobody_reads_them_any_more(both: bool) -> None:
     graph = TorchGraph(_chain(layers))
     alive: list[weakref.ref[Tensor]] = []
 
-    def visit(visited: Visit) -> Tensor | None:
+    def visit(visited: Visit) -> Replacement | None:
         assert [ref() for ref in alive] == [None] * len(alive)
         alive.extend(weakref.ref(tensor) for tensor in {id(t): t for t in (*visited.exact, *visited.actual)}.values())
-        return graph.weight(visited.use.weight) * 1.1 if visited.use.weight == "w2" else None
+        return (lambda: graph.weight("w2") * 1.1) if visited.use.weight == "w2" else None
 
     walked = walk(graph, [{"x": normal(5, 4)}, {"x": normal(3, 4, seed=1)}], visit, wanted=["h1"], both=both)
     assert len(alive) > layers
@@ -56,13 +55,13 @@ def test_answers_are_kept_until_their_last_use() -> None:
     alive: dict[str, weakref.ref[np.ndarray]] = {}
     inputs = {use.weight: use.input for use in graph.uses[1:]}
 
-    def visit(visited: Visit) -> Tensor:
+    def visit(visited: Visit) -> Replacement:
         kept = {name for name, ref in alive.items() if ref() is not None}
         beside = {name for name in alive if inputs.get(name) == visited.use.input}
         assert kept == ({"model.embed_tokens.weight"} if alive else set()) | beside
         array = graph.weight(visited.use.weight).numpy() * 1.0
         alive[visited.use.weight] = weakref.ref(array)
-        return torch.from_numpy(array)
+        return lambda: torch.from_numpy(array)
 
     walk(graph, batches_of(hub), visit, wanted=["logits"], both=True)
     assert len(alive) == len(hub.weights)
@@ -148,7 +147,7 @@ def test_a_matrix_that_can_be_made_again_is_not_kept() -> None:
         made.append(weakref.ref(matrix))
         return matrix
 
-    def visit(visited: Visit) -> Callable[[], Tensor] | None:
+    def visit(visited: Visit) -> Replacement | None:
         assert all(ref() is None for ref in made)
         return make if visited.use.weight == name else None
 
