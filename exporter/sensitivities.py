@@ -42,7 +42,7 @@ FACTORS = (1 / 16, 16)  # a measured factor beyond this is taken for noise
 MOST, ENOUGH, LEAST = 128, 32, 6  # measurements of allocations
 QUICKLY = 1e13  # operations that more than enough of them may take: a minute or two
 WORK = 2e14  # operations that more than the least may take
-ALONE = 3e14  # operations that measuring matrices alone should take, on fewer texts if need be
+ALONE = 1e14  # operations that measuring matrices alone should take, on fewer texts if need be: a quarter tell as much
 LONGEST = 8 * ALONE  # and may take
 
 
@@ -169,17 +169,16 @@ def _scaled(quick: Mapping[Choice, float], errors: Mapping[Choice, float]) -> li
     What makes one of the other runs along a line between two that are known, both as logarithms, and stays what it is
     at the nearer one outside.
     """
+    known: dict[int, list[tuple[float, float]]] = {}
+    for probe, error in errors.items():
+        known.setdefault(probe.cluster_dim, []).append((max(quick[probe], TINY), max(error, TINY)))
+    lines = {dim: np.log(sorted(points)).T for dim, points in known.items()}
     found = []
     for choice, cost in quick.items():
-        known = sorted(
-            (max(quick[probe], TINY), max(error, TINY))
-            for probe, error in errors.items()
-            if probe.cluster_dim == choice.cluster_dim
-        )
-        if choice.kept or not known:
+        if choice.kept or choice.cluster_dim not in lines:
             found.append(0.0)
         else:
-            costs, alone = np.log(known).T
+            costs, alone = lines[choice.cluster_dim]
             found.append(cost * float(np.exp(np.interp(np.log(max(cost, TINY)), costs, alone - costs))))
     return found
 
