@@ -1,13 +1,13 @@
 """Whole-process time and peak memory of `kogata export` on random checkpoints as large as real ones.
 
-    python benchmarks/scale.py [SHAPE …] [--bits 4] [--calibrate none|builtin] [--to onnx|coreml] [--layers N]
-        [--folder DIR] [--peer PYTHON] [--keep]
+    python benchmarks/scale.py [SHAPE …] [--bits 4 | --bpw 3.5] [--calibrate none|builtin] [--to onnx|coreml]
+        [--layers N] [--folder DIR] [--peer PYTHON] [--keep]
 
 SHAPE is qwen2.5-0.5b unless another is named (`--help` lists them). Weights are drawn from a normal distribution and
 stored as bf16 in shards of 5 GB, and the vocabulary is a byte-level BPE as large as the model's, so that all but the
 numbers is as in the real checkpoint. The disk must hold the checkpoint and, at 4 bits, three quarters as much again.
-`--calibrate builtin` fits palettes to text, which takes much longer; `--layers` makes a checkpoint with fewer layers
-than the model has, as wide as they are.
+`--calibrate builtin` fits palettes to text, which takes much longer, and longer still with `--bpw`, where it measures
+what each matrix costs; `--layers` makes a checkpoint with fewer layers than the model has, as wide as they are.
 
 Each command runs in a process of its own. Peak memory is the largest resident set of that process (`ru_maxrss` of
 wait4). `--peer PYTHON` also runs onnxruntime-genai's model builder at int4 with that interpreter, for the ONNX file.
@@ -219,7 +219,8 @@ def commands(arguments: argparse.Namespace, checkpoint: Path, output: Path) -> d
     """Label → command that writes `output`."""
     export = [sys.executable, "-m", "exporter", "export", str(checkpoint), "-o", str(output), "--parity", "none"]
     formats = [option for kind in arguments.to for option in ("--to", kind)]
-    asked = ["--bits", str(arguments.bits), "--calibrate", arguments.calibrate, *formats]
+    width = ["--bits", str(arguments.bits)] if arguments.bpw is None else ["--bpw", str(arguments.bpw)]
+    asked = [*width, "--calibrate", arguments.calibrate, *formats]
     found = {f"kogata export {' '.join(asked)}": [*export, "--name", "benchmark", *asked]}
     if arguments.peer:
         builder = [arguments.peer, "-m", "onnxruntime_genai.models.builder", "-i", str(checkpoint), "-o", str(output)]
@@ -255,6 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shapes", nargs="*", metavar="SHAPE", choices=[[], *SHAPES], help=", ".join(SHAPES))
     parser.add_argument("--bits", type=int, default=4)
+    parser.add_argument("--bpw", type=float, help="mixed bits instead of --bits")
     parser.add_argument("--calibrate", choices=("none", "builtin"), default="none")
     parser.add_argument("--to", action="append", choices=("onnx", "coreml"), default=[])
     parser.add_argument("--layers", type=int, help="of the shape, instead of its own")
