@@ -42,7 +42,8 @@ FACTORS = (1 / 16, 16)  # a measured factor beyond this is taken for noise
 MOST, ENOUGH, LEAST = 128, 32, 6  # measurements of allocations
 QUICKLY = 1e13  # operations that more than enough of them may take: a minute or two
 WORK = 2e14  # operations that more than the least may take
-ALONE = 1e14  # operations that measuring matrices alone should take, on fewer texts if need be: a quarter tell as much
+SHARE = 1 / 4  # of the texts kept apart is enough to measure matrices alone on, where they come in as many batches
+ALONE = 1e14  # operations that this should take, on fewer texts still if need be
 LONGEST = 8 * ALONE  # and may take
 
 
@@ -120,7 +121,7 @@ class TextSensitivity:
     ) -> Mapping[str, Mapping[Choice, float]]:
         """Errors of each matrix alone, measured; as predicted where that would take too long."""
         count = sum(map(len, predicted.values()))
-        session = self.session.brief(ALONE / max(1, count))
+        session = self.session.brief(min(SHARE * self.session.work, ALONE / max(1, count)))
         if session.work * count > LONGEST:
             return predicted
         progress.stage("measure matrices alone", len(predicted))

@@ -135,6 +135,9 @@ def test_few_texts_are_enough_where_all_would_take_long(
     runs: list[float] = []
     monkeypatch.setattr(Session, "distance", lambda self, *_, **__: runs.append(self.work) or 1.0)
     offers = offers_of(session)
+    TextSensitivity(long, Spill(tmp_path)).costs(offers, NoProgress())
+    assert set(runs) == {long.brief(sensitivities.SHARE * long.work).work}
+    assert runs[0] == pytest.approx(long.work / 3)  # two batches of six
     work = session.work * 2 * len(offers)
     monkeypatch.setattr(sensitivities, "ALONE", work / 3)
     for longest, measured in ((1.1 * work, True), (0.9 * work, False)):
