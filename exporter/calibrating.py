@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from exporter.bundle import FitFacts
 from exporter.checkpoint.tokenizer import Tokenizer
 from exporter.compress import Candidate, Compression, CompressOptions, TensorDecision, compress
+from exporter.compress.damage import require_undamaged
 from exporter.compress.fit_task import Fit, FitOptions
 from exporter.compress.fitting import fit_palette
 from exporter.compress.kmeans import fits_float16
@@ -22,6 +23,7 @@ from exporter.errors import Diagnostic, InputError, UnsupportedError
 from exporter.graph.hub import Hub
 from exporter.graph.palette import BLOCK, Palette
 from exporter.graph.spill import Spill
+from exporter.packing import candidates as every_tensor
 from exporter.progress import Progress
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def open_session(
     """The graph with its texts. calibrate: "builtin" or a file; None: built-in texts where that is possible.
 
     Where it isn't (also where the chat template fails), what nobody asked for is left out: then a note says why.
-    Raises as `session.begin`.
+    Raises as `session.begin`; InputError naming the tensors where it is they that hold NaN or infinity.
     """
     try:
         if tokenizer is None:
@@ -71,9 +73,11 @@ def open_session(
         file = Path(calibrate) if calibrate not in (None, BUILTIN) else None
         return begin(hub, tokenizer, Reader(hub.spec, tokenizer, file), progress, device)
     except (InputError, UnsupportedError) as error:
+        reason = error.diagnostics[0]
+        if reason.code == "calibration.numbers":
+            require_undamaged(every_tensor(hub))
         if calibrate is not None:
             raise
-        reason = error.diagnostics[0]
         message = f"compressed without calibration text: {reason.message}"
         return Diagnostic("calibration.none", message, reason.where, level="note")
 

@@ -147,8 +147,12 @@ def _require_coreml(hubs: tuple[Hub, ...]) -> None:
 
 
 def _resume(destination: Path) -> Path:
-    """What an interrupted training goes on from."""
-    return destination.with_name(f"{destination.name}.recovery.safetensors")
+    """What an interrupted training goes on from. Raises InputError where something else lies there."""
+    from exporter.calibration.recovery_state import require_own
+
+    path = destination.with_name(f"{destination.name}.recovery.safetensors")
+    require_own(path)
+    return path
 
 
 def _check(request: ExportRequest, settings: Settings, proof: Proof, progress: Progress) -> dict[str, ParityReport]:

@@ -53,6 +53,8 @@ class Staging:
 
     def __enter__(self) -> Self:
         self._check()
+        if not _replaceable(self.rejected, force=True):
+            raise _occupied(self.rejected)  # now: what a gate finds would be lost with the bundle
         try:
             self._make_parents()
             self._remove_stale()

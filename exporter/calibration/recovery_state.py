@@ -118,3 +118,15 @@ class ResumeFile:
     def _note(self, what: str) -> Diagnostic:
         message = f"the file that training could be continued from {what}; it begins anew"
         return Diagnostic("recovery.resume", message, str(self.path), level="note")
+
+
+def require_own(path: Path) -> None:
+    """Raises InputError for a file that is none of Kogata's where a training is to be saved: it would be lost."""
+    try:
+        own = not path.is_file() or read_header(path, path.name).metadata.get("kind") == _KIND
+    except (InputError, OSError):
+        own = False
+    if not own:
+        message = "trainings are saved here, and this file is none of Kogata's"
+        hint = "move it away, or choose another folder with -o"
+        raise InputError.of("recovery.place", message, where=str(path), hint=hint)

@@ -238,8 +238,9 @@ def _require_device(device: str) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # of a device that isn't there, of a torch that can't know it
-        reason = str(error).partition("\n")[0]
-        raise RuntimeMissingError.of("runtime.device", reason, where=f"--device {device}") from error
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # what follows is meant for torch's own people
+        hint = "cpu, or a torch that was built for this device"
+        raise RuntimeMissingError.of("runtime.device", reason, where=f"--device {device}", hint=hint) from error
 
 
 def _require_text(hub: Hub) -> None:

@@ -87,6 +87,10 @@ def _read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Diagnos
             continue
         try:
             value = json.loads(line)
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            yield where, Diagnostic("prompts.json", "half a surrogate pair: no valid Unicode", where)
+            continue
         except (ValueError, RecursionError) as error:
             yield where, Diagnostic("prompts.json", f"not JSON: {error}", where)
             continue

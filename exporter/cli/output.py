@@ -84,7 +84,7 @@ def run_command(command: str, output: Output, body: Callable[[Progress], Report]
     except KogataError as error:
         report = failure(command, error.exit_code, error.diagnostics)
     except KeyboardInterrupt:
-        stopped = Diagnostic("cli.interrupted", "stopped before the end; nothing was written")
+        stopped = Diagnostic("cli.interrupted", "stopped before the end; no bundle was written")
         report = failure(command, 130, (stopped,))  # 128 + SIGINT, as shells expect
     except MemoryError:
         lack = Diagnostic(

@@ -19,7 +19,7 @@ class Candidate:
 
     stored_bytes: what it takes when it is kept as it is.
     open: compression may touch it.
-    load: reads the rows of a slice as float32 `[rows, in]`; only for open matrices, and from several threads at once.
+    load: reads the rows of a slice as float32 `[rows, …]`; not for scalars; from several threads at once.
     lookup: its rows are looked up, like the words of an embedding: neighbours have nothing to do with each other.
     """
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.compress.damage import HINT
 from exporter.errors import InputError, KogataError, UnsupportedError
 from exporter.graph.bits import RUN, pack
 from exporter.graph.palette import PALETTE_BITS, Palette
@@ -70,7 +71,7 @@ def weight_problem(name: str, weight: NDArray[np.float32]) -> KogataError | None
         "compress.not_finite",
         f"{weight[place]} at {_text(place)}; {np.count_nonzero(~finite)} such values",
         where=name,
-        hint="the checkpoint is damaged, or its training diverged",
+        hint=HINT,
     )
 
 

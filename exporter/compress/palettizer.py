@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.compress.choices import Choice, lut_bytes, pays
+from exporter.compress.damage import damage, require_undamaged
 from exporter.compress.decisions import Candidate, Compression, CompressOptions, TensorDecision
 from exporter.compress.kmeans import cluster_rows, cores, fits_float16, weight_problem
 from exporter.errors import InputError, KogataError, UnsupportedError
@@ -44,6 +45,7 @@ def compress(
     if unknown:
         raise ValueError(f"choices for what is no candidate: {unknown}")
     if options.keeps_all:
+        require_undamaged(candidates)
         return Compression({}, tuple(_keep(c, "not asked for: 16 bits keep every tensor") for c in candidates))
     progress.stage("palettize", sum(c.open for c in candidates))
     reasons = {candidate.name: reason_to_keep(candidate, options.choice(candidate)) for candidate in candidates}
@@ -55,6 +57,8 @@ def compress(
             reason = reasons[candidate.name]
             if reason is not None:
                 decisions.append(_keep(candidate, reason))
+                if (problem := damage(candidate)) is not None:
+                    problems.append(problem)
             elif isinstance(done := _palettize(candidate, options, results, spill), KogataError):
                 problems.append(done)
             elif done is not None:

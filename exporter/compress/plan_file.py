@@ -124,7 +124,7 @@ class _Reader:
             return None
         rows = min(rows, shape[0])
         if shape[0] % dim or rows % dim:
-            self.problem(name, f"LUTs of pairs take an even number of rows, not {rows} of {shape[0]}")
+            self.problem(name, f"LUTs of pairs take an even number of rows: there are {shape[0]}, in groups of {rows}")
             return None
         return Choice(bits, rows, dim)
 

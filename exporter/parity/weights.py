@@ -9,6 +9,8 @@ import numpy as np
 from exporter.graph.hub import Hub
 from exporter.parity.thresholds import WEIGHT_ERROR_REASON, Limit, weight_limit
 
+CONSTANT = 2.0**-20  # of a weight's mean square: with less variance it is measured by that instead
+
 
 @dataclass(frozen=True)
 class WeightError:
@@ -40,5 +42,8 @@ def weight_errors(hub: Hub, compressed: Hub) -> tuple[WeightError, ...]:
         weight = stored.numpy().astype(np.float32)
         lost = np.square(weight - palette.dense()).sum(dtype=np.float64)
         spread = np.square(weight - weight.mean(dtype=np.float64)).sum(dtype=np.float64)
+        power = np.square(weight, dtype=np.float64).sum()
+        if spread < CONSTANT * power:  # then rounding to float16 would be told as the palette's error
+            spread = power
         errors.append(WeightError(name, palette.weight_bits, float(lost / spread) if spread else float(lost > 0)))
     return tuple(sorted(errors, key=lambda e: (-e.excess, e.name)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from calibrated import few_tokens
 from checkpoints import tiny_bert, tiny_llama
 from command import kogata
+from safetensors.torch import load_file, save_file
 
 from exporter import workshop
 
@@ -70,6 +72,44 @@ def test_trained_tables(decoder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_file_of_another_s_where_a_training_is_saved(
+    decoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "kept" / "out"
+    place.parent.mkdir()
+    own = place.with_name("out.recovery.safetensors")
+    own.write_text("mine")
+    assert export(decoder, place, "--bits", 2, "--recover", 3, "-q") == 2
+    assert "none of Kogata's" in " ".join(capsys.readouterr().out.split())
+    assert [path.name for path in place.parent.iterdir()] == [own.name]
+    assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--bits", 16),
+        ("--bits", 3),
+        ("--bits", 3, "--calibrate", "none"),
+        ("--bits", 8, "--recover", 3),
+        ("--max-kl", 0.1),
+    ],
+)
+@pytest.mark.parametrize("tensor", ["model.norm.weight", "model.layers.1.mlp.up_proj.weight"])
+def test_a_damaged_checkpoint(
+    options: tuple[object, ...], tensor: str, decoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tensor and the place, whatever met it first."""
+    damaged = tmp_path / "damaged"
+    shutil.copytree(decoder, damaged)
+    tensors = load_file(damaged / "model.safetensors")
+    tensors[tensor].view(-1)[3] = float("nan")
+    save_file(tensors, damaged / "model.safetensors", {"format": "pt"})
+    told = refused(2, capsys, damaged, tmp_path / "out", *options)
+    assert f"{tensor}: nan at [" in told
+    assert "the checkpoint is damaged" in told
+
+
 def test_no_calibration(decoder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert export(decoder, out, "--bits", 3, "--calibrate", "none", "-q") == 0
@@ -81,6 +121,7 @@ def test_no_calibration(decoder: Path, tmp_path: Path) -> None:
     [
         ("bad.jsonl", b'{"text": "good"}\nnonsense\n', "bad.jsonl:2: not JSON"),
         ("bad.jsonl", b'{"txt": "good"}\n', 'bad.jsonl:1: no "text"'),
+        ("bad.jsonl", b'{"text": "good"}\n{"text": "\\ud800"}\n', "bad.jsonl:2: half a surrogate pair"),
         ("bad.txt", b"\n \n", "bad.txt: the file holds no prompts"),
         ("bad.txt", b"\xff\xfe", "bad.txt: not UTF-8"),
         ("bad.csv", b"a,b", "neither .txt nor .jsonl"),

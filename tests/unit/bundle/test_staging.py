@@ -265,6 +265,9 @@ def test_a_failed_gate_goes_to_rejected_and_replaces_an_older_one(
 def test_rejected_never_replaces_what_is_no_bundle(decoder_plan: BundlePlan, place: Path) -> None:
     (place / "out.rejected").mkdir()
     (place / "out.rejected" / "mine").write_text("x")
+    with pytest.raises(InputError) as caught, Staging(place / "out"):
+        pytest.fail("known before any work")
+    assert code_of(caught) == "output.exists"
     with pytest.raises(InputError) as caught:
         write_bundle(failed(decoder_plan), place / "out")
     assert code_of(caught) == "output.exists"

@@ -135,8 +135,8 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         "the model has no such tensor did you mean embedding?",
         "norm: is always kept",
         "pairs: cluster_dim must be 1, or 2 for LUTs of pairs, not 3",
-        "odd pairs: LUTs of pairs take an even number of rows, not 16 of 31",
-        "odd groups: LUTs of pairs take an even number of rows, not 15 of 32",
+        "odd pairs: LUTs of pairs take an even number of rows: there are 31, in groups of 16",
+        "odd groups: LUTs of pairs take an even number of rows: there are 32, in groups of 15",
         "tensors[9]: must be an object with a name",
         "tensors[10]: must be an object with a name",
     ):

@@ -1,0 +1,36 @@
+"""Tensors that stay as they are, looked through for what no checkpoint should hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from exporter.compress.decisions import Candidate
+from exporter.errors import InputError, KogataError
+from exporter.graph.palette import BLOCK
+
+HINT = "the checkpoint is damaged, or its training diverged"
+
+
+def damage(candidate: Candidate) -> KogataError | None:
+    """Where a tensor holds NaN, or an open one infinity: the error to raise. A few rows are in memory at a time."""
+    if not candidate.shape or not candidate.parameters:
+        return None
+    step = max(1, BLOCK * candidate.shape[0] // candidate.parameters)
+    for first in range(0, candidate.shape[0], step):
+        rows = candidate.load(slice(first, first + step))
+        bad = ~np.isfinite(rows) if candidate.open else np.isnan(rows)
+        if bad.any():
+            row, *rest = (int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
+            place = [first + row, *rest]
+            return InputError.of(
+                "compress.not_finite", f"{rows[row, *rest]} at {place}", where=candidate.name, hint=HINT
+            )
+    return None
+
+
+def require_undamaged(candidates: Iterable[Candidate]) -> None:
+    """Raises InputError naming all tensors that are damaged."""
+    problems = [problem for candidate in candidates if (problem := damage(candidate)) is not None]
+    InputError.raise_all([diagnostic for problem in problems for diagnostic in problem.diagnostics])
