@@ -33,7 +33,7 @@ class Recorder:
 
 
 def never(rows: slice) -> np.ndarray:
-    raise AssertionError("a tensor that is kept was loaded")
+    raise AssertionError("a scalar has no rows to load")
 
 
 def matrix(rows: int, columns: int) -> np.ndarray:
@@ -45,7 +45,7 @@ def open_candidate(name: str, weight: np.ndarray, load: Callable[[slice], np.nda
 
 
 def closed_candidate(name: str, *shape: int) -> Candidate:
-    return Candidate(name, shape, math.prod(shape) * 4, False, never)
+    return Candidate(name, shape, math.prod(shape) * 4, False, (lambda rows: np.zeros(shape)[rows]) if shape else never)
 
 
 CANDIDATES = (
@@ -113,12 +113,25 @@ def test_lossless_has_no_psnr() -> None:
 
 def test_sixteen_bits_keep_everything() -> None:
     progress = Recorder()
-    candidates = [Candidate(c.name, c.shape, c.stored_bytes, c.open, never) for c in CANDIDATES]
-    result = compress(candidates, CompressOptions(16, 16), progress)
+    result = compress(CANDIDATES, CompressOptions(16, 16), progress)
     assert not result.palettes
     assert not progress.stages
     assert {d.reason for d in result.decisions} == {"not asked for: 16 bits keep every tensor"}
     assert [d.stored_bytes for d in result.decisions] == [c.stored_bytes for c in CANDIDATES]
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+def test_kept_tensors_are_looked_through(bits: int) -> None:
+    """All that are damaged are named, those that are kept and those that aren't."""
+    norm, weight = np.ones(64, np.float32), matrix(64, 96)
+    norm[3] = weight[5, 7] = np.nan
+    bad = [Candidate("norm", norm.shape, 256, False, lambda rows: norm[rows]), open_candidate("q", weight)]
+    with pytest.raises(InputError) as caught:
+        compress([*CANDIDATES, *bad], CompressOptions(bits, 16), NoProgress())
+    told = {diagnostic.where: diagnostic.message for diagnostic in caught.value.diagnostics}
+    assert told["norm"] == "nan at [3]"
+    assert told["q"].startswith("nan at [5, 7]")
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize(("columns", "kept"), [(340, True), (341, True), (342, False)])
@@ -141,11 +154,11 @@ def test_a_palette_must_pay_against_float16(columns: int, kept: bool) -> None:
 
 
 def test_every_tensor_may_have_bits_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Each palette is the one that uniform bits give; a kept tensor is never loaded."""
+    """Each palette is the one that uniform bits give."""
     monkeypatch.setattr(palettizer, "BLOCK", 300)
     weights = {"a": matrix(57, 129), "b": matrix(100, 33), "c": matrix(64, 48), "d": matrix(32, 64)}
     choices = {"a": Choice(3, 5), "b": Choice(8, 100), "c": KEEP}
-    candidates = [open_candidate(name, w, never if name == "c" else None) for name, w in weights.items()]
+    candidates = [open_candidate(name, w) for name, w in weights.items()]
     mixed = compress(candidates, CompressOptions(4, 16, choices), NoProgress(), Spill(tmp_path))
     assert set(mixed.palettes) == {"a", "b", "d"}
     for name, (bits, group_size) in {"a": (3, 5), "b": (8, 100), "d": (4, 16)}.items():
