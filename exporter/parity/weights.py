@@ -41,8 +41,9 @@ def weight_errors(hub: Hub, compressed: Hub) -> tuple[WeightError, ...]:
             raise ValueError(f"{name} has no value")
         weight = stored.numpy().astype(np.float32)
         lost = np.square(weight - palette.dense()).sum(dtype=np.float64)
-        spread = np.square(weight - weight.mean(dtype=np.float64)).sum(dtype=np.float64)
-        power = np.square(weight, dtype=np.float64).sum()
+        mean = weight.mean(dtype=np.float64)
+        spread = np.square(weight - mean).sum(dtype=np.float64)
+        power = spread + weight.size * mean**2
         if spread < CONSTANT * power:  # then rounding to float16 would be told as the palette's error
             spread = power
         errors.append(WeightError(name, palette.weight_bits, float(lost / spread) if spread else float(lost > 0)))
