@@ -53,8 +53,7 @@ class Staging:
 
     def __enter__(self) -> Self:
         self._check()
-        if not _replaceable(self.rejected, force=True):
-            raise _occupied(self.rejected)  # now: what a gate finds would be lost with the bundle
+        _require_replaceable(self.rejected, force=True)  # now: what a gate finds would be lost with the bundle
         try:
             self._make_parents()
             self._remove_stale()
@@ -85,8 +84,7 @@ class Staging:
 
     def reject(self) -> Path:
         """Put the bundle into `rejected`, in place of an older one there; returns that folder."""
-        if not _replaceable(self.rejected, force=True):
-            raise _occupied(self.rejected)
+        _require_replaceable(self.rejected, force=True)
         self._manifest()
         return self._move_to(self.rejected, replace=True)
 
@@ -136,8 +134,7 @@ class Staging:
                 pass
             except OSError as error:  # a name too long, a parent that is a file or closed to us
                 raise _unwritable(place, error) from error
-        if not _replaceable(self.destination, force=self.force):
-            raise _occupied(self.destination)
+        _require_replaceable(self.destination, force=self.force)
 
     def _make_parents(self) -> None:
         missing = []
@@ -186,14 +183,15 @@ def is_bundle(folder: Path) -> bool:
     return folder.is_dir() and not folder.is_symlink() and made_by_kogata(folder / "manifest.json")
 
 
-def _replaceable(place: Path, *, force: bool) -> bool:
+def _require_replaceable(place: Path, *, force: bool) -> None:
     if not os.path.lexists(place):
-        return True
+        return
     try:
         empty = place.is_dir() and not place.is_symlink() and next(place.iterdir(), None) is None
     except OSError as error:
         raise _unwritable(place, error) from error
-    return empty or (force and is_bundle(place))
+    if not (empty or (force and is_bundle(place))):
+        raise _occupied(place)
 
 
 def _occupied(place: Path) -> Exception:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.compress.decisions import Candidate
 from exporter.errors import InputError, KogataError
 from exporter.graph.palette import BLOCK
 
-HINT = "the checkpoint is damaged, or its training diverged"
+
+def first_place(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    """The index of the first element that holds."""
+    return tuple(int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape))
+
+
+def not_finite(name: str, told: str) -> KogataError:
+    """The error to raise for a tensor. told: what is in it, and where."""
+    hint = "the checkpoint is damaged, or its training diverged"
+    return InputError.of("compress.not_finite", told, where=name, hint=hint)
 
 
 def damage(candidate: Candidate) -> KogataError | None:
@@ -22,11 +32,8 @@ def damage(candidate: Candidate) -> KogataError | None:
         rows = candidate.load(slice(first, first + step))
         bad = ~np.isfinite(rows) if candidate.open else np.isnan(rows)
         if bad.any():
-            row, *rest = (int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
-            place = [first + row, *rest]
-            return InputError.of(
-                "compress.not_finite", f"{rows[row, *rest]} at {place}", where=candidate.name, hint=HINT
-            )
+            row, *rest = first_place(bad)
+            return not_finite(candidate.name, f"{rows[row, *rest]} at {[first + row, *rest]}")
     return None
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.compress.damage import HINT
-from exporter.errors import InputError, KogataError, UnsupportedError
+from exporter.compress.damage import first_place, not_finite
+from exporter.errors import KogataError, UnsupportedError
 from exporter.graph.bits import RUN, pack
 from exporter.graph.palette import PALETTE_BITS, Palette
 from exporter.graph.spill import InMemory
@@ -59,20 +59,15 @@ def weight_problem(name: str, weight: NDArray[np.float32]) -> KogataError | None
     finite = np.isfinite(weight)
     if finite.all():
         bad = np.abs(weight) >= FP16_OVERFLOW
-        place = _first(bad)
+        place = first_place(bad)
         return UnsupportedError.of(
             "compress.fp16_overflow",
-            f"{weight[place]:g} at {_text(place)} is beyond float16 (±65504); {np.count_nonzero(bad)} such values",
+            f"{weight[place]:g} at {list(place)} is beyond float16 (±65504); {np.count_nonzero(bad)} such values",
             where=name,
             hint="phones compute in float16: rescale this weight in the checkpoint",
         )
-    place = _first(~finite)
-    return InputError.of(
-        "compress.not_finite",
-        f"{weight[place]} at {_text(place)}; {np.count_nonzero(~finite)} such values",
-        where=name,
-        hint=HINT,
-    )
+    place = first_place(~finite)
+    return not_finite(name, f"{weight[place]} at {list(place)}; {np.count_nonzero(~finite)} such values")
 
 
 def cluster(
@@ -173,11 +168,3 @@ def _half_values() -> NDArray[np.float64]:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _first(mask: NDArray[np.bool_]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape))
-
-
-def _text(place: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, place))}]"

@@ -14,7 +14,10 @@ CONSTANT = 2.0**-20  # of a weight's mean square: with less variance it is measu
 
 @dataclass(frozen=True)
 class WeightError:
-    """error: squared error over variance of one weight; 0 equal, 1 as good as its mean, 2 unrelated rows."""
+    """error: squared error over variance of one weight; 0 equal, 1 as good as its mean, 2 unrelated rows.
+
+    Of a weight that is all but constant: over its mean square.
+    """
 
     name: str
     bits: float
