@@ -24,12 +24,12 @@ from compression_parts.subjects import Decoder
 from compression_parts.texts import DECODERS, token_windows
 from numpy.typing import NDArray
 
-from exporter.calibrating import open_session
 from exporter.calibration.session import Session, Weighed
-from exporter.checkpoint.tokenizer import load_tokenizer
+from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.compress import palettize
 from exporter.compress.fitting import fit_palette
 from exporter.importers.routes import open_model
+from exporter.pipeline.fit import open_session
 from exporter.progress import NoProgress
 from exporter.report import Report, Table, render
 

@@ -20,10 +20,10 @@ from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
 from exporter.errors import Diagnostic, InputError, UsageError
+from exporter.formats import Format
 
 Standing = Literal["vendor", "measured", "press", "derived", "unverified"]
 Platform = Literal["ios", "android"]
-Format = Literal["coreml", "onnx"]
 
 STANDINGS: Mapping[Standing, str] = MappingProxyType(
     {

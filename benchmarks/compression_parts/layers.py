@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.packing import candidates
+from exporter.pipeline.parts import candidates
 
 from .ours import plain_compression
 from .parts import Outcome, Setting, Subject, Weights

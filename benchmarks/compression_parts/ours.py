@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.compress import Compression, CompressOptions, compress
-from exporter.packing import candidates
-from exporter.parity.mil.constants import Constant, evaluate_constexpr
-from exporter.parity.mil.package import read_package
-from exporter.parity.mil.program import read_function
-from exporter.parity.mil.proto import parse_model
+from exporter.pipeline.parts import candidates
 from exporter.progress import NoProgress
+from exporter.runners.mil.constants import Constant, evaluate_constexpr
+from exporter.runners.mil.package import read_package
+from exporter.runners.mil.program import read_function
+from exporter.runners.mil.proto import parse_model
 
 from .parts import Outcome, Setting, Subject, UnavailableError, Weights
 

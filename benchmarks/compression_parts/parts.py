@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 
 Weights = Mapping[str, NDArray[np.float32]]  # tensor name → dense weight [out, in]
 Scores = Mapping[str, float]

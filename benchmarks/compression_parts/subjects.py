@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.importers.routes import Asked, import_model, open_model
 
 from .parts import Scores, Weights

@@ -1,5 +1,6 @@
 """The bundle: what an app developer gets. Written whole or not at all, and checked down to the byte."""
 
+from exporter.bundle.contents import ArtifactPlan, BundlePlan, bundle_name
 from exporter.bundle.facts import (
     UNCHECKED,
     Artifact,
@@ -14,7 +15,6 @@ from exporter.bundle.facts import (
 )
 from exporter.bundle.manifest import Manifest, read_manifest
 from exporter.bundle.onnx_files import genai_config, onnx_interface
-from exporter.bundle.plan import ArtifactPlan, BundlePlan, bundle_name
 from exporter.bundle.staging import Staging, is_bundle
 from exporter.bundle.verify import VerifyResult, verify_bundle
 from exporter.bundle.writer import finish_bundle, write_bundle

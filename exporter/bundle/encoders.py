@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from exporter.bundle.manifest import Manifest
-    from exporter.graph.hub import EncoderSpec
+    from exporter.graph.model import EncoderSpec
 
 EMBEDS = "feature-extraction"
 OPTIMUM: Mapping[str, str] = {  # task → the class of optimum that loads `onnx/`

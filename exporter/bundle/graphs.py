@@ -10,7 +10,7 @@ from exporter.errors import InputError
 
 if TYPE_CHECKING:
     from exporter.bundle.manifest import Manifest
-    from exporter.graph.hub import GraphInput, GraphSpec, InputKind
+    from exporter.graph.model import GraphInput, GraphSpec, InputKind
 
 _MOST = 2**28  # elements of an input: what the importers take, too
 
@@ -24,7 +24,7 @@ def graph_facts(specs: Sequence[GraphSpec]) -> dict[str, Any]:
 
 def graph_specs(manifest: Manifest) -> tuple[GraphSpec, ...]:
     """The components' specs, in the order in which they are run; empty for a graph that kogata drew."""
-    from exporter.graph.hub import GraphSpec
+    from exporter.graph.model import GraphSpec
 
     inputs: Mapping[str, Any] = manifest.model.get("inputs", {})
     specs = {}
@@ -50,7 +50,7 @@ def _input(port: GraphInput) -> dict[str, Any]:
 def _port(data: Mapping[str, Any]) -> GraphInput:
     import onnx_ir as ir
 
-    from exporter.graph.hub import GraphInput
+    from exporter.graph.model import GraphInput
 
     dtype, shape = data["dtype"], tuple(int(size) for size in data["shape"])
     if math.prod(shape) > _MOST:

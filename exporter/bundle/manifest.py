@@ -23,7 +23,7 @@ from exporter.bundle.tree import path_problem, printable
 from exporter.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from exporter.graph.hub import Task
+    from exporter.graph.model import Task
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1

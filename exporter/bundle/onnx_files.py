@@ -11,7 +11,7 @@ from exporter.bundle.facts import Interface, Port
 if TYPE_CHECKING:
     import onnx
 
-    from exporter.graph.hub import DecoderSpec
+    from exporter.graph.model import DecoderSpec
 
 # The text decoders that onnxruntime-genai 0.18 knows by name (`ModelType::IsLLM` in its src/models/model_type.h);
 # "decoder" is its name for any other with the same inputs and outputs.

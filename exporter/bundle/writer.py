@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from exporter.bundle import onnx_files
 from exporter.bundle.canonical import canonical_json, render_sums
 from exporter.bundle.card import CARD, model_card
+from exporter.bundle.contents import ArtifactPlan, BundlePlan, bundle_name
 from exporter.bundle.encoders import encoder_facts
 from exporter.bundle.facts import Artifact
 from exporter.bundle.graphs import graph_facts
 from exporter.bundle.manifest import MANIFEST, Manifest
-from exporter.bundle.plan import ArtifactPlan, BundlePlan, bundle_name
 from exporter.bundle.sbom import BOM, sbom
 from exporter.bundle.staging import Staging
 from exporter.bundle.tree import path_problem, printable, scan, sha256, sha256_all
 from exporter.errors import InputError
 
 if TYPE_CHECKING:
-    from exporter.graph.hub import DecoderSpec, EncoderSpec, GraphSpec
+    from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec
 
 SUMS = "SHA256SUMS"
 BITS_PLAN = "plan.json"
@@ -111,7 +111,7 @@ def _configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:
 
 
 def _genai_config(plan: BundlePlan) -> dict[str, Any]:
-    from exporter.graph.hub import DecoderSpec
+    from exporter.graph.model import DecoderSpec
 
     if not isinstance(plan.spec, DecoderSpec) or plan.context is None:
         raise ValueError("a text-generation bundle needs a DecoderSpec and a context")
@@ -155,7 +155,7 @@ def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
 
 
 def _model_facts(spec: DecoderSpec | EncoderSpec | tuple[GraphSpec, ...]) -> Mapping[str, Any]:
-    from exporter.graph.hub import DecoderSpec
+    from exporter.graph.model import DecoderSpec
 
     if isinstance(spec, tuple):
         return graph_facts(spec)

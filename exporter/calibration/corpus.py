@@ -15,10 +15,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.checkpoint.prompts import MASKED_EVERY, PAIRED, Prompt, choose, mask_id, read_prompts
-from exporter.checkpoint.tokenizer import Tokenizer
+from exporter.checkpoint.tokens.tokenizer import Tokenizer
 from exporter.errors import InputError
-from exporter.graph.hub import DecoderSpec, EncoderSpec, GraphSpec
+from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec
+from exporter.texts import MASKED_EVERY, PAIRED, Prompt, choose, mask_id, read_prompts
 
 Ids = NDArray[np.int64]
 T = TypeVar("T")

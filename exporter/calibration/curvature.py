@@ -17,8 +17,8 @@ from torch import Tensor
 from exporter.calibration.feeds import Batch
 from exporter.calibration.saliency import UseSaliency
 from exporter.calibration.statistics import columns, runs, statistic
-from exporter.calibration.weights import WeightUse
 from exporter.graph.moments import Moments
+from exporter.runners.torch_graph.uses import WeightUse
 
 SMOOTHING = 0.1  # of the mean, added to each row's share: texts are few, and a row that none of them needs may matter
 PULL = 0.3  # of the mean curvature: how much a shifted weight is drawn to the original

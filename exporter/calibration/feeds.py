@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from exporter.calibration.attributes import torch_dtype
 from exporter.errors import Diagnostic, UnsupportedError
-from exporter.graph.hub import GraphSpec, Hub, InputKind
+from exporter.graph.model import GraphSpec, Hub, InputKind
+from exporter.runners.torch_graph.attributes import torch_dtype
 
 Ids = Sequence[int] | NDArray[np.integer[Any]]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from exporter.calibration.corpus import ANSWER, TOKENS, Ids, Reader, Sequences
 from exporter.calibration.feeds import Batch, text_batches
 from exporter.calibration.sampling import TOGETHER, Writer
-from exporter.calibration.torch_graph import TorchGraph
-from exporter.checkpoint.tokenizer import Tokenizer
-from exporter.graph.hub import Hub
+from exporter.checkpoint.tokens.tokenizer import Tokenizer
+from exporter.graph.model import Hub
 from exporter.progress import Progress
+from exporter.runners.torch_graph.graph import TorchGraph
 
 HEAVIEST = 8.0  # times as much as others that an answer of the model's own counts
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from exporter.calibration.feeds import Batch
 from exporter.errors import UnsupportedError
-from exporter.graph.hub import DecoderSpec, EncoderSpec, GraphSpec, Hub
+from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec, Hub
 
 Link = Literal["softmax", "sigmoid", "unit", "plain"]
 Outputs = Mapping[str, Tensor]

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from exporter.calibration.feeds import Batch
-from exporter.calibration.lookups import Lookup, runs
 from exporter.calibration.objective import Objective, Outputs
 from exporter.calibration.recovery_state import ResumeFile, State, Tensors
-from exporter.calibration.torch_graph import TorchGraph
 from exporter.errors import Diagnostic
 from exporter.graph.bits import pack
 from exporter.graph.palette import Palette
 from exporter.graph.spill import InMemory, Spill
 from exporter.progress import Progress
+from exporter.runners.torch_graph.graph import TorchGraph
+from exporter.runners.torch_graph.matrices import Lookup, runs
 
 HELD_BACK = 8  # one batch in so many judges
 LARGEST = float(np.finfo(np.float16).max)

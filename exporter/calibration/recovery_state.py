@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exporter.calibration.stored import from_array
 from exporter.checkpoint.safetensors_header import Header, read_header
 from exporter.errors import Diagnostic, InputError
+from exporter.runners.torch_graph.stored import from_array
 
 Tensors = Mapping[str, Tensor]
 _PARTS = ("lut", "mean", "square")

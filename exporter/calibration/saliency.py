@@ -20,9 +20,9 @@ from exporter.calibration.feeds import Batch
 from exporter.calibration.memory import release
 from exporter.calibration.objective import Objective
 from exporter.calibration.statistics import at_positions, statistic
-from exporter.calibration.torch_graph import Tap, TorchGraph
-from exporter.calibration.weights import WeightUse
 from exporter.progress import Progress
+from exporter.runners.torch_graph.graph import Tap, TorchGraph
+from exporter.runners.torch_graph.uses import WeightUse
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from exporter.calibration.feeds import Batch, text_batches
 from exporter.calibration.objective import draw
-from exporter.calibration.torch_graph import TorchGraph
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.progress import Progress
+from exporter.runners.torch_graph.graph import TorchGraph
 
 Ids = NDArray[np.int64]
 TOGETHER = 64  # sequences that are written at once: a step reads all weights once for all of them

@@ -18,14 +18,14 @@ from exporter.calibration.material import Author, gathered
 from exporter.calibration.memory import release
 from exporter.calibration.objective import Objective, Outputs, objective_of
 from exporter.calibration.saliency import Saliency, measure
-from exporter.calibration.torch_graph import TorchGraph
 from exporter.calibration.walk import Replacement, Visit, walk
-from exporter.calibration.weights import WeightUse
-from exporter.checkpoint.tokenizer import Tokenizer
+from exporter.checkpoint.tokens.tokenizer import Tokenizer
 from exporter.errors import RuntimeMissingError, UnsupportedError
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.graph.moments import Moments
 from exporter.progress import Progress
+from exporter.runners.torch_graph.graph import TorchGraph
+from exporter.runners.torch_graph.uses import WeightUse
 
 Dense = NDArray[np.float32]
 DOUBT = 1  # standard errors of a mean that other texts may differ by

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from exporter.calibration.compiler import Slots, Step
 from exporter.calibration.memory import release
-from exporter.calibration.torch_graph import Feeds, Planned, TorchGraph
-from exporter.calibration.weights import Given, Matrix, WeightUse
+from exporter.runners.torch_graph.compiler import Slots, Step
+from exporter.runners.torch_graph.graph import Feeds, Planned, TorchGraph
+from exporter.runners.torch_graph.uses import Given, Matrix, WeightUse
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from exporter.checkpoint.convert import Conversion
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.sentence import SentenceModules
 from exporter.checkpoint.tensors import TensorStore
-from exporter.checkpoint.tokenizer_settings import read_settings
-from exporter.checkpoint.tokenizer_source import conversion_of
+from exporter.checkpoint.tokens.convert import Conversion
+from exporter.checkpoint.tokens.settings import read_settings
+from exporter.checkpoint.tokens.source import conversion_of
 from exporter.errors import InputError
+
+PREPROCESSOR = "preprocessor_config.json"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,15 @@ class Checkpoint:
     chat_template: str | None
     sentence: SentenceModules | None
     source: Source
+
+    @cached_property
+    def preprocessor(self) -> Mapping[str, Any]:
+        """preprocessor_config.json, which says how images or sounds become inputs: without paths and remote code.
+
+        Empty for a model of text. Raises InputError where the file can't be read.
+        """
+        stated = Folder.at(self.root).read_object(PREPROCESSOR) if self.root.is_dir() else None
+        return {key: value for key, value in (stated or {}).items() if key not in ("auto_map", "_name_or_path")}
 
     @cached_property
     def conversion(self) -> Conversion | None:

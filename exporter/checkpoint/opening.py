@@ -9,24 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.checkpoint import hub
-from exporter.checkpoint.chat import find_template
-from exporter.checkpoint.checkpoint import Checkpoint, Source
+from exporter.checkpoint import huggingface
+from exporter.checkpoint.checkpoint import PREPROCESSOR, Checkpoint, Source
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.licence import read_licence
 from exporter.checkpoint.problems import Problems
 from exporter.checkpoint.refusals import no_config, refuse_adapter, refuse_quantized
 from exporter.checkpoint.sentence import SentenceModules, read_sentence
 from exporter.checkpoint.tensors import TensorStore
-from exporter.checkpoint.tokenizer_files import TOKENIZER, TOKENIZER_CONFIG, find_tokenizer_files
-from exporter.checkpoint.tokenizer_settings import read_settings
-from exporter.checkpoint.tokenizer_source import lowercases
+from exporter.checkpoint.tokens.chat import find_template
+from exporter.checkpoint.tokens.files import TOKENIZER, TOKENIZER_CONFIG, find_tokenizer_files
+from exporter.checkpoint.tokens.settings import read_settings
+from exporter.checkpoint.tokens.source import lowercases
 from exporter.checkpoint.weights import open_weights
 from exporter.errors import InputError, UnsupportedError
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
-PREPROCESSOR_CONFIG = "preprocessor_config.json"
 _ACCEPTED = "accepted: a checkpoint folder (config.json, model.safetensors, tokenizer.json) or a hub id `org/name`"
 
 
@@ -72,7 +71,7 @@ def open_checkpoint(reference: str | Path, *, revision: str | None = None) -> Ch
         sentence = read_sentence(folder, tokenizer_lowercases=lowercase)
     problems.raise_any()
     names = {CONFIG, *weight_files, *tokenizer_files, *(sentence.files if sentence else ())}
-    names |= {name for name in (GENERATION_CONFIG, PREPROCESSOR_CONFIG) if folder.find(name) is not None}
+    names |= {name for name in (GENERATION_CONFIG, PREPROCESSOR) if folder.find(name) is not None}
     source = Source(
         repo=place.repo,
         revision=place.revision,
@@ -109,21 +108,21 @@ def _locate(reference: str, revision: str | None) -> _Place:
             where=reference,
             hint=_ACCEPTED,
         )
-    if hub.is_closed_model(reference):
+    if huggingface.is_closed_model(reference):
         raise InputError.of(
             "checkpoint.closed_model",
             f"{reference} is a closed model: its makers publish no weights, so there is nothing to export",
             where=reference,
             hint="take a model with open weights, from the hub or from a folder",
         )
-    if not hub.is_hub_id(reference):
+    if not huggingface.is_hub_id(reference):
         raise InputError.of(
             "checkpoint.not_found",
             f"'{_printable(reference)}' is neither an existing folder nor a hub id",
             where=_printable(reference),
             hint=_ACCEPTED,
         )
-    folder = hub.download(reference, revision)
+    folder = huggingface.download(reference, revision)
     return _Place(folder, reference, folder.commit)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.safetensors_header import read_header
 from exporter.checkpoint.tensors import Shard, TensorStore
-from exporter.checkpoint.tokenizer_files import TOKENIZER_CONFIG
+from exporter.checkpoint.tokens.files import TOKENIZER_CONFIG
 from exporter.errors import InputError
 
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ def check(
     """
 
     def body(progress: Progress) -> Report:
-        from exporter.checking import CheckRequest, check_bundle
         from exporter.cli.summary import check_report
+        from exporter.pipeline.check import CheckRequest, check_bundle
 
         request = CheckRequest(bundle, against, revision, prompts, task, max_task_drop, quick)
         return check_report(check_bundle(request, progress), html)

@@ -163,8 +163,8 @@ def export(
 
     def body(progress: Progress) -> Report:
         from exporter.cli.summary import export_report
-        from exporter.pipeline import ExportRequest, export_checkpoint
-        from exporter.settings import read_budget
+        from exporter.pipeline.export import ExportRequest, export_checkpoint
+        from exporter.pipeline.settings import read_budget
         from exporter.targets import load_target
 
         request = ExportRequest(

@@ -21,7 +21,7 @@ def inspect(
     """Show what is inside a checkpoint, an .onnx file, an .mlpackage or a bundle. No model is run."""
 
     def body(_: Progress) -> Report:
-        from exporter.inspection import inspect_path
+        from exporter.pipeline.inspect import inspect_path
 
         found = inspect_path(path, revision)
         tables = [Table(found.kind, ("", "value"), [(k, str(v)) for k, v in found.facts.items()])]

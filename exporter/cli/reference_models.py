@@ -99,6 +99,6 @@ def _tasks(family: Family) -> str:
 
 
 def _reference(model_type: str) -> str:
-    from exporter.parity.references import REFERENCES
+    from exporter.runners.references import REFERENCES
 
     return REFERENCES[model_type].described if model_type in REFERENCES else "transformers"

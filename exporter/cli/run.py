@@ -42,7 +42,7 @@ def run(
     """
 
     def body(progress: Progress) -> Report:
-        from exporter.running import run_bundle
+        from exporter.pipeline.run import run_bundle
 
         progress.stage("load", 1)
         answer = run_bundle(bundle, text, artifact.value if artifact else None, max_tokens, second)

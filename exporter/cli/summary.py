@@ -12,9 +12,9 @@ from exporter.report import Case, Report, Table
 
 if TYPE_CHECKING:
     from exporter.bundle import CompressionFacts, FitFacts, Manifest
-    from exporter.checking import CheckResult
     from exporter.parity import ParityReport
-    from exporter.pipeline import ExportResult
+    from exporter.pipeline.check import CheckResult
+    from exporter.pipeline.export import ExportResult
 
 SHOWN = {
     "kl": "KL",
@@ -53,7 +53,7 @@ def check_report(done: CheckResult, html: Path | None) -> Report:
     """Parity alone; with `html`, the page for people is written there too."""
     parity = done.parity
     if html is not None:
-        from exporter.packing import parity_page
+        from exporter.pipeline.pack import parity_page
 
         try:
             html.write_bytes(parity_page(done.name, parity.as_json(), done.compression))

@@ -77,7 +77,7 @@ def decoder(lut: NDArray[np.float16], indices: NDArray[np.uint8], group_size: in
 
 def decoded_costs(weight: NDArray[np.float32], decoded: Decoder, moments: Moments) -> NDArray[np.float64]:
     """`row_costs` of a palette."""
-    from exporter.compress import fit_compiled
+    from exporter.compress.kernels import fit_compiled
 
     costs = np.zeros(len(weight))
     bases = np.require(moments.bases, np.float32, ["C", "A"])
@@ -169,7 +169,7 @@ def _mixes(scales: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 
 def _factors(bases: NDArray[np.float32], mixes: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Lower Cholesky factors of mixes of the bases, `[f, in, in]`, and the columns that their rows stand for."""
-    from exporter.compress import fit_compiled
+    from exporter.compress.kernels import fit_compiled
 
     size = bases.shape[1]
     lower, orders = np.empty((len(mixes), size, size), np.float32), np.empty((len(mixes), size), np.int64)

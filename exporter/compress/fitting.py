@@ -106,7 +106,7 @@ class _State:
 
     def improve(self, task: Task, sweeps: int, turn: int, out: _Out) -> _Out:
         """Better indices. What they say of the LUTs is added to `out`, which is returned."""
-        from exporter.compress import fit_compiled
+        from exporter.compress.kernels import fit_compiled
 
         rows = slice(self.first, self.first + len(self.indices))
         problem = task.weight[rows], task.bases, task.diagonals, task.coefficients[rows]
@@ -117,7 +117,7 @@ class _State:
 
     def refit(self, equations: tuple[NDArray[np.float64], NDArray[np.float64]]) -> None:
         """Better LUTs."""
-        from exporter.compress import fit_compiled
+        from exporter.compress.kernels import fit_compiled
 
         entries = self.luts.shape[1]
         work = np.empty((5, entries)), np.empty((2, entries), np.int64)

@@ -126,12 +126,12 @@ def cluster_rows(
     masses = np.empty((0, 0), np.float32) if importance is None else np.require(importance, np.float32, ["C", "A"])
     errors = np.empty(groups)
     if cluster_dim > 1:
-        from exporter.compress import pair_compiled
+        from exporter.compress.kernels import pair_compiled
 
         lut, indices = np.empty((groups, entries, 2), np.float32), np.empty((rows // 2, columns), np.uint8)
         pair_compiled.cluster_pairs(weight, masses, group_size, (lut, indices, errors), entries)
     else:
-        from exporter.compress import compiled  # imports numba and compiles
+        from exporter.compress.kernels import clusters_compiled as compiled  # imports numba and compiles
 
         size, flat = group_size * columns, weight.reshape(-1)
         weights = (flat, flat.view(np.uint32), masses.reshape(-1), _half_values())

@@ -27,7 +27,7 @@ def fit_pairs(
 def _fit_group(
     task: Task, rows: slice, lut: NDArray[np.float32], indices: NDArray[np.uint8], options: FitOptions
 ) -> None:
-    from exporter.compress import pair_compiled
+    from exporter.compress.kernels import pair_compiled
 
     problem = task.weight[rows], task.bases, task.diagonals, task.coefficients[rows]
     factors = task.lower, task.inverse, task.orders, task.which[rows.start // 2 : rows.stop // 2]

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.graph.hub import IR_VERSION, OPSET, DecoderSpec, EncoderSpec, Hub, Weight, WeightRole
+from exporter.graph.model import IR_VERSION, OPSET, DecoderSpec, EncoderSpec, Hub, Weight, WeightRole
 
 Attribute = int | float | str | Sequence[int]
 Dim = int | str

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.graph.bits import RUN, pack, packed_size, unpack
-from exporter.graph.spill import InMemory, Stored
+from exporter.graph.spill import InMemory, Spill, Stored
 
 PALETTE_BITS = (1, 2, 3, 4, 6, 8)  # what Core ML's constexpr_lut_to_dense can index with (no 5, no 7)
 CLUSTER_DIMS = (1, 2)  # weights that an index stands for; Core ML would take more
@@ -129,3 +129,8 @@ class Palette:
 def cluster_dim(lut: NDArray[np.generic]) -> int:
     """Values of an entry: 1 for LUTs `[groups, entries]`, else the length of their vectors."""
     return lut.shape[2] if lut.ndim == 3 else 1
+
+
+def spilled(palette: Palette, spill: Spill) -> Palette:
+    """The same with its indices on the disk."""
+    return replace(palette, packed=spill.append(palette.packed.read(0, palette.packed.size)))

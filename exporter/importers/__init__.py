@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exporter.checkpoint import Checkpoint
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.importers import decoder, encoder
 from exporter.importers.decoder import DecoderLayout
+from exporter.importers.drawing import plan_import
 from exporter.importers.families import FAMILIES
-from exporter.importers.plan import plan_import
 
 __all__ = ["import_checkpoint", "reference_points", "supported", "unused_tensors"]
 

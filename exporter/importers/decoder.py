@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.graph.builder import Attribute, GraphBuilder
-from exporter.graph.hub import CacheSpec, DecoderSpec, Hub
+from exporter.graph.model import CacheSpec, DecoderSpec, Hub
 from exporter.importers.activation import activate
 from exporter.importers.decoder_layout import DecoderLayout, LayerLayout, Norm, tensor_shapes
 from exporter.importers.parts import MASKED, Bound, Painter

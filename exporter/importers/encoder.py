@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from exporter.graph.builder import GraphBuilder
-from exporter.graph.hub import EncoderSpec, Hub
+from exporter.graph.model import EncoderSpec, Hub
 from exporter.importers.activation import activate
 from exporter.importers.encoder_heads import PAIRED, draw_head
 from exporter.importers.encoder_layout import EncoderLayout, tensor_shapes

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import onnx_ir as ir
 
-from exporter.graph.hub import Scores, Task
+from exporter.graph.model import Scores, Task
 from exporter.importers.activation import Activation, activate
 from exporter.importers.config import ConfigReader
 from exporter.importers.parts import Painter

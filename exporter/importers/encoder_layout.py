@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from exporter.checkpoint.sentence import SentenceDense
-from exporter.graph.hub import Pooling
+from exporter.graph.model import Pooling
 from exporter.importers.activation import Activation
 from exporter.importers.encoder_heads import Head
 from exporter.importers.relative import Buckets, Disentangled, layer_shapes, shared_shapes

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from exporter.errors import Diagnostic, InputError
-from exporter.graph.hub import GraphInput, InputKind
+from exporter.graph.model import GraphInput, InputKind
 
 LENGTH = 128  # tokens, where neither the model nor the user says: a long paragraph
 _IMAGE = 224  # pixels: what most vision models are trained with

@@ -9,11 +9,11 @@ from typing import Any
 import onnx_ir as ir
 
 from exporter.checkpoint import Checkpoint
+from exporter.checkpoint.checkpoint import PREPROCESSOR
 from exporter.checkpoint.folder import Folder
 from exporter.errors import InputError
 from exporter.importers.graph_inputs import LENGTH
 
-PREPROCESSOR = "preprocessor_config.json"
 _LONGEST = 512  # tokens of a text, where neither the configuration nor the tokenizer says
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_target_positions", "max_length")
 # Position tables of these begin with rows for padding, up to its id: they hold fewer tokens than rows.

@@ -12,7 +12,7 @@ from exporter.checkpoint import Checkpoint
 from exporter.checkpoint.checkpoint import Source
 from exporter.checkpoint.tensors import TensorStore
 from exporter.errors import InputError, UnsupportedError
-from exporter.graph.hub import OPSET, GraphSpec, Hub, Task
+from exporter.graph.model import OPSET, GraphSpec, Hub, Task
 from exporter.graph.passes.expose_matrices import expose_matrices
 from exporter.graph.passes.infer import infer
 from exporter.graph.passes.upgrade_opset import upgrade_opset

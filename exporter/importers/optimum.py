@@ -21,13 +21,14 @@ from typing import Any
 import onnx_ir as ir
 
 from exporter.checkpoint import Checkpoint
+from exporter.checkpoint.checkpoint import PREPROCESSOR
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.spelling import older_spelling
 from exporter.errors import InputError, UnsupportedError, UsageError
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.importers.graph_file import read_graph
 from exporter.importers.graph_inputs import Sizes
-from exporter.importers.model_sizes import PREPROCESSOR, ModelSizes, read_sizes
+from exporter.importers.model_sizes import ModelSizes, read_sizes
 from exporter.importers.onnx_file import GraphFacts, graph_hub
 from exporter.importers.towers import split_towers
 

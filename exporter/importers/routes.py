@@ -10,12 +10,12 @@ from typing import Literal
 
 from exporter.checkpoint import Checkpoint, open_checkpoint
 from exporter.errors import Diagnostic, InputError, UnsupportedError, UsageError
-from exporter.graph.hub import DecoderSpec, GraphSpec, Hub
+from exporter.graph.model import DecoderSpec, GraphSpec, Hub
 from exporter.graph.passes.simplify import simplify
 from exporter.importers.families import FAMILIES, NOT_DRAWN
 from exporter.importers.onnx_file import import_onnx, is_onnx_file, open_onnx
-from exporter.settings import CACHED_TOKENS
 
+CACHED_TOKENS = 4096  # a decoder's context unless asked for: phones allocate the KV cache in full, 0.1 GB and more
 Route = Literal["native", "optimum", "onnx"]
 
 

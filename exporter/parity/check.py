@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from exporter.checkpoint.prompts import choose
 from exporter.errors import Diagnostic, InputError
 from exporter.parity.locate.search import Search
 from exporter.parity.metrics import METRICS
@@ -21,6 +20,7 @@ from exporter.parity.texts import encode_texts
 from exporter.parity.thresholds import TASK_DROP, TASK_DROP_REASONS, bits_class
 from exporter.parity.weights import WeightError, weight_errors
 from exporter.progress import NoProgress, Progress
+from exporter.texts import choose
 
 _EXPLAINED: dict[str, tuple[str, ...]] = {  # rows that fail because an earlier one did: only that one is searched
     "onnx": ("import", "compression", "onnx lowering"),

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from exporter.checkpoint.tokenizer import Tokenizer
-    from exporter.graph.hub import Hub, Scores, Task
+    from exporter.checkpoint.tokens.tokenizer import Tokenizer
+    from exporter.graph.model import Hub, Scores, Task
+    from exporter.runners.base import MaskConvention
 
 Depth = Literal["full", "quick"]
 OnnxWeights = Literal["palette", "int4", "int8", "fp16", "fp32"]
 Judged = Literal["tokens", "classes", "scores", "embeddings"]  # what the outputs are, and so how they are compared
 CoreMLRunner = Literal["auto", "reference", "system"]
-MaskConvention = Literal["swift-transformers", "exact"]
 
 
 @dataclass(frozen=True)

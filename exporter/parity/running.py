@@ -11,12 +11,12 @@ from exporter.parity import selfcheck
 from exporter.parity.locate.mil_values import OverflowScan
 from exporter.parity.outputs import Outputs
 from exporter.parity.results import Artifact, Row
-from exporter.parity.runners.base import DecoderRunner, EncoderRunner
-from exporter.parity.runners.greedy import greedy
 from exporter.parity.subjects import TITLES, Key, Opener
 from exporter.parity.task import Answers, EncodedItem, answer_tasks
 from exporter.parity.texts import GREEDY_TOKENS, Texts
 from exporter.progress import Progress
+from exporter.runners.base import DecoderRunner, EncoderRunner
+from exporter.runners.greedy import greedy
 
 _TASK_SUBJECTS: tuple[Key, ...] = ("checkpoint", "onnx", "coreml")  # the reference, and what is shipped
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from exporter.parity.metrics import EmbeddingComparison, LogitsComparison
 from exporter.parity.outputs import Outputs
 from exporter.parity.results import Artifact, Check, Row
-from exporter.parity.runners.base import BatchDecoderRunner, BatchEncoderRunner, DecoderRunner, Runner
 from exporter.parity.subjects import Key
 from exporter.parity.texts import Texts
 from exporter.parity.thresholds import CACHED_FP16, CACHED_FP32, MASKS, PADDING, Limit
+from exporter.runners.base import BatchDecoderRunner, BatchEncoderRunner, DecoderRunner, Runner
 
 _TEXTS = 6  # prompts that are fed in pieces: each piece is a run of its own, and the first texts differ enough
 _SINGLES = 4  # tokens fed one at a time, as a generation does

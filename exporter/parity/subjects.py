@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from exporter.parity.options import Judged, MaskConvention, ParityOptions, Subjects, judged
-from exporter.parity.runners import coreml_runner
-from exporter.parity.runners.base import Runner
-from exporter.parity.runners.mil_runner import MilDecoder, MilEncoder, Observe, encoder_lengths, takes_types
-from exporter.parity.runners.onnx_runner import OnnxDecoder, OnnxEncoder, OnnxSource
-from exporter.parity.runners.torch_runner import TorchDecoder, TorchEncoder
+from exporter.parity.options import Judged, ParityOptions, Subjects, judged
+from exporter.runners import coreml
+from exporter.runners.base import MaskConvention, Runner
+from exporter.runners.mil_texts import MilDecoder, MilEncoder, Observe, encoder_lengths, takes_types
+from exporter.runners.ort import OnnxDecoder, OnnxEncoder, OnnxSource
+from exporter.runners.reference import TorchDecoder, TorchEncoder
 
 if TYPE_CHECKING:
-    from exporter.parity.mil import MilModel
+    from exporter.runners.mil import MilModel
 
 _LARGE = 200_000_000  # bytes: below that, single ops are too short to share, above they take most of the time
 Key = Literal["checkpoint", "hub", "compressed", "onnx", "coreml unrounded", "coreml"]
@@ -84,7 +84,7 @@ class Opener:
 
     def mil_model(self) -> MilModel:
         """The shipped program, read back from disk."""
-        from exporter.parity.mil import load_mlpackage
+        from exporter.runners.mil import load_mlpackage
 
         if self._mil is None:
             if self.subjects.coreml is None:
@@ -111,7 +111,7 @@ class Opener:
     def on_system(self) -> bool:
         """Whether the row "coreml" is run by Core ML itself."""
         asked = self.options.coreml_runner
-        return asked == "system" or (asked == "auto" and coreml_runner.available())
+        return asked == "system" or (asked == "auto" and coreml.available())
 
     def _torch(self) -> Runner:
         if self.subjects.checkpoint is None:
@@ -130,10 +130,10 @@ class Opener:
         if s.coreml is None:
             raise ValueError("there is no Core ML program")
         if self.decoder:
-            return coreml_runner.CoreMLDecoder(s.coreml, s.coreml_callers[0])
+            return coreml.CoreMLDecoder(s.coreml, s.coreml_callers[0])
         model = self.mil_model()
         lengths, typed = encoder_lengths(model), takes_types(model)
-        return coreml_runner.CoreMLEncoder(s.coreml, lengths, s.tokenizer.pad_id or 0, typed=typed)
+        return coreml.CoreMLEncoder(s.coreml, lengths, s.tokenizer.pad_id or 0, typed=typed)
 
 
 def _stored_bytes(subjects: Subjects) -> int:

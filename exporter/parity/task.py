@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.checkpoint.prompts import Prompt, parse_json_lines, prompt_of
 from exporter.errors import Diagnostic, InputError
 from exporter.progress import NoProgress, Progress
+from exporter.texts import Prompt, parse_json_lines, prompt_of
 
 if TYPE_CHECKING:
-    from exporter.checkpoint.tokenizer import Tokenizer
-    from exporter.graph.hub import Task
-    from exporter.parity.runners.base import DecoderRunner
+    from exporter.checkpoint.tokens.tokenizer import Tokenizer
+    from exporter.graph.model import Task
+    from exporter.runners.base import DecoderRunner
 
 _SLACK = 16  # tokens beyond twice the expected answer after which a generation is wrong in any case
 _UNSETTLED = 8  # characters: half a UTF-8 sequence, or a space that goes before punctuation

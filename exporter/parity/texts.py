@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.checkpoint.encoded import EncodedText
-from exporter.checkpoint.prompts import MASKED_EVERY, Prompt, choose, mask_id, read_prompts
+from exporter.checkpoint.tokens.encoded import EncodedText
 from exporter.errors import InputError
 from exporter.parity.options import ParityOptions, Subjects
 from exporter.parity.prompts import builtin_prompts, require_pairs
+from exporter.texts import MASKED_EVERY, Prompt, choose, mask_id, read_prompts
 
 if TYPE_CHECKING:
     pass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.parity.thresholds import WEIGHT_ERROR_REASON, Limit, weight_limit
 
 CONSTANT = 2.0**-20  # of a weight's mean square: with less variance it is measured by that instead

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from checkpoints import SENTENCES
-from encoder_checkpoints import tiny_encoder
+from support.checkpoints import SENTENCES
+from support.encoder_checkpoints import tiny_encoder
 from transformers import AutoTokenizer, pipeline
 
 from exporter.errors import InputError, UsageError
-from exporter.pipeline import ExportRequest, export_checkpoint
+from exporter.pipeline.export import ExportRequest, export_checkpoint
+from exporter.pipeline.run import run_bundle
 from exporter.progress import NoProgress
-from exporter.running import run_bundle
 
 LABELS = {"id2label": {0: "no", 1: "maybe", 2: "yes"}, "label2id": {"no": 0, "maybe": 1, "yes": 2}}
 TAGS = {"id2label": {0: "O", 1: "B-room", 2: "I-room"}, "label2id": {"O": 0, "B-room": 1, "I-room": 2}}

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import SENTENCES
-from decoder_checkpoints import DECODERS, tiny_decoder
-from mapped_checkpoints import MAPPED, SAVED_BY_TRANSFORMERS
+from support.checkpoints import SENTENCES
+from support.decoder_checkpoints import DECODERS, tiny_decoder
+from support.mapped_checkpoints import MAPPED, SAVED_BY_TRANSFORMERS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from exporter.bundle.onnx_files import genai_config
 from exporter.checkpoint import open_checkpoint
-from exporter.graph.hub import DecoderSpec
+from exporter.graph.model import DecoderSpec
 from exporter.importers import import_checkpoint
 from exporter.lower.onnx import OnnxOptions, lower_onnx
 

@@ -15,12 +15,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from checkpoints import SENTENCES, tiny_bert, tiny_llama
+from support.checkpoints import SENTENCES, tiny_bert, tiny_llama
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from exporter.bundle.onnx_files import genai_config, generation_config, model_config
 from exporter.checkpoint import open_checkpoint
-from exporter.graph.hub import DecoderSpec, Hub
+from exporter.graph.model import DecoderSpec, Hub
 from exporter.graph.palette import Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.importers import import_checkpoint

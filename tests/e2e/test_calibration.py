@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from calibrated import few_tokens
-from checkpoints import tiny_bert, tiny_llama
-from command import kogata
 from safetensors.torch import load_file, save_file
+from support.calibrated import few_tokens
+from support.checkpoints import tiny_bert, tiny_llama
+from support.command import kogata
 
-from exporter import workshop
+from exporter.pipeline import build
 
 
 @pytest.fixture(scope="module")
@@ -147,5 +147,5 @@ def test_a_limit_on_kl_for_embeddings(
 ) -> None:
     """They have none, which is told before texts are read."""
     bert = tiny_bert(tmp_path / "bert")
-    monkeypatch.setattr(workshop, "open_session", None)
+    monkeypatch.setattr(build, "open_session", None)
     assert "this model's outputs have none" in refused(2, capsys, bert, tmp_path / "out", "--max-kl", 0.1)

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import tiny_bert, tiny_llama
-from command import kogata
+from support.checkpoints import tiny_bert, tiny_llama
+from support.command import kogata
 
 
 @pytest.fixture(scope="module")

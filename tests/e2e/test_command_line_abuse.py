@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints import tiny_bert, tiny_llama, write_json
+from support.checkpoints import tiny_bert, tiny_llama, write_json
 
 KOGATA = [sys.executable, "-m", "exporter"]
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command import kogata_plain as kogata
-from mapped_checkpoints import (
+from support.command import kogata_plain as kogata
+from support.mapped_checkpoints import (
     LONGROPE,
     Make,
     tiny_gpt2,

@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from checkpoints import tiny_bert, tiny_llama
-from sentencepiece_models import processor, trained
+from support.checkpoints import tiny_bert, tiny_llama
+from support.sentencepiece_models import processor, trained
 from transformers import AutoTokenizer
 
 from exporter.bundle import verify_bundle
-from exporter.checkpoint.tokenizer import load_tokenizer
-from exporter.pipeline import ExportRequest, ExportResult, export_checkpoint
+from exporter.checkpoint.tokens.tokenizer import load_tokenizer
+from exporter.pipeline.export import ExportRequest, ExportResult, export_checkpoint
+from exporter.pipeline.run import run_bundle
 from exporter.progress import NoProgress
-from exporter.running import run_bundle
 
 TEXT = "Hello, naïve World! 東京"
 

@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 import torch
 import transformers
-from command import kogata_plain as kogata
 from onnx import numpy_helper
-from other_checkpoints import tiny_model
+from support.command import kogata_plain as kogata
+from support.other_checkpoints import tiny_model
 
 RNG = np.random.default_rng(11)
 
@@ -295,7 +295,7 @@ def test_options_that_make_no_sense(made: Path, tmp_path: Path, options: list[st
 
 
 def test_shapes_are_for_models_that_come_as_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from checkpoints import tiny_bert
+    from support.checkpoints import tiny_bert
 
     tiny_bert(tmp_path / "bert")
     assert kogata("export", tmp_path / "bert", "-o", tmp_path / "out", "--shape", "input_ids=1,8") == 2

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from exporter.graph.hub import OPSET, Hub
 from exporter.graph.lut import DOMAIN, function_name, lut_to_dense
+from exporter.graph.model import OPSET, Hub
 from exporter.graph.palette import Palette
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from exporter.graph.hub import Weight, WeightRole
+from exporter.graph.model import Weight, WeightRole
 from exporter.graph.passes.rewrite import Rewriter, is_standard
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.errors import UnsupportedError
-from exporter.graph.hub import IR_VERSION, OPSET
+from exporter.graph.model import IR_VERSION, OPSET
 from exporter.graph.passes.rewrite import Rewriter, is_standard, static_shape
 
 OLDEST = 7  # the first with numpy's broadcasting; onnxruntime runs nothing older either

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import Diagnostic
-from exporter.graph.hub import EncoderSpec, GraphSpec, Hub
+from exporter.graph.model import EncoderSpec, GraphSpec, Hub
 
 __all__ = ["CoreMLArtifact", "CoreMLOptions", "lower_coreml", "supported_ops", "unsupported_nodes"]
 

@@ -18,10 +18,9 @@ from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
-from coremltools.converters.mil.mil import Builder as mb
 
-from exporter.graph.hub import CacheSpec
-from exporter.lower.coreml.lowering import Var
+from exporter.graph.model import CacheSpec
+from exporter.lower.coreml.mil import Var, mb
 
 KEY, VALUE, POSITION = "keyCache", "valueCache", "cachePosition"
 MASKED = np.float16(-4e4)  # never -inf: the Neural Engine turns sums with it into NaN; softmax of -4e4 is 0 as well

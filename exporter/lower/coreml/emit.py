@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from coremltools.converters.mil.mil import Builder as mb
-from coremltools.converters.mil.mil import types
 from numpy.typing import NDArray
 
 from exporter.lower.coreml.attributes import given
-from exporter.lower.coreml.lowering import Lowering, Var
+from exporter.lower.coreml.lowering import Lowering
+from exporter.lower.coreml.mil import Var, mb, types
 
 SMALLEST_HALF = 2.0**-24  # float16's smallest positive number: an epsilon below it would become 0
 

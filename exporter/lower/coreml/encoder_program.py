@@ -7,12 +7,11 @@ from typing import Any
 import coremltools as ct
 import numpy as np
 import onnx_ir as ir
-from coremltools.converters.mil.mil import Builder as mb
-from coremltools.converters.mil.mil import Function, Placeholder, Program, get_new_symbol, types
 
-from exporter.graph.hub import EncoderSpec, Hub
+from exporter.graph.model import EncoderSpec, Hub
 from exporter.lower.coreml import cache
-from exporter.lower.coreml.lowering import Lowering, Var
+from exporter.lower.coreml.lowering import Lowering
+from exporter.lower.coreml.mil import Function, Placeholder, Program, Var, get_new_symbol, mb, types
 from exporter.lower.coreml.package import PROBABILITIES
 from exporter.lower.coreml.program import TARGET, CoreMLProgram, check_context, hub_value, lower_outputs
 

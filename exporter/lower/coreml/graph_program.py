@@ -9,20 +9,20 @@ from typing import Any
 import coremltools as ct
 import numpy as np
 import onnx_ir as ir
-from coremltools.converters.mil.mil import Builder as mb
-from coremltools.converters.mil.mil import Function, Placeholder, Program, types
 
 from exporter.errors import Diagnostic, UnsupportedError
-from exporter.graph.hub import GraphSpec, Hub
+from exporter.graph.model import GraphSpec, Hub
 from exporter.graph.names import identifier
 from exporter.graph.passes.fold_constants import fold_constants
 from exporter.graph.passes.simplify import simplify
 from exporter.graph.passes.spell_attention import spell_attention
 from exporter.lower.coreml.emit import is_bool
-from exporter.lower.coreml.lowering import Lowering, Var
-from exporter.lower.coreml.ops_shape import MAX_RANK, MOVES_IN_ORDER, has_fixed_shape
+from exporter.lower.coreml.lowering import Lowering
+from exporter.lower.coreml.mil import Function, Placeholder, Program, Var, mb, types
+from exporter.lower.coreml.ops import CONSTANT, REFUSALS
+from exporter.lower.coreml.ops.shape import MAX_RANK, MOVES_IN_ORDER, has_fixed_shape
 from exporter.lower.coreml.program import TARGET, CoreMLProgram, lower_outputs, needed
-from exporter.lower.coreml.registry import CONSTANT, REFUSALS, knows, unknown_op
+from exporter.lower.coreml.registry import knows, unknown_op
 
 _NUMBERS = frozenset(
     {

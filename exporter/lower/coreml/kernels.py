@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import onnx_ir as ir
-from coremltools.converters.mil.mil import Builder as mb
 
 from exporter.graph.palette import Palette
 from exporter.lower.coreml.attributes import fixed_shape, given, without_casts
-from exporter.lower.coreml.lowering import Lowering, Var, palette_indices, vector_axis
+from exporter.lower.coreml.lowering import Lowering, palette_indices, vector_axis
+from exporter.lower.coreml.mil import Var, mb
 
 
 def kernel_matrix(lowering: Lowering, value: ir.Value) -> ir.Value | None:

@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
-from coremltools.converters.mil.mil import Builder as mb
-from coremltools.converters.mil.mil import types
 from numpy.typing import NDArray
 
 from exporter.errors import UnsupportedError
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.graph.names import identifier
 from exporter.graph.palette import Palette
 from exporter.lower.coreml.deferred import deferred_halves, deferred_indices
 from exporter.lower.coreml.masks import within_range
+from exporter.lower.coreml.mil import Var, mb, types
 
 if TYPE_CHECKING:
     from exporter.lower.coreml.cache import StateCache
-
-Var = Any  # coremltools ships no types
 
 FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
 DEFERRED_FROM = 1 << 14  # elements; what is smaller is handed to coremltools as it is

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import coremltools as ct
 import numpy as np
 import onnx_ir as ir
-from coremltools.converters.mil.mil import Function, Placeholder, Program, get_new_symbol, types
-from coremltools.converters.mil.mil.program import StateTensorPlaceholder
 
 from exporter.errors import InputError
-from exporter.graph.hub import DecoderSpec, Hub
+from exporter.graph.model import DecoderSpec, Hub
 from exporter.lower.coreml import cache
-from exporter.lower.coreml.lowering import Lowering, Var
+from exporter.lower.coreml.lowering import Lowering
+from exporter.lower.coreml.mil import Function, Placeholder, Program, StateTensorPlaceholder, Var, get_new_symbol, types
 from exporter.lower.coreml.registry import lower_nodes
 
 TARGET = ct.target.iOS18  # the first with states, grouped LUTs and 3-bit LUTs

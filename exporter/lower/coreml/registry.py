@@ -2,54 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import onnx_ir as ir
 
 from exporter.errors import Diagnostic, UnsupportedError
-from exporter.lower.coreml import (
-    ops_activation,
-    ops_attention,
-    ops_conv,
-    ops_einsum,
-    ops_index,
-    ops_layout,
-    ops_math,
-    ops_norm,
-    ops_pool,
-    ops_reduce,
-    ops_resize,
-    ops_shape,
-    ops_weight,
-)
 from exporter.lower.coreml.lowering import Lowering
-
-LowerOp = Callable[[Lowering, ir.Node], None]
-_FILES = (
-    ops_activation,
-    ops_attention,
-    ops_conv,
-    ops_einsum,
-    ops_index,
-    ops_layout,
-    ops_math,
-    ops_norm,
-    ops_pool,
-    ops_reduce,
-    ops_resize,
-    ops_shape,
-    ops_weight,
-)
-
-OPS: dict[str, LowerOp] = {name: lower for file in _FILES for name, lower in file.OPS.items()}
-CONSTANT: dict[str, tuple[int, ...]] = {
-    name: inputs for file in _FILES for name, inputs in getattr(file, "CONSTANT", {}).items()
-}
-"""Inputs that must be known before the program runs, where they are given at all."""
-REFUSALS: dict[str, Callable[[ir.Node], str]] = {
-    name: refuse for file in _FILES for name, refuse in getattr(file, "REFUSALS", {}).items()
-}
-"""What of an op has no counterpart in MIL: a node → what it asks for, or nothing."""
+from exporter.lower.coreml.ops import OPS
 
 
 def supported_ops() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from onnx_ir.passes.common import (
 )
 
 from exporter import __version__
-from exporter.graph.hub import GraphSpec, Hub
+from exporter.graph.model import GraphSpec, Hub
 from exporter.lower.onnx.artifact import OnnxArtifact, OnnxBytes, OnnxOptions
 from exporter.lower.onnx.store import StoredNames, pack_palettes, store_dense
 from exporter.lower.onnx.write import MODEL, stored_sizes, write_model

@@ -16,23 +16,23 @@ from exporter.parity import thresholds
 from exporter.parity.graphs.compare import OutputsComparison, worst
 from exporter.parity.graphs.limits import LOWERING_COREML, decides, lossy_limits
 from exporter.parity.graphs.locate import locate
-from exporter.parity.graphs.runners import CoreMLGraph, GraphRunner, MilGraph, OnnxGraph
 from exporter.parity.graphs.samples import Materials, Sample, Samples, make_samples
 from exporter.parity.graphs.subjects import GraphSubjects
-from exporter.parity.graphs.torch_graph import TorchGraph
 from exporter.parity.locate.mil_values import OverflowScan
 from exporter.parity.options import ParityOptions
 from exporter.parity.results import Artifact, Check, ParityReport, PromptScore, Row
 from exporter.parity.rows import Comparison
-from exporter.parity.runners import coreml_runner
-from exporter.parity.runners.onnx_runner import OnnxSource
 from exporter.parity.subjects import TITLES, Key, fixed_threads
 from exporter.parity.thresholds import Limit
 from exporter.parity.weights import WeightError, weight_errors
 from exporter.progress import NoProgress, Progress
+from exporter.runners import coreml
+from exporter.runners.graphs import CoreMLGraph, GraphRunner, MilGraph, OnnxGraph
+from exporter.runners.ort import OnnxSource
+from exporter.runners.reference_graph import TorchGraph
 
 if TYPE_CHECKING:
-    from exporter.parity.mil import MilModel
+    from exporter.runners.mil import MilModel
 
 Array = NDArray[Any]
 Outputs = Mapping[str, Array]
@@ -102,7 +102,7 @@ class _Check:
     @cached_property
     def mil(self) -> MilModel:
         """The shipped program, read back from disk."""
-        from exporter.parity.mil import load_mlpackage
+        from exporter.runners.mil import load_mlpackage
 
         assert self.subjects.coreml is not None
         return load_mlpackage(self.subjects.coreml)
@@ -144,7 +144,7 @@ class _Check:
             self.overflow = scan.largest
             return MilGraph(self.mil, s.spec, rounding=False, observe=scan)
         asked = self.options.coreml_runner
-        if asked == "system" or (asked == "auto" and coreml_runner.available()):
+        if asked == "system" or (asked == "auto" and coreml.available()):
             assert s.coreml is not None
             return CoreMLGraph(s.coreml, s.spec)
         return MilGraph(self.mil, s.spec)

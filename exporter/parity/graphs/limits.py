@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exporter.graph.hub import GraphSpec
+from exporter.graph.model import GraphSpec
 from exporter.parity.graphs.compare import LOGITS
 from exporter.parity.thresholds import FINITE, Limit, bits_class, compression_limits
 

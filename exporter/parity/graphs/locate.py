@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from exporter.graph.passes.simplify import simplify
-from exporter.parity.graphs.runners import program_feeds
 from exporter.parity.graphs.subjects import GraphSubjects
 from exporter.parity.locate.divergence import Divergence, first_divergence
 from exporter.parity.locate.mil_values import MilCapture
 from exporter.parity.locate.onnx_values import capture_onnx
 from exporter.parity.rows import Comparison
-from exporter.parity.runners.onnx_runner import OnnxSource
 from exporter.parity.subjects import Key
+from exporter.runners.graphs import program_feeds
+from exporter.runners.ort import OnnxSource
 
 if TYPE_CHECKING:
-    from exporter.parity.mil import MilModel
+    from exporter.runners.mil import MilModel
 
 Array = NDArray[Any]
 

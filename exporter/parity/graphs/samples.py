@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.checkpoint.prompts import Prompt, choose, read_prompts
 from exporter.errors import Diagnostic, InputError
-from exporter.graph.hub import GraphInput, GraphSpec
+from exporter.graph.model import GraphInput, GraphSpec
 from exporter.parity.graphs import signals
 from exporter.parity.prompts import builtin_prompts
+from exporter.texts import Prompt, choose, read_prompts
 
 if TYPE_CHECKING:
-    from exporter.checkpoint.tokenizer import Tokenizer
+    from exporter.checkpoint.tokens.tokenizer import Tokenizer
 
 Array = NDArray[Any]
 

@@ -7,19 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.graph.hub import GraphSpec
+from exporter.graph.model import GraphSpec
 
 if TYPE_CHECKING:
-    from exporter.checkpoint.tokenizer import Tokenizer
-    from exporter.graph.hub import Hub
-
-
-@dataclass(frozen=True)
-class TorchReference:
-    """The checkpoint in transformers: its folder, and the class that it was saved from."""
-
-    folder: Path
-    architecture: str
+    from exporter.checkpoint.tokens.tokenizer import Tokenizer
+    from exporter.graph.model import Hub
+    from exporter.runners.reference_graph import TorchReference
 
 
 @dataclass(frozen=True)

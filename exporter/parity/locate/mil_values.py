@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-    from exporter.parity.mil import MilModel
+    from exporter.runners.mil import MilModel
 
 Array = NDArray[Any]
 Observe = Callable[[str, "torch.Tensor"], None]

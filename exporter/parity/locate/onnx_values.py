@@ -8,7 +8,7 @@ from typing import Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.parity.runners.onnx_runner import OnnxSession, OnnxSource
+from exporter.runners.ort import OnnxSession, OnnxSource
 
 Array = NDArray[Any]
 

@@ -13,9 +13,9 @@ from exporter.parity.locate.divergence import Divergence, first_divergence
 from exporter.parity.locate.mil_values import MilCapture
 from exporter.parity.locate.onnx_values import capture_onnx
 from exporter.parity.locate.torch_values import capture_torch, token_feeds
-from exporter.parity.runners.mil_runner import MilDecoder, MilEncoder
-from exporter.parity.runners.onnx_runner import OnnxSession, declared, decoder_feeds, empty_cache
-from exporter.parity.runners.torch_runner import TorchDecoder, TorchEncoder, torch_feeds
+from exporter.runners.mil_texts import MilDecoder, MilEncoder
+from exporter.runners.ort import OnnxSession, declared, decoder_feeds, empty_cache
+from exporter.runners.reference import TorchDecoder, TorchEncoder, torch_feeds
 
 if TYPE_CHECKING:
     from exporter.parity.rows import Comparison

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.checkpoint.prompts import PAIRED, Prompt, read_prompts
 from exporter.errors import InputError
+from exporter.texts import PAIRED, Prompt, read_prompts
 
 if TYPE_CHECKING:
-    from exporter.graph.hub import Task
+    from exporter.graph.model import Task
 
 _SETS: Mapping[str, tuple[str, ...]] = {
     "text-generation": ("decoder",),

@@ -18,7 +18,7 @@ from exporter.bundle import (
     Port,
     SourceFacts,
 )
-from exporter.graph.hub import CacheSpec, DecoderSpec, EncoderSpec
+from exporter.graph.model import CacheSpec, DecoderSpec, EncoderSpec
 
 PASSED = ParityFacts(
     "passed",

@@ -161,7 +161,7 @@ def test_names_of_a_users_graph_cant_leave_their_place(decoder_plan: BundlePlan,
     """An input may be called anything; the card's code stays code, and its tables tables."""
     import onnx_ir as ir
 
-    from exporter.graph.hub import GraphInput, GraphSpec
+    from exporter.graph.model import GraphInput, GraphSpec
 
     name = 'a"b`\n```\n# owned | <b>'
     spec = GraphSpec("other", (GraphInput(name, ir.DataType.FLOAT, (1, 4), "numbers"),), ("y",))

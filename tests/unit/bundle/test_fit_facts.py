@@ -16,7 +16,7 @@ from exporter.bundle.manifest import manifest_problems
 from exporter.bundle.schema import manifest_schema
 from exporter.cli.summary import export_report
 from exporter.parity.results import ParityReport
-from exporter.pipeline import ExportResult
+from exporter.pipeline.export import ExportResult
 from exporter.report import render, render_parity_html
 
 TEXTS = "24,412 tokens of the built-in texts, 12,345 of them the model's own"

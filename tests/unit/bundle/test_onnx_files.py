@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from exporter.bundle import Interface, Port, genai_config, onnx_interface
 from exporter.bundle.canonical import canonical_json
 from exporter.bundle.onnx_files import end_tokens, generation_config, model_config
-from exporter.graph.hub import CacheSpec, DecoderSpec
+from exporter.graph.model import CacheSpec, DecoderSpec
 
 SPEC = DecoderSpec(
     vocab_size=64, hidden_size=32, heads=(4, 4), context=4096, cache=CacheSpec(kv_heads=(2, 2), head_dim=12)

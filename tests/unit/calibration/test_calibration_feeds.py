@@ -14,12 +14,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.calibration.models import hub_of, in_onnxruntime
+from support.graph_models import hub_of, in_onnxruntime
 
 from exporter.calibration.feeds import Batch, text_batches
-from exporter.calibration.torch_graph import TorchGraph
 from exporter.errors import UnsupportedError
-from exporter.graph.hub import DecoderSpec, EncoderSpec, GraphInput, GraphSpec, Hub
+from exporter.graph.model import DecoderSpec, EncoderSpec, GraphInput, GraphSpec, Hub
+from exporter.runners.torch_graph.graph import TorchGraph
 
 TOLERANCE = 5e-5
 RNG = np.random.default_rng(17)

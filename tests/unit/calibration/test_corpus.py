@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import tiny_llama
-from encoder_checkpoints import tiny_encoder
+from support.checkpoints import tiny_llama
+from support.encoder_checkpoints import tiny_encoder
 
 from exporter.calibration import corpus
 from exporter.calibration.corpus import ANSWER, LENGTH, TEXTS, TOKENS, Reader, Sequences
 from exporter.checkpoint import open_checkpoint
-from exporter.checkpoint.prompts import Prompt, read_prompts
-from exporter.checkpoint.tokenizer import Tokenizer, load_tokenizer
+from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
 from exporter.errors import InputError
-from exporter.graph.hub import CacheSpec, DecoderSpec, EncoderSpec
+from exporter.graph.model import CacheSpec, DecoderSpec, EncoderSpec
 from exporter.parity.prompts import builtin_prompts
+from exporter.texts import Prompt, read_prompts
 
 DECODER = DecoderSpec(vocab_size=331, hidden_size=32, heads=(4,), context=4096, cache=CacheSpec((2,), 12))
 ENCODER = EncoderSpec(vocab_size=211, hidden_size=36, context=512)

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.graph_models import hub_of
 from torch import Tensor
-from unit.calibration.models import hub_of
 
 from exporter.calibration.curvature import PULL, SMOOTHING, joined, shifted, total_of, use_moments
 from exporter.calibration.feeds import Batch, text_batches
 from exporter.calibration.objective import objective_of
-from exporter.calibration.ops_conv import Window
 from exporter.calibration.saliency import UseSaliency, measure
 from exporter.calibration.session import Session, Weighed
 from exporter.calibration.statistics import columns, statistic
-from exporter.calibration.torch_graph import TorchGraph
-from exporter.calibration.weights import WeightUse
 from exporter.graph.moments import Moments
 from exporter.progress import NoProgress
+from exporter.runners.torch_graph.graph import TorchGraph
+from exporter.runners.torch_graph.ops.conv import Window
+from exporter.runners.torch_graph.uses import WeightUse
 
 OUT, IN = 5, 7
 RNG = np.random.default_rng(37)

@@ -12,14 +12,14 @@ from dataclasses import replace
 import onnx_ir as ir
 import pytest
 import torch
+from support.graph_models import hub_of
 from torch import Tensor
 from torch.nn import functional
-from unit.calibration.models import hub_of
 
 from exporter.calibration.feeds import Batch
 from exporter.calibration.objective import Link, Objective, draw, objective_of
 from exporter.errors import UnsupportedError
-from exporter.graph.hub import EncoderSpec, GraphSpec, Hub
+from exporter.graph.model import EncoderSpec, GraphSpec, Hub
 
 COPIES = 200_000
 WIDTH = 5

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.graph_models import hub_of, random_palette
 from torch import Tensor
-from unit.calibration.models import hub_of, random_palette
 
 from exporter.calibration.feeds import Batch, text_batches
-from exporter.calibration.lookups import Lookup
 from exporter.calibration.objective import Objective, objective_of
 from exporter.calibration.recovery import Lessons, Recovered, RecoveryOptions, _stored, recover
-from exporter.calibration.torch_graph import TorchGraph
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.graph.palette import Palette
 from exporter.graph.spill import Spill
 from exporter.progress import NoProgress
+from exporter.runners.torch_graph.graph import TorchGraph
+from exporter.runners.torch_graph.matrices import Lookup
 
 TIED = "qwen3/plain"
 OPTIONS = RecoveryOptions(10, rate=0.01, warmup=3)

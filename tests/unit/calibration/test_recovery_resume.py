@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from unit.calibration.models import hub_of
+from support.graph_models import hub_of
 from unit.calibration.test_recovery import OPTIONS, TIED, lessons_of, palettes_of, same, trained, whole
 
 from exporter.calibration.recovery import RecoveryOptions, recover

@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from decoder_checkpoints import DECODERS, tiny_decoder
-from encoder_checkpoints import tiny_encoder
+from support.decoder_checkpoints import DECODERS, tiny_decoder
+from support.encoder_checkpoints import tiny_encoder
+from support.graph_models import hub_of
 from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTokenClassification
-from unit.calibration.models import hub_of
 
 from exporter.calibration.feeds import Batch, text_batches
 from exporter.calibration.objective import Objective, draw, objective_of
 from exporter.calibration.saliency import Saliency, measure
-from exporter.calibration.torch_graph import TorchGraph
-from exporter.calibration.weights import WeightUse
 from exporter.checkpoint import open_checkpoint
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.importers import import_checkpoint
 from exporter.progress import NoProgress
+from exporter.runners.torch_graph.graph import TorchGraph
+from exporter.runners.torch_graph.uses import WeightUse
 
 RNG = np.random.default_rng(31)
 TEXTS = [RNG.integers(5, 200, length) for length in (7, 4, 4, 2)]

@@ -12,17 +12,17 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from other_checkpoints import tiny_model
-from unit.calibration.models import hub_of
+from support.graph_models import hub_of
+from support.other_checkpoints import tiny_model
 
 from exporter.calibration import sampling
 from exporter.calibration.feeds import text_batches
 from exporter.calibration.sampling import Writer
-from exporter.calibration.torch_graph import TorchGraph
 from exporter.checkpoint import open_checkpoint
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.importers.optimum import import_through_optimum
 from exporter.progress import NoProgress
+from exporter.runners.torch_graph.graph import TorchGraph
 
 RNG = np.random.default_rng(29)
 ASKED = [RNG.integers(5, 200, length) for length in (3, 14, 2, 9)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from calibrated import few_tokens
-from checkpoints import tiny_bert, tiny_llama
+from support.calibrated import few_tokens
+from support.checkpoints import tiny_bert, tiny_llama
 from torch import Tensor
 
 from exporter.calibration import material
@@ -19,9 +19,9 @@ from exporter.calibration.feeds import Batch
 from exporter.calibration.material import Material
 from exporter.calibration.session import Session, Weighed, begin
 from exporter.checkpoint import open_checkpoint
-from exporter.checkpoint.tokenizer import Tokenizer, load_tokenizer
+from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
 from exporter.errors import UnsupportedError
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.importers import import_checkpoint
 from exporter.progress import NoProgress
 

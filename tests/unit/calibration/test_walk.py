@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
+from support.graph_models import batches_of, hub_of, random_palette
+from support.graphs import normal, parse
 from torch import Tensor
-from unit.calibration.models import batches_of, hub_of, random_palette
-from unit.graph.graphs import normal, parse
 
-from exporter.calibration.torch_graph import TorchGraph
 from exporter.calibration.walk import Replacement, Visit, Walked, walk
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.graph.passes.apply_palettes import apply_palettes
+from exporter.runners.torch_graph.graph import TorchGraph
 
 FAMILIES = ("llama/plain", "qwen3/plain", "gemma2/soft caps", "gpt2", "bert:Model", "modernbert:ForMaskedLM")
 

@@ -11,15 +11,15 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from support.graph_models import batches_of, hub_of
+from support.graphs import normal, parse
 from torch import Tensor
-from unit.calibration.models import batches_of, hub_of
-from unit.graph.graphs import normal, parse
 
-from exporter.calibration.compiler import Slots, Step
-from exporter.calibration.stored import Stored
-from exporter.calibration.torch_graph import TorchGraph
 from exporter.calibration.walk import Replacement, Visit, walk
-from exporter.calibration.weights import Matrix
+from exporter.runners.torch_graph.compiler import Slots, Step
+from exporter.runners.torch_graph.graph import TorchGraph
+from exporter.runners.torch_graph.stored import Stored
+from exporter.runners.torch_graph.uses import Matrix
 
 
 def _chain(layers: int) -> ir.Model:

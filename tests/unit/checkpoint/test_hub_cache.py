@@ -14,8 +14,8 @@ import requests
 from huggingface_hub import constants, errors
 
 from exporter.checkpoint import open_checkpoint
-from exporter.checkpoint.hub import is_closed_model, is_hub_id
-from exporter.checkpoint.tokenizer import load_tokenizer
+from exporter.checkpoint.huggingface import is_closed_model, is_hub_id
+from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.errors import InputError, KogataError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

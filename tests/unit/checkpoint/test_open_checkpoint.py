@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.checkpoint import open_checkpoint
-from exporter.checkpoint.shipping import shipped_tokenizer
-from exporter.checkpoint.tokenizer import load_tokenizer
+from exporter.checkpoint.tokens.shipping import shipped_tokenizer
+from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.errors import ExitCode, InputError, KogataError, UnsupportedError
 
 
@@ -199,7 +199,7 @@ def test_a_reference_that_can_be_nothing_is_refused_without_asking_the_hub(
     reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("exporter.checkpoint.hub.download", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("exporter.checkpoint.huggingface.download", lambda *_: pytest.fail("the hub was asked"))
     error = refusal(reference)
     assert codes(error) == ["checkpoint.not_found"]
     assert "accepted" in error.diagnostics[0].hint
@@ -246,7 +246,7 @@ def test_a_linked_folder_is_named_as_the_user_named_it(folder: Path) -> None:
 def test_opening_imports_neither_torch_nor_transformers_nor_the_hub_client(folder: Path) -> None:
     code = (
         "import sys; from exporter.checkpoint import open_checkpoint\n"
-        "from exporter.checkpoint.tokenizer import load_tokenizer\n"
+        "from exporter.checkpoint.tokens.tokenizer import load_tokenizer\n"
         "checkpoint = open_checkpoint(sys.argv[1]); load_tokenizer(checkpoint).encode('hello')\n"
         "heavy = {'torch', 'transformers', 'huggingface_hub', 'onnx_ir', 'numpy', 'jinja2'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import DType, tiny_llama
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
+from support.checkpoints import DType, tiny_llama
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, KogataError, UnsupportedError

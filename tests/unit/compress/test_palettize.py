@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.compress import kernel, kmeans, palettize
+from exporter.compress import kmeans, palettize
+from exporter.compress.kernels import clusters
 from exporter.errors import InputError, UnsupportedError
 from exporter.graph.palette import PALETTE_BITS
 
@@ -188,7 +189,7 @@ def test_codes_are_float16_rounding() -> None:
     middles = (halves[1:] + halves[:-1]) / 2
     values = np.concatenate([halves, middles, np.nextafter(middles, 0), np.nextafter(middles, 1e5)])[::7]
     values = np.concatenate([values, -values, np.float32([1e-45, -1e-40, 65519.996])])
-    codes = [kernel._to_code.py_func(bits) for bits in values.view(np.uint32)]
+    codes = [clusters._to_code.py_func(bits) for bits in values.view(np.uint32)]
     np.testing.assert_array_equal(kmeans._half_values()[codes], values.astype(np.float16).astype(np.float64))
 
 

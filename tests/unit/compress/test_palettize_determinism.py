@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numba.core import caching
 
-from exporter.compress import compiled, kmeans, palettize
+from exporter.compress import kmeans, palettize
+from exporter.compress.kernels import clusters_compiled as compiled
 
 RECIPE = """
 import hashlib, numpy as np

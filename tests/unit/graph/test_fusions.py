@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unit.graph.graphs import check_simplified, kinds, normal, parse
+from support.graphs import check_simplified, kinds, normal, parse
 
 NUMBERS = {
     "two": np.array(2, np.float32),

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.graph.graphs import Arrays, check_simplified, kinds, normal, parse, run, shape
+from support.graphs import Arrays, check_simplified, kinds, normal, parse, run, shape
 
 from exporter.errors import InputError, UnsupportedError
 from exporter.graph.passes.simplify import simplify

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unit.graph.graphs import Arrays, check_simplified, normal, parse
+from support.graphs import Arrays, check_simplified, normal, parse
 
-from exporter.graph.hub import OPSET
+from exporter.graph.model import OPSET
 
 X, M = normal(2, 3, 4), normal(2, 6, 4, 5)
 STATISTICS = np.arange(1, 7, dtype=np.float32)

@@ -15,14 +15,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from checkpoints import SENTENCES, tiny_llama
-from hub_sessions import DecoderRun, in_pieces, open_session, positions_of
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from support.checkpoints import SENTENCES, tiny_llama
+from support.hub_sessions import DecoderRun, in_pieces, open_session, positions_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from exporter.checkpoint import open_checkpoint
-from exporter.graph.hub import DecoderSpec, Hub
+from exporter.graph.model import DecoderSpec, Hub
 from exporter.importers import import_checkpoint, reference_points, unused_tensors
 
 TOLERANCE = 2e-5

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import SENTENCES, tiny_bert
-from hub_sessions import open_session
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from support.checkpoints import SENTENCES, tiny_bert
+from support.hub_sessions import open_session
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from exporter.checkpoint import open_checkpoint
-from exporter.graph.hub import EncoderSpec
+from exporter.graph.model import EncoderSpec
 from exporter.importers import import_checkpoint, reference_points, unused_tensors
 
 TOLERANCE = 2e-5

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from checkpoints import SENTENCES
-from encoder_checkpoints import FAMILIES, HEADS, tiny_encoder
-from hub_sessions import open_session
 from numpy.typing import NDArray
+from support.checkpoints import SENTENCES
+from support.encoder_checkpoints import FAMILIES, HEADS, tiny_encoder
+from support.hub_sessions import open_session
 from transformers import AutoTokenizer
 
 from exporter.checkpoint import open_checkpoint

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import edit_config
-from encoder_checkpoints import tiny_encoder
 from safetensors.torch import load_file, save_file
+from support.checkpoints import edit_config
+from support.encoder_checkpoints import tiny_encoder
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, KogataError, UnsupportedError
-from exporter.graph.hub import EncoderSpec
+from exporter.graph.model import EncoderSpec
 from exporter.importers import import_checkpoint
 from exporter.importers.relative import Buckets, Disentangled
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from decoder_checkpoints import DECODERS, tiny_decoder
-from decoder_references import observed, observed_in_hub, reference, reference_logits
-from hub_sessions import in_pieces
 from numpy.typing import NDArray
+from support.decoder_checkpoints import DECODERS, tiny_decoder
+from support.decoder_references import observed, observed_in_hub, reference, reference_logits
+from support.hub_sessions import in_pieces
 
 from exporter.checkpoint import open_checkpoint
-from exporter.graph.hub import DecoderSpec
+from exporter.graph.model import DecoderSpec
 from exporter.importers import import_checkpoint, reference_points
 
 TOLERANCE = 1e-4

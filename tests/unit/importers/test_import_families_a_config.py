@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import _bpe_tokenizer, _save, edit_config
-from decoder_checkpoints import DECODERS, SIZES, WINDOW, YARN, longrope, tiny_decoder
-from decoder_references import reference, reference_logits
-from hub_sessions import in_pieces
 from safetensors.torch import load_file, save_file
+from support.checkpoints import _bpe_tokenizer, _save, edit_config
+from support.decoder_checkpoints import DECODERS, SIZES, WINDOW, YARN, longrope, tiny_decoder
+from support.decoder_references import reference, reference_logits
+from support.hub_sessions import in_pieces
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, UnsupportedError
-from exporter.graph.hub import DecoderSpec
+from exporter.graph.model import DecoderSpec
 from exporter.importers import import_checkpoint, supported, unused_tensors
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_layout import DecoderLayout

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import SENTENCES, edit_config
-from hub_sessions import in_pieces, positions_of
-from mapped_checkpoints import (
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from support.checkpoints import SENTENCES, edit_config
+from support.hub_sessions import in_pieces, positions_of
+from support.mapped_checkpoints import (
     FAMILIES,
     IN_SHARDS,
     LONGROPE,
@@ -33,19 +35,17 @@ from mapped_checkpoints import (
     tiny_openelm,
     tiny_opt,
 )
-from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, UnsupportedError
-from exporter.graph.hub import DecoderSpec, Hub
+from exporter.graph.model import DecoderSpec, Hub
 from exporter.importers import import_checkpoint, reference_points, unused_tensors
 from exporter.importers.routes import route_of
 from exporter.parity.locate.onnx_values import capture_onnx
 from exporter.parity.locate.torch_values import capture_torch, token_feeds
-from exporter.parity.runners.onnx_runner import OnnxSource, decoder_feeds, empty_cache
-from exporter.parity.runners.torch_runner import TorchDecoder
+from exporter.runners.ort import OnnxSource, decoder_feeds, empty_cache
+from exporter.runners.reference import TorchDecoder
 
 CASES = MAPPED | SAVED_BY_TRANSFORMERS
 TOLERANCE = 2e-5

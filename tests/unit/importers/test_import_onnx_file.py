@@ -20,10 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.compress import CompressOptions, compress
 from exporter.errors import InputError, UnsupportedError
-from exporter.graph.hub import OPSET, GraphSpec, Hub
+from exporter.graph.model import OPSET, GraphSpec, Hub
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.importers.onnx_file import import_onnx, is_onnx_file, open_onnx
-from exporter.packing import candidates
+from exporter.pipeline.parts import candidates
 from exporter.progress import NoProgress
 
 RNG = np.random.default_rng(7)

@@ -19,12 +19,12 @@ import pytest
 import torch
 import transformers
 from numpy.typing import NDArray
-from other_checkpoints import MODELS, tiny_model
+from support.other_checkpoints import MODELS, tiny_model
 from transformers.modeling_outputs import BaseModelOutput
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, KogataError, UnsupportedError
-from exporter.graph.hub import GraphSpec, Hub
+from exporter.graph.model import GraphSpec, Hub
 from exporter.importers.optimum import import_through_optimum
 from exporter.importers.routes import Asked, import_model, route_of
 

@@ -20,21 +20,21 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from checkpoints import write_json
-from newer_spelling import newer
+from support.checkpoints import write_json
+from support.newer_spelling import newer
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError
-from exporter.graph.hub import EncoderSpec
+from exporter.graph.model import EncoderSpec
 from exporter.importers import import_checkpoint, unused_tensors
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_layout import DecoderLayout
+from exporter.importers.drawing import plan_import
 from exporter.importers.encoder_layout import EncoderLayout
 from exporter.importers.families import FAMILIES
-from exporter.importers.plan import plan_import
 from exporter.importers.rope import inverse_frequencies
 from exporter.importers.routes import route_of
-from exporter.inspection import inspect_path
+from exporter.pipeline.inspect import inspect_path
 
 Shapes = dict[str, list[Any]]  # name → dtype, sizes
 

@@ -10,14 +10,14 @@ from typing import Any
 import onnx_ir as ir
 import pytest
 import torch
-from checkpoints import tiny_bert, tiny_llama, write_json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from support.checkpoints import tiny_bert, tiny_llama, write_json
 
 from exporter.checkpoint import Checkpoint, SentenceModules, open_checkpoint
 from exporter.errors import ExitCode, InputError, KogataError, UnsupportedError
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.importers import import_checkpoint, supported
 
 

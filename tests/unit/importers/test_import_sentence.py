@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import SENTENCES, write_json
-from encoder_checkpoints import tiny_encoder, write_pooling
-from hub_sessions import open_session
+from support.checkpoints import SENTENCES, write_json
+from support.encoder_checkpoints import tiny_encoder, write_pooling
+from support.hub_sessions import open_session
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, UnsupportedError
 from exporter.importers import import_checkpoint, unused_tensors
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
-from exporter.parity.mil import load_mlpackage
-from exporter.parity.runners.torch_runner import TorchEncoder
+from exporter.runners.mil import load_mlpackage
+from exporter.runners.reference import TorchEncoder
 
 TEXTS = ("yes", *SENTENCES[:3])
 TANH, IDENTITY = "torch.nn.modules.activation.Tanh", "torch.nn.modules.linear.Identity"

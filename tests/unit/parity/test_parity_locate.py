@@ -14,10 +14,10 @@ from exporter.parity.locate.mil_values import MilCapture, OverflowScan, mil_name
 from exporter.parity.locate.onnx_values import capture_onnx
 from exporter.parity.locate.torch_values import capture_torch, token_feeds
 from exporter.parity.metrics import EQUAL_DB
-from exporter.parity.mil import load_mlpackage
-from exporter.parity.runners.mil_runner import MilDecoder
-from exporter.parity.runners.onnx_runner import OnnxSource, decoder_feeds, empty_cache
-from exporter.parity.runners.torch_runner import TorchDecoder
+from exporter.runners.mil import load_mlpackage
+from exporter.runners.mil_texts import MilDecoder
+from exporter.runners.ort import OnnxSource, decoder_feeds, empty_cache
+from exporter.runners.reference import TorchDecoder
 
 IDS = np.array([5, 30, 100, 7, 7, 250, 19], np.int64)
 

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from exporter.checkpoint.prompts import Prompt, choose, read_prompts
 from exporter.errors import InputError
 from exporter.parity.options import ParityOptions, Subjects
 from exporter.parity.prompts import builtin_prompts
 from exporter.parity.texts import GREEDY_TOKENS, encode_texts
+from exporter.texts import Prompt, choose, read_prompts
 
 
 def test_builtin_sets():

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import write_json
-from decoder_checkpoints import DECODERS, tiny_decoder
-from encoder_checkpoints import tiny_encoder
-from newer_spelling import newer
+from support.checkpoints import write_json
+from support.decoder_checkpoints import DECODERS, tiny_decoder
+from support.encoder_checkpoints import tiny_encoder
+from support.newer_spelling import newer
 
 from exporter.checkpoint import open_checkpoint
 from exporter.checkpoint.spelling import older_spelling
 from exporter.importers.optimum import _load
-from exporter.parity.runners.torch_runner import load_reference
+from exporter.runners.reference import load_reference
 
 SPELLED = [
     ("llama", "llama3"),

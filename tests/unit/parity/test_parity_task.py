@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.checkpoint.prompts import Prompt
 from exporter.errors import InputError
 from exporter.lower.onnx import OnnxOptions, lower_onnx
 from exporter.parity.results import TaskScore
-from exporter.parity.runners.torch_runner import TorchDecoder
 from exporter.parity.task import TaskItem, _parted, answer_tasks, encode_tasks, read_tasks
+from exporter.runners.reference import TorchDecoder
+from exporter.texts import Prompt
 
 EOS = 0
 LETTERS = "_abcdefgh"

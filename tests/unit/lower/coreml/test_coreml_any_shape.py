@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.graph.graphs import normal, parse, shape
-from unit.lower.coreml.op_cases import Case, Known, case
-from unit.lower.coreml.op_graphs import Arrays, as_hub, graph_of, run_coreml, run_onnx
+from support.coreml_cases import Case, Known, case
+from support.graphs import normal, parse, shape
+from support.op_graphs import Arrays, as_hub, graph_of, run_coreml, run_onnx
 
 from exporter.lower.coreml import unsupported_nodes
-from exporter.parity.mil import load_mlpackage
+from exporter.runners.mil import load_mlpackage
 
 
 def together(cases: list[Case]) -> tuple[Arrays, Arrays]:

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import tiny_llama
+from support.checkpoints import tiny_llama
 from transformers import AutoModelForCausalLM
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, UnsupportedError
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.graph.palette import PALETTE_BITS, Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.importers import import_checkpoint
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
-from exporter.parity.mil import MilModel, load_mlpackage
-from exporter.parity.mil.constants import evaluate_constexpr
-from exporter.parity.runners.onnx_runner import OnnxDecoder, OnnxSource
+from exporter.runners.mil import MilModel, load_mlpackage
+from exporter.runners.mil.constants import evaluate_constexpr
+from exporter.runners.ort import OnnxDecoder, OnnxSource
 
 PROMPT = [5, 17, 3, 99, 42, 7, 7, 60]
 

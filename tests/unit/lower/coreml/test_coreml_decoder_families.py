@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from decoder_checkpoints import DECODERS, tiny_decoder
-from decoder_references import reference, reference_logits
 from numpy.typing import NDArray
+from support.decoder_checkpoints import DECODERS, tiny_decoder
+from support.decoder_references import reference, reference_logits
 
 from exporter.checkpoint import open_checkpoint
 from exporter.importers import import_checkpoint
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
-from exporter.parity.mil import MilModel, load_mlpackage
+from exporter.runners.mil import MilModel, load_mlpackage
 
 PIECES = (9, 1, 1, 8, 1)  # 20 tokens: past the windows and past LongRoPE's first context
 # Of most families the first variant; of those whose others differ in the graph, two.

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import tiny_bert
+from support.checkpoints import tiny_bert
 from transformers import AutoModel
 
 from exporter.checkpoint import open_checkpoint
 from exporter.importers import import_checkpoint
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
-from exporter.parity.mil import load_mlpackage
+from exporter.runners.mil import load_mlpackage
 
 IDS = [2, 9, 31, 17, 8, 3]
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from encoder_checkpoints import FAMILIES, HEADS, tiny_encoder
+from support.encoder_checkpoints import FAMILIES, HEADS, tiny_encoder
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, UnsupportedError
-from exporter.graph.hub import EncoderSpec
+from exporter.graph.model import EncoderSpec
 from exporter.importers import import_checkpoint
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
-from exporter.parity.mil import load_mlpackage
+from exporter.runners.mil import load_mlpackage
 
 TOLERANCE = 2e-2
 IDS = [2, 9, 31, 17, 8, 40, 12, 33, 21, 3]

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from unit.graph.graphs import normal, parse, shape
-from unit.lower.coreml.op_graphs import as_hub, run_coreml, run_onnx
+from support.graphs import normal, parse, shape
+from support.op_graphs import as_hub, run_coreml, run_onnx
 
 from exporter.errors import InputError, UnsupportedError
-from exporter.graph.hub import GraphInput, GraphSpec, Hub, Weight
+from exporter.graph.model import GraphInput, GraphSpec, Hub, Weight
 from exporter.graph.palette import PALETTE_BITS, Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.graph.passes.upgrade_opset import upgrade_opset
 from exporter.lower.coreml import CoreMLOptions, lower_coreml, unsupported_nodes
-from exporter.parity.mil import load_mlpackage
+from exporter.runners.mil import load_mlpackage
 
 
 def upgraded(model: ir.Model) -> ir.Model:

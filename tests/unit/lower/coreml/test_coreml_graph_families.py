@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from unit.graph.tiny_models import FAMILIES, export
-from unit.lower.coreml.op_graphs import as_hub, run_coreml, run_onnx
+from support.op_graphs import as_hub, run_coreml, run_onnx
+from support.tiny_models import FAMILIES, export
 
 from exporter.graph.passes.simplify import simplify
 

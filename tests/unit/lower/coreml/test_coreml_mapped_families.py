@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mapped_checkpoints import FAMILIES, MAPPED, SAVED_BY_TRANSFORMERS, Storage, drawn
 from numpy.typing import NDArray
+from support.mapped_checkpoints import FAMILIES, MAPPED, SAVED_BY_TRANSFORMERS, Storage, drawn
 
 from exporter.checkpoint import open_checkpoint
 from exporter.importers import import_checkpoint
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
-from exporter.parity.mil import MilModel, load_mlpackage
+from exporter.runners.mil import MilModel, load_mlpackage
 
 PIECES = (9, 1, 1, 8, 1)  # 20 tokens: past LongRoPE's first context
 TOLERANCE = 2e-2

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unit.lower.coreml.op_cases import CASES as PLAIN
-from unit.lower.coreml.op_cases_layers import LAYERS
-from unit.lower.coreml.op_graphs import Arrays, as_hub, graph_of, run_coreml, run_onnx
+from support.coreml_cases import CASES as PLAIN
+from support.coreml_cases_layers import LAYERS
+from support.op_graphs import Arrays, as_hub, graph_of, run_coreml, run_onnx
 
 from exporter.lower.coreml import supported_ops
 

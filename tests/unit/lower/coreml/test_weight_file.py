@@ -21,8 +21,8 @@ from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil import Function, Placeholder, Program, types
 
 from exporter.graph.builder import GraphBuilder
-from exporter.graph.hub import EncoderSpec, Hub
 from exporter.graph.lut import NAMES
+from exporter.graph.model import EncoderSpec, Hub
 from exporter.graph.palette import PALETTE_BITS, Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.graph.spill import Spill
@@ -32,7 +32,7 @@ from exporter.lower.coreml.deferred import Deferred, deferred_halves, deferred_i
 from exporter.lower.coreml.lowering import INDEX_TYPES, Lowering, palette_indices
 from exporter.lower.coreml.package import MODEL, WEIGHT_FILE, WEIGHTS, write_package
 from exporter.lower.coreml.registry import lower_nodes
-from exporter.parity.mil import load_mlpackage
+from exporter.runners.mil import load_mlpackage
 
 ROWS, COLUMNS = 37, 12
 NEVER = 1 << 60

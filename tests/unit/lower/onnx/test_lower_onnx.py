@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import InputError, UnsupportedError
 from exporter.graph.builder import GraphBuilder
-from exporter.graph.hub import EncoderSpec, Hub
+from exporter.graph.model import EncoderSpec, Hub
 from exporter.graph.palette import PALETTE_BITS, Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.lower.onnx import OnnxOptions, lower_onnx

@@ -13,19 +13,19 @@ from onnx import numpy_helper
 
 from exporter.compress import CompressOptions, compress
 from exporter.errors import InputError
-from exporter.graph.hub import Hub
+from exporter.graph.model import Hub
 from exporter.graph.palette import Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.importers.onnx_file import import_onnx
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.lower.onnx import OnnxOptions, lower_onnx
-from exporter.packing import candidates
 from exporter.parity.graphs.check import check_graphs
 from exporter.parity.graphs.compare import OutputsComparison
 from exporter.parity.graphs.merge import merged
 from exporter.parity.graphs.subjects import GraphSubjects
 from exporter.parity.options import ParityOptions
 from exporter.parity.results import ParityReport
+from exporter.pipeline.parts import candidates
 from exporter.progress import NoProgress
 
 BITS = 6

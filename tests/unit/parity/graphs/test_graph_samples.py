@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from checkpoints import tiny_bert
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.checkpoints import tiny_bert
 
-from exporter.checkpoint.tokenizer import load_tokenizer
+from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.errors import InputError
-from exporter.graph.hub import GraphInput, GraphSpec
+from exporter.graph.model import GraphInput, GraphSpec
 from exporter.parity.graphs import signals
 from exporter.parity.graphs.samples import SAMPLES, Materials, Sample, make_samples
 

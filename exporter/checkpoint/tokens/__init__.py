@@ -1,0 +1,1 @@
+"""Everything about tokenizers: their files, settings, special tokens, chat template and conversion."""

@@ -1,0 +1,148 @@
+"""Holds a converted tokenizer against what it was converted from, before anything is exported with it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from exporter.checkpoint.tokens.convert.sentencepiece_backend import Layout, Spacing
+from exporter.checkpoint.tokens.convert.sentencepiece_encode import Encoder
+from exporter.checkpoint.tokens.convert.sentencepiece_file import SPACE, Kind, SentencePieceModel
+from exporter.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+# Ordinary text of many kinds. None of it holds special tokens or `▁`, which a tokenizer.json finds in text that is
+# typed, or half-width kana and stacked accents, whose normalization `tokenizers` does by grapheme (docs/tokenizers.md).
+TEXTS = (
+    "Hello, World! It's 9:30 — don't be late.",
+    "The quick brown fox jumps over the lazy dog, and the dog doesn't mind; 1234567890 times.",
+    "i'm sure we'll see they've done what you'd do. WE'LL SEE, THEY'VE SAID.",
+    "two  spaces,   three,    four, and a tab\tbetween",
+    "line one\nline two\n\nline four\r\nline five\n\n\n\nthe end",
+    "def f(x):\n    if x > 0:\n        return {'a': [x ** 2, -1.5e-3]}  # 100 %\n\treturn None\n",
+    '<p class="a">5 < 6 && 7 > 2</p> https://example.org/a_b?c=d#e user@example.com C:\\dir\\file.txt',
+    "$1,234.56 + €7.89 = ¥1,000? 3×4÷2 ≈ 6; x² ≤ ∞, π≠½",
+    "aaaaaaaaaaaaaaaa bbbbbbbb ababababab ------------ ........ ======== !!!!!",
+    "supercalifragilisticexpialidocious antidisestablishmentarianism Donaudampfschifffahrtsgesellschaft",
+    "Größe, Straße, Übermut; naïve façade, garçon, œuvre, señor, ação, Łódź, žluťoučký kůň, İstanbul, ætt",
+    "Съешь же ещё этих мягких французских булок, да выпей чаю. Ґанок, ђак, ѐ.",
+    "Ξεσκεπάζω την ψυχοφθόρα βδελυγμία, καλημέρα κόσμε",
+    "明日の朝7時に起こしてください。部屋の電気を30%にして、東京タワーへ行きたい。",
+    "吾輩は猫である。名前はまだ無い。カタカナとひらがな、漢字！",
+    "今天天气很好，我们去公园散步吧。人工智能正在改变世界。",
+    "繁體中文：龍、鳳、麒麟與龜。",
+    "안녕하세요, 세계! 오늘 날씨가 좋네요.",
+    "مرحبا بالعالم، كيف حالك اليوم؟",
+    "שלום עולם, מה שלומך היום?",
+    "नमस्ते दुनिया, आप कैसे हैं?",
+    "สวัสดีชาวโลก วันนี้อากาศดี",
+    "xin chào thế giới, hôm nay trời đẹp quá",
+    "🙂🚀🎉 emoji, 👍🏽 and 日本🇯🇵",
+    "x",
+    " leading space",
+    "trailing space ",
+    "  both, twice  ",
+    "\n",
+    "ⅷ ㎏ ﬁ ① Ａｂｃ１２３",
+)
+
+
+def check_ids(backend: tokenizers.Tokenizer, expected: Mapping[int, str], where: str) -> None:
+    """`UnsupportedError` where a token's id isn't the one it was given."""
+    found = {text: backend.token_to_id(text) for text in expected.values()}
+    wrong = [(index, text) for index, text in sorted(expected.items()) if found[text] != index]
+    if wrong:
+        index, text = wrong[0]
+        got = "none" if found[text] is None else str(found[text])
+        raise UnsupportedError.of(
+            "checkpoint.tokenizer",
+            f"{len(wrong)} tokens can't keep their ids: {text!r} is {index}, and would be {got}",
+            where=where,
+            hint="ids of added tokens must follow the vocabulary without a gap",
+        )
+
+
+def check_against_model(
+    backend: tokenizers.Tokenizer, model: SentencePieceModel, layout: Layout, spacing: Spacing, where: str
+) -> str:
+    """Compares ids and decoded text with sentencepiece's own algorithm on `TEXTS`, every user-defined piece within a
+    text, and the trainer's samples. Returns what was done, in words; `UnsupportedError` at the first difference.
+    """
+    encoder = Encoder(model)
+    unknown = layout.leading.index("<unk>") if layout.leading else model.unknown_id
+    lossless = model.byte_fallback and not model.collapse and not model.charsmap and not spacing.lowercase
+    texts = [text for text in TEXTS if spacing.everywhere or not text.startswith(" ")]
+    texts = [text.lower() for text in texts] if spacing.lowercase else texts
+    try:
+        expected = [encoder.encode(text) for text in texts]
+        samples = () if spacing.lowercase else _samples(model, encoder, where)
+        expected += [encoder.encode(text) for text in samples]
+    except (ArithmeticError, IndexError, ValueError, struct.error):  # a trie that leads nowhere
+        raise InputError.of("checkpoint.tokenizer", f"{where} has a damaged character map", where=where) from None
+    for text, old in zip([*texts, *samples], expected, strict=True):
+        wanted = [unknown if index == model.unknown_id else layout.new_id(index) for index in old]
+        got = list(backend.encode(text, add_special_tokens=False).ids)
+        if got != wanted:
+            raise _differs(where, text, backend, wanted, got)
+        if lossless and backend.decode(got, skip_special_tokens=False) != text:
+            raise UnsupportedError.of("checkpoint.tokenizer", f"{text[:60]!r} doesn't come back", where=where)
+    return f"ids equal on {len(expected)} texts"
+
+
+def check_byte_level(backend: tokenizers.Tokenizer, *, composes: bool, where: str) -> str:
+    """Every one of `TEXTS` must come back as it was (in NFC where the tokenizer `composes`)."""
+    import unicodedata
+
+    for text in TEXTS:
+        wanted = unicodedata.normalize("NFC", text) if composes else text
+        found = backend.decode(backend.encode(text, add_special_tokens=False).ids, skip_special_tokens=False)
+        if found.removeprefix(" ") != wanted.removeprefix(" "):  # a prefix space may have been added
+            raise UnsupportedError.of(
+                "checkpoint.tokenizer",
+                f"the vocabulary can't write every text: {wanted[:60]!r} comes back as {found[:60]!r}",
+                where=where,
+                hint="a byte-level vocabulary holds all 256 bytes",
+            )
+    return f"{len(TEXTS)} texts come back as they were"
+
+
+def check_words(backend: tokenizers.Tokenizer, vocabulary: Mapping[str, int], where: str) -> str:
+    """Every token of lower-case ASCII letters must be cut into itself alone."""
+    words = [text for text in vocabulary if text.isascii() and text.isalpha() and text.islower() and len(text) <= 100]
+    for text, encoding in zip(words, backend.encode_batch(words, add_special_tokens=False), strict=True):
+        if list(encoding.ids) != [vocabulary[text]]:
+            raise UnsupportedError.of(
+                "checkpoint.tokenizer", f"the word {text!r} is not cut into its own token", where=where
+            )
+    return f"{len(words)} words are cut into their own tokens"
+
+
+def _samples(model: SentencePieceModel, encoder: Encoder, where: str) -> tuple[str, ...]:
+    """The trainer's samples without what a tokenizer.json takes for special, once they were held against `encoder`."""
+    ids = {piece.text: index for index, piece in enumerate(model.pieces)}
+    for text, pieces in model.samples:
+        if encoder.encode(text) != [ids.get(piece, model.unknown_id) for piece in pieces]:
+            message = f"{where} has samples of its own that it doesn't cut as it says: {text[:60]!r}"
+            raise UnsupportedError.of("checkpoint.tokenizer", message, where=where)
+    kinds = (Kind.CONTROL, Kind.UNKNOWN, Kind.USER_DEFINED)
+    special = [SPACE, *(piece.text for piece in model.pieces if piece.kind in kinds)]
+    return tuple(text for text, _ in model.samples if not any(mark in text for mark in special))
+
+
+def _differs(
+    where: str, text: str, backend: tokenizers.Tokenizer, wanted: list[int], got: list[int]
+) -> UnsupportedError:
+    at = next((i for i, (a, b) in enumerate(zip(wanted, got, strict=False)) if a != b), min(len(wanted), len(got)))
+    one, other = ([backend.id_to_token(index) for index in ids[at : at + 4]] for ids in (wanted, got))
+    error = UnsupportedError.of(
+        "checkpoint.tokenizer",
+        f"{where} can't be converted to a tokenizer.json that cuts text the same way: "
+        f"{text[:60]!r} has {one} where {other} would be",
+        where=where,
+        hint="put a tokenizer.json that its authors or transformers made beside it",
+    )
+    assert isinstance(error, UnsupportedError)
+    return error

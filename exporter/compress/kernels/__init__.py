@@ -1,0 +1,1 @@
+"""What numba compiles: the loops of clustering and fitting."""

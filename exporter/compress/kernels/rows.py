@@ -1,0 +1,349 @@
+"""Assignment of weights to LUT entries under a quadratic cost, compiled: rows with errors e that cost eᵀ H e.
+
+Given the LUTs, every row is a closest-vector problem over a box of LUT entries. Two steps come close:
+
+1. a search through a Cholesky factor H ≈ L·Lᵀ, from the last column to the first: each choice passes its error on to
+   the columns that are still open. That is Babai's nearest plane, and GPTQ's recursion (arXiv 2507.18553);
+2. cyclic coordinate descent on the true H: r = H·e is kept up to date, an unchanged coordinate costs two comparisons.
+
+What is quadratic in the columns is done by `_spread` and `_gram`, on stretches of a few rows that stay in the caches.
+`fit_compiled.py` compiles `improve_rows`. numba's cache notices changes of this file only, so all that is compiled into
+it is here. A product may be fused with a sum, but no sum is reordered, and stretches of rows never depend on threads:
+results are the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.compress.kernels.inlined import inlined
+
+Doubles = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Problem = tuple[Singles, Singles, Singles, Singles]
+Factors = tuple[Singles, Singles, Ints, Ints]
+Table = tuple[Singles, Singles, Ints]  # LUTs, their upper bounds, and each row's LUT
+Out = tuple[Doubles, Doubles, Ints]
+
+ROWS = 32  # rows that are worked on together: a row of H that was read serves them all
+BLOCK = 32  # columns that the search chooses one by one, before it passes their errors on together
+PANEL = 64  # columns of H that `_gram` adds up at once: as many rows of as many floats are in the second cache
+TILE = 512  # columns of a sum of rows: 6 rows of as many floats are in the first cache
+MARGIN = np.float32(0.9999)  # a change must gain more than rounding errors, or two entries could alternate
+
+
+@inlined
+def _nearest(bounds: Singles, x: float) -> int:
+    """Position of the entry nearest to x (ties: the lower) in a LUT with these upper bounds, the last of them infinite.
+
+    Counting needs no branch that data decides, and is faster than halving for up to 64 entries.
+    """
+    index = 0
+    for k in range(bounds.size):
+        index += x > bounds[k]
+    return index
+
+
+@inlined
+def _bounds(luts: Singles) -> Singles:
+    """Where entries cease to be the nearest ones: half way to the next, or at infinity."""
+    bounds = np.empty(luts.shape, np.float32)
+    for g in range(luts.shape[0]):
+        for k in range(luts.shape[1] - 1):
+            bounds[g, k] = (luts[g, k] + luts[g, k + 1]) * np.float32(0.5)
+        bounds[g, luts.shape[1] - 1] = np.inf
+    return bounds
+
+
+@inlined
+def _rows(count: int, group_size: int, changes: Ints) -> Ints:
+    """Rows of the groups that are not to be left alone."""
+    rows, found = np.empty(count, np.int64), 0
+    for i in range(count):
+        if changes[min(i // group_size, changes.size - 1)]:
+            rows[found] = i
+            found += 1
+    return rows[:found]
+
+
+@inlined
+def _add_to_two(out: tuple[Singles, Singles], shares: Singles, j: int, matrix: Singles, start: int) -> None:
+    """out += shares[:2, j : j + 4] @ matrix[:4, start:], which takes few reads and writes for a product."""
+    a, b = out
+    stop = start + a.size
+    m0, m1, m2, m3 = matrix[0, start:stop], matrix[1, start:stop], matrix[2, start:stop], matrix[3, start:stop]
+    a0, a1, a2, a3 = shares[0, j], shares[0, j + 1], shares[0, j + 2], shares[0, j + 3]
+    b0, b1, b2, b3 = shares[1, j], shares[1, j + 1], shares[1, j + 2], shares[1, j + 3]
+    for c in range(a.size):
+        w, x, y, z = m0[c], m1[c], m2[c], m3[c]
+        a[c] = a[c] + a0 * w + a1 * x + a2 * y + a3 * z
+        b[c] = b[c] + b0 * w + b1 * x + b2 * y + b3 * z
+
+
+@inlined
+def _add_to_one(out: Singles, shares: Singles, j: int, matrix: Singles, start: int) -> None:
+    """out += shares[j : j + 4] @ matrix[:4, start:]."""
+    stop = start + out.size
+    m0, m1, m2, m3 = matrix[0, start:stop], matrix[1, start:stop], matrix[2, start:stop], matrix[3, start:stop]
+    s0, s1, s2, s3 = shares[j], shares[j + 1], shares[j + 2], shares[j + 3]
+    for c in range(out.size):
+        out[c] = out[c] + s0 * m0[c] + s1 * m1[c] + s2 * m2[c] + s3 * m3[c]
+
+
+@inlined
+def _spread(out: Singles, shares: Singles, matrix: Singles, rows: tuple[int, int], inner: tuple[int, int, int]) -> None:
+    """out[first:last, :stop] += shares[first:last, begin:end] @ matrix[begin:end, :stop]; inner: begin, end, stop."""
+    (first, last), (begin, end, stop) = rows, inner
+    whole = begin + (end - begin) // 4 * 4
+    for start in range(0, stop, TILE):
+        tile = min(start + TILE, stop)
+        for j in range(begin, whole, 4):
+            four = matrix[j : j + 4]
+            for i in range(first, last - 1, 2):
+                _add_to_two((out[i, start:tile], out[i + 1, start:tile]), shares[i : i + 2], j, four, start)
+            if (last - first) % 2:
+                _add_to_one(out[last - 1, start:tile], shares[last - 1], j, four, start)
+        for j in range(whole, end):
+            source = matrix[j, start:tile]
+            for i in range(first, last):
+                target, share = out[i, start:tile], shares[i, j]
+                for c in range(target.size):
+                    target[c] += share * source[c]
+
+
+@inlined
+def _residuals(bases: Singles, coefficients: Singles, errors: Singles, residuals: Singles, scaled: Singles) -> None:
+    """residuals = H·errors, row by row. scaled: scratch."""
+    rows, columns = coefficients.shape[0], errors.shape[1]
+    residuals[:rows] = 0
+    for b in range(bases.shape[0]):
+        first = 0
+        while first < rows:
+            last = first
+            while last < rows and coefficients[last, b] != 0:
+                for c in range(columns):
+                    scaled[last, c] = coefficients[last, b] * errors[last, c]
+                last += 1
+            _spread(residuals, scaled, bases[b], (first, last), (0, columns, columns))
+            first = last + 1
+
+
+@inlined
+def _search(weight: Singles, factors: Factors, table: Table, indices: Bytes, work: Singles) -> None:
+    """Babai's nearest plane for all rows: indices are set. work: scratch, `[2, rows, in]`."""
+    lower, inverse, orders, which = factors
+    luts, bounds, group = table
+    sums, errors = work[0], work[1]
+    rows, columns = weight.shape
+    sums[:rows] = 0
+    for start in range((columns - 1) // BLOCK * BLOCK, -1, -BLOCK):
+        stop = min(start + BLOCK, columns)
+        for j in range(stop - 1, start - 1, -1):
+            for i in range(rows):
+                f, g = which[i], group[i]
+                c = orders[f, j]
+                k = _nearest(bounds[g], weight[i, c] + sums[i, j] * inverse[f, j])
+                error = weight[i, c] - luts[g, k]
+                indices[i, c], errors[i, j] = k, error
+                target, source = sums[i, start:stop], lower[f, j, start:stop]  # 0 right of the diagonal
+                for d in range(target.size):
+                    target[d] += error * source[d]
+        first = 0
+        while first < rows and start:
+            last = first + 1
+            while last < rows and which[last] == which[first]:
+                last += 1
+            _spread(sums, errors, lower[which[first]], (first, last), (start, stop, start))
+            first = last
+
+
+@inlined
+def _limit(lut: Singles, bounds: Singles, k: int, limits: Singles) -> None:
+    """The residuals between which an entry is the best one. limits: curvature, lowest, highest."""
+    curvature = limits[0]
+    limits[1] = (bounds[k - 1] - lut[k]) * curvature if k > 0 and curvature > 0 else -np.inf
+    limits[2] = (bounds[k] - lut[k]) * curvature if k + 1 < lut.size and curvature > 0 else np.inf
+
+
+@inlined
+def _descend(
+    problem: Problem, i: int, table: Table, state: tuple[Bytes, Singles], limits: Singles, sweeps: int
+) -> None:
+    """Coordinate descent in row i, at most `sweeps` times over all columns; ends when nothing changes.
+
+    state: indices and residuals of all rows, kept up to date. limits: scratch, `[in, 3]`.
+    """
+    weight, bases, diagonals, coefficients = problem
+    lut, bounds, shares = table[0][table[2][i]], table[1][table[2][i]], coefficients[i]
+    indices, residuals = state[0][i], state[1][i]
+    limits[:] = 0
+    for b in range(bases.shape[0]):
+        for c in range(indices.size):
+            limits[c, 0] += shares[b] * diagonals[b, c]
+    for c in range(indices.size):
+        if not limits[c, 0] > 0:
+            indices[c] = _nearest(bounds, weight[i, c])  # costs nothing
+        _limit(lut, bounds, indices[c], limits[c])
+    for _ in range(sweeps):
+        changed = False
+        for c in range(indices.size):
+            if limits[c, 1] <= residuals[c] <= limits[c, 2]:
+                continue
+            old = indices[c]
+            target = lut[old] + residuals[c] / limits[c, 0]
+            new = _nearest(bounds, target)
+            if abs(lut[new] - target) < MARGIN * abs(lut[old] - target):
+                changed = True
+                indices[c] = new
+                _limit(lut, bounds, new, limits[c])
+                for b in range(bases.shape[0]):
+                    step, source = shares[b] * (lut[old] - lut[new]), bases[b, c]
+                    if step:
+                        for d in range(source.size):
+                            residuals[d] += step * source[d]
+        if not changed:
+            break
+
+
+@inlined
+def _settle(problem: Problem, table: Table, state: tuple[Bytes, Singles], work: Singles, sweeps: int) -> None:
+    """Descends from some rows' indices. state: indices, in and out, and residuals, out. work: `[2, rows, in]`."""
+    weight, bases, _, coefficients = problem
+    luts, _, group = table
+    indices, residuals = state
+    rows, columns = weight.shape
+    for i in range(rows):
+        lut = luts[group[i]]
+        for c in range(columns):
+            work[0, i, c] = weight[i, c] - lut[indices[i, c]]
+    _residuals(bases, coefficients, work[0], residuals, work[1])
+    limits = np.empty((columns, 3), np.float32)
+    for i in range(rows):
+        _descend(problem, i, table, state, limits, sweeps)
+
+
+@inlined
+def _cost(weight: Singles, lut: Singles, indices: Bytes, residuals: Singles) -> float:
+    """eᵀ H e of a row."""
+    total = 0.0
+    for c in range(weight.size):
+        total += np.float64(weight[c] - lut[indices[c]]) * np.float64(residuals[c])
+    return total
+
+
+@inlined
+def _improve(
+    problem: Problem,
+    factors: Factors,
+    table: Table,
+    states: tuple[Bytes, Singles],
+    work: Singles,
+    steps: tuple[int, bool],
+) -> None:
+    """Better indices for a few rows. states: theirs, `[2, rows, in]`; the first in and out, the other scratch.
+
+    steps: sweeps, and whether there are no indices yet.
+    """
+    weight, luts, group = problem[0], table[0], table[2]
+    sweeps, fresh = steps
+    kept, found = (states[0][0], states[1][0]), (states[0][1], states[1][1])
+    _search(weight, factors, table, found[0], work)
+    _settle(problem, table, found, work, sweeps)
+    if not fresh:
+        _settle(problem, table, kept, work, sweeps)
+    for i in range(weight.shape[0]):
+        lut, cost = luts[group[i]], _cost(weight[i], luts[group[i]], found[0][i], found[1][i])
+        if fresh or cost < _cost(weight[i], lut, kept[0][i], kept[1][i]):
+            kept[0][i], kept[1][i] = found[0][i], found[1][i]
+
+
+@inlined
+def _gram(base: Singles, shares: Singles, indices: Bytes, group: Ints, grams: Doubles, work: Singles) -> None:
+    """Adds, per row, a matrix A with A + Aᵀ = share · Pᵀ B P, where P is the 0/1 matrix of the row's assignment.
+
+    It is the upper half of B, its diagonal halved, that is summed: panel by panel, first its rows, then its columns.
+    work: `[entries + in, PANEL]`.
+    """
+    columns, entries = indices.shape[1], grams.shape[1]
+    sums, panel = work[:entries], work[entries:]
+    for start in range(0, columns, PANEL):
+        stop = min(start + PANEL, columns)
+        for j in range(stop):
+            target, source = panel[j], base[j, start:stop]
+            half = np.float32(1.0 if j < start else 0.5)
+            for c in range(source.size):
+                target[c] = half * source[c]
+            target[source.size :] = 0
+        for i in range(indices.shape[0]):
+            if shares[i] == 0:
+                continue
+            sums[:] = 0
+            for j in range(stop):
+                target, source = sums[indices[i, j]], panel[j]
+                for c in range(PANEL):
+                    target[c] += source[c]
+            gram, share = grams[group[i]], np.float64(shares[i])
+            for k in range(entries):
+                for c in range(start, stop):
+                    gram[k, indices[i, c]] += share * sums[k, c - start]
+
+
+def improve_rows(
+    problem: Problem, factors: Factors, luts: Singles, indices: Bytes, steps: tuple[int, int, int], out: Out
+) -> None:
+    """Better indices for some rows, and the normal equations of their LUTs.
+
+    problem: weight `[rows, in]`, bases `[k, in, in]`, their diagonals `[k, in]`, coefficients `[rows, k]`.
+    factors: lower Cholesky factors `[f, in, in]`, their inverse diagonals `[f, in]`, their orders of columns `[f, in]`,
+        and each row's factor `[rows]`.
+    luts: float32 `[groups, entries]`, ascending. indices: uint8 `[rows, in]`, in and out.
+    steps: group size, sweeps of descent, and whether there are no indices yet (0 or 1).
+    out: A with A + Aᵀ = Σ Pᵀ H P, float64 `[groups, entries, entries]`, and Σ Pᵀ H e, `[groups, entries]`: added to, so
+        that rows of one group may come in several calls, or of size 0. And int64 `[groups]`: in, 0 for groups to leave
+        alone; out, how many indices changed, which all did where there were none. The first row begins a group, or the
+        group is the only one.
+    """
+    weight, bases, diagonals, coefficients = problem
+    lower, inverse, orders, which = factors
+    columns, entries = weight.shape[1], luts.shape[1]
+    group_size, sweeps, fresh = steps
+    some, shares = np.empty((ROWS, columns), np.float32), np.empty((ROWS, bases.shape[0]), np.float32)
+    states = (np.empty((2, ROWS, columns), np.uint8), np.empty((2, ROWS, columns), np.float32))
+    work, panel = np.empty((2, ROWS, columns), np.float32), np.empty((entries + columns, PANEL), np.float32)
+    factor, group, bounds = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64), _bounds(luts)
+    rows = _rows(weight.shape[0], group_size, out[2])
+    out[2][:] = 0
+    step = max(1, -(-rows.size // max(1, -(-rows.size // ROWS))))  # equal stretches, none of a few rows
+    for first in range(0, rows.size, step):
+        few = rows[first : first + step]
+        for n in range(few.size):
+            i = few[n]
+            some[n], shares[n], states[0][0, n], factor[n] = weight[i], coefficients[i], indices[i], which[i]
+            group[n] = min(i // group_size, luts.shape[0] - 1)
+        part = (some[: few.size], bases, diagonals, shares[: few.size])
+        table = (luts, bounds, group)
+        _improve(part, (lower, inverse, orders, factor), table, states, work, (sweeps, fresh != 0))
+        found, residuals = states[0][0, : few.size], states[1][0]
+        for n in range(few.size):
+            for c in range(columns):
+                out[2][group[n]] += fresh != 0 or indices[few[n], c] != found[n, c]
+                indices[few[n], c] = found[n, c]
+        if out[0].size:
+            for b in range(bases.shape[0]):
+                _gram(bases[b], part[3][:, b].copy(), found, group, out[0], panel)
+            for n in range(few.size):
+                for c in range(columns):
+                    out[1][group[n], found[n, c]] += np.float64(residuals[n, c])
+
+
+def add_gram(base: Singles, shares: Singles, indices: Bytes, gram: Doubles) -> None:
+    """Adds, for each row of a group, a matrix A with A + Aᵀ = share · Pᵀ B P.
+
+    base: B, `[in, in]`; shares: `[rows]`; indices: uint8 `[rows, in]`; gram: float64 `[entries, entries]`.
+    """
+    entries = gram.shape[0]
+    work, group = np.empty((entries + indices.shape[1], PANEL), np.float32), np.zeros(indices.shape[0], np.int64)
+    _gram(base, shares, indices, group, gram.reshape((1, entries, entries)), work)

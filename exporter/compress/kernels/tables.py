@@ -1,0 +1,265 @@
+"""The other half of a fit, compiled: LUT entries for given indices, and the Cholesky factors that assignment needs.
+
+`fit_compiled.py` compiles what is public here. numba's cache notices changes of this file only, so all that is compiled
+into those functions is here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.compress.kernels.inlined import inlined
+
+Doubles = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+LARGEST = 65504.0  # of float16
+STEPS = 96  # of conjugate gradients, at most: from the last LUT, in float64, a dozen or two are usual
+TILE = 512  # columns of a sum of rows: 9 rows of as many numbers fit the caches
+PRECISION = 1e-12  # of the preconditioned residual's square, where conjugate gradients end
+
+
+@inlined
+def _half(x: float) -> float:
+    """The float16 value nearest to x (ties to even), at most the largest."""
+    if x == 0.0:
+        return 0.0
+    _, exponent = math.frexp(x)
+    unit = math.ldexp(1.0, max(exponent - 11, -24))  # 11 significant bits; subnormal values are multiples of 2**-24
+    return float(min(max(np.rint(x / unit) * unit, -LARGEST), LARGEST))
+
+
+@inlined
+def _solve(gram: Doubles, gradient: Doubles, work: Doubles) -> None:
+    """work[0] = the step x with gram·x = gradient, by conjugate gradients from 0 with the diagonal as preconditioner.
+
+    Every step lowers the cost, and entries that nobody uses (a zero row and column) stay, however singular gram is.
+    """
+    x, left, scaled, direction, image = work[0], work[1], work[2], work[3], work[4]
+    entries = gradient.size
+    before = 0.0
+    for a in range(entries):
+        x[a], left[a] = 0.0, gradient[a]
+        scaled[a] = left[a] / gram[a, a] if gram[a, a] > 0.0 else 0.0
+        direction[a] = scaled[a]
+        before += scaled[a] * left[a]
+    enough = PRECISION * before
+    for _ in range(STEPS):
+        if not before > enough:
+            return
+        curvature = 0.0
+        image[:] = 0.0
+        for a in range(entries):
+            if direction[a] != 0.0:
+                for b in range(entries):
+                    image[b] += gram[a, b] * direction[a]
+        for a in range(entries):
+            curvature += direction[a] * image[a]
+        if not curvature > 0.0:
+            return
+        step, now = before / curvature, 0.0
+        for a in range(entries):
+            x[a] += step * direction[a]
+            left[a] -= step * image[a]
+            scaled[a] = left[a] / gram[a, a] if gram[a, a] > 0.0 else 0.0
+            now += scaled[a] * left[a]
+        for a in range(entries):
+            direction[a] = scaled[a] + now / before * direction[a]
+        before = now
+
+
+@inlined
+def _rounded(gram: Doubles, gradient: Doubles, lut: Singles, work: Doubles) -> None:
+    """work[0] becomes a step to float16 entries: each is rounded in turn, and those after it make up for that."""
+    step, image = work[0], work[1]
+    entries = lut.size
+    image[:] = 0.0
+    for a in range(entries):
+        for b in range(entries):
+            image[b] += gram[a, b] * step[a]
+    for _ in range(2):
+        for a in range(entries):
+            if gram[a, a] > 0.0:
+                best = lut[a] + step[a] + (gradient[a] - image[a]) / gram[a, a]
+                move = _half(best) - lut[a] - step[a]
+                step[a] += move
+                if move != 0.0:
+                    for b in range(entries):
+                        image[b] += gram[a, b] * move
+    gain = 0.0
+    for a in range(entries):
+        gain += step[a] * (2 * gradient[a] - image[a])
+    if not gain > 0.0:
+        step[:] = 0.0
+
+
+def refit_luts(
+    luts: Singles, indices: Bytes, group_size: int, equations: tuple[Doubles, Doubles], work: tuple[Doubles, Ints]
+) -> None:
+    """Least-squares LUTs for the indices, as float16 values and ascending; the indices follow their entries.
+
+    luts: float32 `[groups, entries]`; indices: uint8 `[rows, in]`; equations: what `improve_rows` added up.
+    work: float64 `[5, entries]` and int64 `[2, entries]`. A group's cost never grows by more than rounding errors.
+    """
+    grams, gradients = equations
+    solution, ranks = work
+    groups, entries = luts.shape
+    for g in range(groups):
+        gram, gradient, lut = grams[g], gradients[g], luts[g]
+        for a in range(entries):
+            for b in range(a + 1):
+                gram[a, b] = gram[b, a] = gram[a, b] + gram[b, a]
+        _solve(gram, gradient, solution)
+        _rounded(gram, gradient, lut, solution)
+        for a in range(entries):
+            lut[a] = np.float32(lut[a] + solution[0, a])
+        order, position = ranks[0], ranks[1]
+        for a in range(entries):  # insertion sort: nearly sorted, and stable
+            b = a
+            while b > 0 and lut[order[b - 1]] > lut[a]:
+                order[b] = order[b - 1]
+                b -= 1
+            order[b] = a
+        for a in range(entries):
+            position[order[a]] = a
+            solution[1, a] = lut[order[a]]
+        moved = False
+        for a in range(entries):
+            lut[a] = np.float32(solution[1, a])
+            moved = moved or position[a] != a
+        if moved:
+            for i in range(g * group_size, min((g + 1) * group_size, indices.shape[0])):
+                for c in range(indices.shape[1]):
+                    indices[i, c] = position[indices[i, c]]
+
+
+def refit_pairs(lut: Singles, equations: tuple[Doubles, Doubles], work: Doubles) -> None:
+    """The least-squares LUT of a group of pairs, each side by itself, as float16 values.
+
+    lut: float32 `[entries, 2]`. equations: A with A + Aᵀ = Σ Pᵀ H P over the rows of a side, float64
+    `[2, entries, entries]`, and Σ Pᵀ H e, `[2, entries]`. work: float64 `[5, entries]`.
+    """
+    grams, gradients = equations
+    entries = lut.shape[0]
+    own = np.empty(entries, np.float32)
+    for side in range(2):
+        gram, gradient = grams[side], gradients[side]
+        for a in range(entries):
+            own[a] = lut[a, side]
+            for b in range(a + 1):
+                gram[a, b] = gram[b, a] = gram[a, b] + gram[b, a]
+        _solve(gram, gradient, work)
+        _rounded(gram, gradient, own, work)
+        for a in range(entries):
+            lut[a, side] = np.float32(own[a] + work[0, a])
+
+
+@inlined
+def _add_rows(out: Doubles, shares: Doubles, matrix: Doubles, start: int) -> None:
+    """out += shares · matrix[:, start:], for eight rows."""
+    stop = start + out.size
+    m0, m1, m2, m3 = matrix[0, start:stop], matrix[1, start:stop], matrix[2, start:stop], matrix[3, start:stop]
+    m4, m5, m6, m7 = matrix[4, start:stop], matrix[5, start:stop], matrix[6, start:stop], matrix[7, start:stop]
+    s0, s1, s2, s3, s4, s5, s6, s7 = (
+        shares[0],
+        shares[1],
+        shares[2],
+        shares[3],
+        shares[4],
+        shares[5],
+        shares[6],
+        shares[7],
+    )
+    for c in range(out.size):
+        first = out[c] + s0 * m0[c] + s1 * m1[c] + s2 * m2[c] + s3 * m3[c]
+        out[c] = first + s4 * m4[c] + s5 * m5[c] + s6 * m6[c] + s7 * m7[c]
+
+
+@inlined
+def _swap(matrix: Doubles, a: int, b: int) -> None:
+    """Exchanges two rows and columns, a < b, of a symmetric matrix of which there is the upper half."""
+    for j in range(a):
+        matrix[j, a], matrix[j, b] = matrix[j, b], matrix[j, a]
+    for j in range(a + 1, b):
+        matrix[a, j], matrix[j, b] = matrix[j, b], matrix[a, j]
+    for j in range(b + 1, matrix.shape[0]):
+        matrix[a, j], matrix[b, j] = matrix[b, j], matrix[a, j]
+    matrix[a, a], matrix[b, b] = matrix[b, b], matrix[a, a]
+
+
+def factor_rows(matrix: Doubles, order: Ints, left: Doubles, span: tuple[int, int], least: float) -> None:
+    """Some rows of the factor U of a matrix UᵀU, in its upper half, with the smallest pivot that is left for each.
+
+    What the rows before them explain has been subtracted already, as `update_rows` does.
+    order: the columns that rows stand for. left: what is left of the diagonal; both are in and out.
+    span: first row, and end. least: what smaller pivots are lifted to, with no more in their rows.
+    """
+    size = order.size
+    for j in range(span[0], span[1]):
+        pivot = j + int(np.argmin(left[j:]))
+        if pivot != j:
+            order[j], order[pivot] = order[pivot], order[j]
+            left[j], left[pivot] = left[pivot], left[j]
+            _swap(matrix, j, pivot)
+        row, rest = matrix[j, j + 1 :], left[j + 1 :]
+        for k in range(span[0], j):
+            factor, source = matrix[k, j], matrix[k, j + 1 :]
+            for c in range(row.size):
+                row[c] -= factor * source[c]
+        matrix[j, j] = np.sqrt(max(left[j], least))
+        if left[j] > least:
+            for c in range(size - j - 1):
+                row[c] /= matrix[j, j]
+                rest[c] -= row[c] * row[c]
+        else:
+            row[:] = 0.0  # about what it is where the matrix is positive semidefinite
+
+
+def update_rows(matrix: Doubles, span: tuple[int, int], rows: tuple[int, int]) -> None:
+    """Subtracts from some rows, in the upper half, what a span of the factor's rows, a multiple of 8, explains."""
+    shares = np.empty(8)
+    for tile in range(rows[0], matrix.shape[0], TILE):
+        end = min(tile + TILE, matrix.shape[0])
+        for k in range(span[0], span[1], 8):
+            for a in range(rows[0], min(rows[1], end)):
+                for m in range(8):
+                    shares[m] = -matrix[k + m, a]
+                begin = max(a, tile)
+                _add_rows(matrix[a, begin:end], shares, matrix[k : k + 8], begin)
+
+
+def add_costs(
+    errors: Doubles, base: Singles, coefficients: Singles, costs: Doubles, work: tuple[Doubles, Doubles]
+) -> None:
+    """Adds coefficient · eᵀ B e of each row to `costs`, summed in float64. errors: `[rows, in]`.
+
+    work: `[rows, in]` and `[8, in]`. B is symmetric: of two elements that mirror each other the upper counts twice.
+    """
+    sums, panel = work
+    rows, columns = errors.shape
+    sums[:] = 0.0
+    for start in range(0, columns, 8):
+        stop = min(start + 8, columns)
+        panel[:] = 0.0
+        for j in range(start, stop):
+            for c in range(start, columns):
+                panel[j - start, c] = base[j, c]
+        for i in range(rows):
+            total = 0.0
+            for c in range(start, stop):
+                inside = 2 * sums[i, c]
+                for j in range(start, stop):
+                    inside += errors[i, j] * panel[j - start, c]
+                total += errors[i, c] * inside
+            costs[i] += np.float64(coefficients[i]) * total
+        if stop - start == 8:
+            for tile in range(stop, columns, TILE):
+                end = min(tile + TILE, columns)
+                for i in range(rows):
+                    if coefficients[i] != 0.0:
+                        _add_rows(sums[i, tile:end], errors[i, start:stop], panel, tile)

@@ -1,0 +1,181 @@
+"""The hub: one ONNX graph, with what the later stages need to know about it.
+
+Every stage between import and lowering takes a `Hub` and returns a `Hub`. Its `model` is a complete ONNX
+model at each of these points, so that any of them can be run in onnxruntime as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import onnx_ir as ir
+
+from exporter.graph.palette import Palette
+
+Task = str  # the task's name on the Hugging Face hub: "text-generation", "feature-extraction", …
+WeightRole = Literal["embedding", "linear"]
+
+OPSET = 23  # the first with Attention, RotaryEmbedding and RMSNormalization
+IR_VERSION = 11  # the lowest that opset 23 allows: older runtimes on phones read it
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A matrix that compression may palettize.
+
+    name: the initializer's name in the graph, which is the tensor's name in the checkpoint.
+    shape: `[out, in]`; for an embedding `[vocabulary, hidden]`.
+    roles: how the graph uses it; a tied embedding has both roles.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    roles: tuple[WeightRole, ...]
+
+
+@dataclass(frozen=True)
+class CacheSpec:
+    """The KV cache of a decoder: one key and one value tensor `[batch, kv_heads[i], past, head_dim]` for layer i.
+
+    Graph inputs are `past_key_values.{i}.key` and `.value`, outputs `present.{i}.key` and `.value`.
+    """
+
+    kv_heads: tuple[int, ...]
+    head_dim: int
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are."""
+        return len(self.kv_heads)
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """A text decoder. Inputs `input_ids` int64 `[batch, seq]`, `attention_mask` int64 `[batch, past + seq]`,
+    `position_ids` int64 `[batch, seq]` and the cache; outputs `logits` float32 `[batch, seq, vocab]` and the cache.
+
+    heads: query heads of each layer. windows: widths of the sliding windows that layers attend within, ascending,
+        without layers that see everything. The additive masks are the hub values `mask` and `mask.window.{width}`,
+        where a query sees itself and the `width - 1` tokens before it.
+    rope_switch: tokens fed in sequences longer than this are rotated by other factors (LongRoPE), so that a text fed in
+        pieces that cross it gives other numbers than in one go; None where it makes no difference.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    heads: tuple[int, ...]
+    context: int
+    cache: CacheSpec
+    windows: tuple[int, ...] = ()
+    rope_switch: int | None = None
+
+    @property
+    def task(self) -> Task:
+        """The task's name on the Hugging Face hub."""
+        return "text-generation"
+
+
+Pooling = Literal["mean", "cls", "max", "mean_sqrt_len", "weightedmean", "lasttoken"]
+Scores = Literal["softmax", "sigmoid", "identity"]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A text encoder. Inputs `input_ids`, `attention_mask` and, where the model has types, `token_type_ids`,
+    all int64 `[batch, seq]`. Outputs, float32, by task:
+
+    "feature-extraction": `token_embeddings` `[batch, seq, hidden]` and, with pooling, `sentence_embedding`
+        `[batch, width]`; "text-classification" and "text-ranking": `logits` `[batch, labels]`; "token-classification":
+        `logits` `[batch, seq, labels]`; "fill-mask": `logits` `[batch, seq, vocab]`; "question-answering":
+        `start_logits` and `end_logits` `[batch, seq]`.
+
+    context: longest sequence, in tokens, that the model was made for (sentence-transformers' max_seq_length
+        where the checkpoint states one).
+    pooling: as sentence-transformers calls it, or None; normalize: whether the sentence embedding has L2 norm 1.
+    labels: of a classifier, in the order of its logits. scores: what turns its logits into scores.
+    pairs: the task takes two texts, which the model tells apart by `token_type_ids`.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    context: int
+    pooling: Pooling | None = None
+    normalize: bool = False
+    task: Task = "feature-extraction"
+    labels: tuple[str, ...] = ()
+    scores: Scores | None = None
+    pairs: bool = False
+
+
+InputKind = Literal["image", "ids", "types", "mask", "positions", "features", "output", "past", "numbers"]
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """One input of a graph that we didn't draw ourselves.
+
+    shape: its sizes in the Core ML program and in parity; an ONNX file may leave them open.
+    kind: what its elements are: an "image" `[batch, channels, height, width]`, normalized; token "ids"; token "types";
+        a "mask" of ones; "positions" 0, 1, 2, …; audio "features"; the "output" of another component, or what that was
+        given; the "past" of a cache; any other "numbers".
+    vocabulary: ids are below this. source: `(component, its output or input)` that this one takes the value of.
+    """
+
+    name: str
+    dtype: ir.DataType
+    shape: tuple[int, ...]
+    kind: InputKind
+    vocabulary: int | None = None
+    source: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """Any other graph, with inputs and outputs of its own: one of those that a model consists of.
+
+    component: its name among them, which its files get: "model" where it is the only one, "encoder_model", say.
+    context: longest sequence in tokens, None for a model without text. labels: what a classifier's logits stand for.
+    """
+
+    task: Task
+    inputs: tuple[GraphInput, ...]
+    outputs: tuple[str, ...]
+    component: str = "model"
+    context: int | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Input name → its sizes: what `simplify` makes a graph of fixed shapes with."""
+        return {port.name: port.shape for port in self.inputs}
+
+
+@dataclass(frozen=True)
+class Hub:
+    """An ONNX model in memory and what it is.
+
+    model: complete and runnable; weights stay memory-mapped, in the checkpoint's dtype.
+    family: `model_type` of the importer's family file, "llama" say.
+    weights: the matrices open to compression, in graph order.
+    stored: names of all initializers that come from the checkpoint, whole or in part; the others are the graph's own.
+    palettes: weight name → palette, for those that the graph now decodes with `kogata::LutToDense`.
+    """
+
+    model: ir.Model
+    family: str
+    spec: DecoderSpec | EncoderSpec | GraphSpec
+    weights: tuple[Weight, ...]
+    stored: frozenset[str] = frozenset()
+    palettes: Mapping[str, Palette] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        """The task's name on the Hugging Face hub."""
+        return self.spec.task
+
+
+def has_cache(spec: GraphSpec) -> bool:
+    """Whether it is a text decoder that optimum exports with `past_key_values`, as kogata's own are."""
+    return spec.task == "text-generation" and any(port.kind == "past" for port in spec.inputs)

@@ -1,0 +1,124 @@
+"""Reductions, arg-reductions, sums along an axis, sorting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.lower.coreml.attributes import constant_ints, given, integer, optional, used
+from exporter.lower.coreml.emit import back_to_bool, give, name_of, numeric, operand, shape_of
+from exporter.lower.coreml.lowering import Lowering
+from exporter.lower.coreml.mil import Var, mb
+
+LowerOp = Callable[[Lowering, ir.Node], None]
+
+
+def _axes(lowering: Lowering, node: ir.Node, rank: int) -> list[int]:
+    """The axes of a reduction, by input 1; none given: all, or none where the node says so."""
+    if optional(node, 1) is not None and (axes := constant_ints(lowering, node, 1)):
+        return sorted(axis % rank for axis in axes)
+    return [] if integer(node, "noop_with_empty_axes", 0) else list(range(rank))
+
+
+def _reduce(build: Callable[..., Var]) -> LowerOp:
+    def lower(lowering: Lowering, node: ir.Node) -> None:
+        given_ = operand(lowering, node)
+        x = numeric(lowering, node, given_)
+        axes, name = _axes(lowering, node, x.rank), name_of(lowering, node)
+        if not axes:
+            give(lowering, node, mb.identity(x=given_, name=name))
+            return
+        var = build(x=x, axes=axes, keep_dims=bool(integer(node, "keepdims", 1)), name=name)
+        give(lowering, node, back_to_bool(lowering, node, var, given_))
+
+    return lower
+
+
+def lower_reduce_log_sum_exp(lowering: Lowering, node: ir.Node) -> None:
+    """ReduceLogSumExp, relative to the largest value, so that no exponential leaves float16's range."""
+    x = operand(lowering, node)
+    axes, keep = _axes(lowering, node, x.rank), bool(integer(node, "keepdims", 1))
+    peak = mb.reduce_max(x=x, axes=axes, keep_dims=True, name=name_of(lowering, node, "peak"))
+    shifted = mb.sub(x=x, y=peak, name=name_of(lowering, node, "shifted"))
+    total = mb.reduce_log_sum_exp(x=shifted, axes=axes, keep_dims=keep, name=name_of(lowering, node, "total"))
+    if not keep:
+        peak = mb.squeeze(x=peak, axes=axes, name=name_of(lowering, node, "flat_peak"))
+    give(lowering, node, mb.add(x=total, y=peak, name=name_of(lowering, node)))
+
+
+def _arg(build: Callable[..., Var]) -> LowerOp:
+    def lower(lowering: Lowering, node: ir.Node) -> None:
+        x = operand(lowering, node)
+        axis, keep = integer(node, "axis", 0) % x.rank, bool(integer(node, "keepdims", 1))
+        if not integer(node, "select_last_index", 0):
+            give(lowering, node, build(x=x, axis=axis, keep_dims=keep, name=name_of(lowering, node)))
+            return
+        backwards = mb.reverse(x=x, axes=[axis], name=name_of(lowering, node, "backwards"))
+        place = build(x=backwards, axis=axis, keep_dims=keep, name=name_of(lowering, node, "from_the_end"))
+        last = np.int32(shape_of(x)[axis] - 1)
+        give(lowering, node, mb.sub(x=last, y=place, name=name_of(lowering, node)))
+
+    return lower
+
+
+def lower_cumsum(lowering: Lowering, node: ir.Node) -> None:
+    """CumSum."""
+    x = operand(lowering, node)
+    var = mb.cumsum(
+        x=x,
+        axis=constant_ints(lowering, node, 1)[0] % x.rank,
+        exclusive=bool(integer(node, "exclusive", 0)),
+        reverse=bool(integer(node, "reverse", 0)),
+        name=name_of(lowering, node),
+    )
+    give(lowering, node, var)
+
+
+def lower_topk(lowering: Lowering, node: ir.Node) -> None:
+    """TopK: values and their places."""
+    x = operand(lowering, node)
+    values, places = mb.topk(
+        x=x,
+        k=constant_ints(lowering, node, 1)[0],
+        axis=integer(node, "axis", -1),
+        ascending=not integer(node, "largest", 1),
+        name=name_of(lowering, node),
+    )
+    lowering.bind(node.outputs[0], values)
+    if used(node, 1):
+        lowering.bind(node.outputs[1], places)
+
+
+def refuse_integer_mean(node: ir.Node) -> str:
+    """ONNX cuts the fraction of an integer mean; what Core ML does isn't documented."""
+    value = given(node, 0)
+    return "" if value.dtype is None or value.dtype.is_floating_point() else "the mean of integers"
+
+
+def refuse_sorting_bools(node: ir.Node) -> str:
+    """TopK and its like order numbers."""
+    value = given(node, 0)
+    return "truth values" if value.dtype == ir.DataType.BOOL else ""
+
+
+OPS: dict[str, LowerOp] = {
+    "ReduceSum": _reduce(mb.reduce_sum),
+    "ReduceMean": _reduce(mb.reduce_mean),
+    "ReduceMax": _reduce(mb.reduce_max),
+    "ReduceMin": _reduce(mb.reduce_min),
+    "ReduceProd": _reduce(mb.reduce_prod),
+    "ReduceL1": _reduce(mb.reduce_l1_norm),
+    "ReduceL2": _reduce(mb.reduce_l2_norm),
+    "ReduceSumSquare": _reduce(mb.reduce_sum_square),
+    "ReduceLogSum": _reduce(mb.reduce_log_sum),
+    "ReduceLogSumExp": lower_reduce_log_sum_exp,
+    "ArgMax": _arg(mb.reduce_argmax),
+    "ArgMin": _arg(mb.reduce_argmin),
+    "CumSum": lower_cumsum,
+    "TopK": lower_topk,
+}
+CONSTANT: dict[str, tuple[int, ...]] = {**dict.fromkeys([op for op in OPS if op.startswith("Reduce")], (1,))}
+CONSTANT |= {"CumSum": (1,), "TopK": (1,)}
+REFUSALS: dict[str, Callable[[ir.Node], str]] = {"ReduceMean": refuse_integer_mean, "TopK": refuse_sorting_bools}

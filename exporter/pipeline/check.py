@@ -1,0 +1,128 @@
+"""Parity of a bundle, from its files on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.bundle import CompressionFacts, verify_bundle
+from exporter.bundle.graphs import graph_specs
+from exporter.bundle.opened import OpenBundle, open_bundle, stated_scores
+from exporter.checkpoint import Checkpoint
+from exporter.errors import Diagnostic, InputError
+from exporter.graph.model import GraphSpec, has_cache
+from exporter.importers import import_checkpoint, reference_points
+from exporter.importers.onnx_file import FAMILY, import_onnx
+from exporter.importers.routes import open_model, route_of
+from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
+from exporter.pipeline.compare import LONGEST_TEXT, torch_reference
+from exporter.progress import Progress
+
+_MADE_FROM = "name the one it was made from"
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What `kogata check` was asked for. against: a checkpoint folder or hub id; without it, the artifacts are compared
+    with each other, and each with itself."""
+
+    bundle: Path
+    against: str | None = None
+    revision: str | None = None
+    prompts: Path | None = None
+    task: Path | None = None
+    max_task_drop: float | None = None
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was found. notes: what a reader must know, such as that another checkpoint was compared with."""
+
+    name: str
+    parity: ParityReport
+    compression: CompressionFacts
+    notes: tuple[Diagnostic, ...]
+
+
+def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
+    """Raises GateError when the bundle's files aren't the ones that were packed; those are not run."""
+    verify_bundle(request.bundle, progress).require_ok()
+    bundle = open_bundle(request.bundle)
+    manifest = bundle.manifest
+    checkpoint = open_model(request.against, revision=request.revision) if request.against else None
+    notes = []
+    if checkpoint is not None and checkpoint.source.digest != manifest.source.digest:
+        message = "this is not the checkpoint that the bundle was made from: its digest differs"
+        notes.append(Diagnostic("check.source", message, where=request.against or "", level="warning"))
+    options = ParityOptions(
+        depth="quick" if request.quick else "full",
+        bits=manifest.compression.palette_bits,
+        prompts=request.prompts,
+        tasks=request.task,
+        max_task_drop=request.max_task_drop,
+    )
+    specs = graph_specs(manifest)
+    if specs and not has_cache(specs[0]):
+        parity = _graphs(bundle, specs, checkpoint, options, progress)
+    else:
+        parity = check_parity(_subjects(bundle, checkpoint, drawn=not specs), options, progress)
+    return CheckResult(manifest.name, parity, manifest.compression, tuple(notes))
+
+
+def _subjects(bundle: OpenBundle, checkpoint: Checkpoint | None, *, drawn: bool) -> Subjects:
+    """Of a text model. Raises InputError for a checkpoint of another task. drawn: whether kogata drew its graph."""
+    manifest = bundle.manifest
+    hub = import_checkpoint(checkpoint) if checkpoint and drawn else None
+    if hub is not None and hub.task != manifest.task:
+        message = f"this checkpoint is for {hub.task}, and the bundle for {manifest.task}"
+        raise InputError.of("check.task", message, where=str(checkpoint and checkpoint.root), hint=_MADE_FROM)
+    return Subjects(
+        task=manifest.task,
+        context=manifest.context or LONGEST_TEXT,
+        tokenizer=bundle.require_tokenizer(),
+        checkpoint=checkpoint.root if checkpoint else None,
+        onnx=bundle.artifact("onnx"),
+        coreml=bundle.artifact("coreml"),
+        reference_points=reference_points(hub) if hub else {},
+        rope_switch=_whole_number(manifest.model.get("rope_switch")),
+        scores=stated_scores(manifest.model.get("scores")),
+    )
+
+
+def _whole_number(stated: object) -> int | None:
+    return stated if type(stated) is int and stated > 0 else None
+
+
+def _graphs(
+    bundle: OpenBundle,
+    specs: tuple[GraphSpec, ...],
+    checkpoint: Checkpoint | None,
+    options: ParityOptions,
+    progress: Progress,
+) -> ParityReport:
+    """Of a model of other graphs; against a checkpoint, transformers is the reference, against a file, that file."""
+    from exporter.parity.graphs.check import check_graphs
+    from exporter.parity.graphs.merge import merged
+    from exporter.parity.graphs.subjects import GraphSubjects
+
+    route = route_of(checkpoint) if checkpoint else None
+    expected = "onnx" if bundle.manifest.model["family"] == FAMILY else "optimum"
+    if checkpoint is not None and route != expected:
+        message = "the bundle was made from another kind of model"
+        raise InputError.of("check.task", message, where=checkpoint.name, hint=_MADE_FROM)
+    original = import_onnx(checkpoint.root, specs[0].shapes)[0] if checkpoint and route == "onnx" else None
+    reference = torch_reference(checkpoint, "optimum") if checkpoint and route == "optimum" else None
+    components = [
+        GraphSubjects(
+            spec=spec,
+            hub=original,
+            onnx=bundle.artifact("onnx", spec.component),
+            coreml=bundle.artifact("coreml", spec.component),
+            reference=reference,
+            tokenizer=bundle.tokenizer,
+            preprocessor=bundle.preprocessor,
+        )
+        for spec in specs
+    ]
+    return merged(check_graphs(components, options, progress))

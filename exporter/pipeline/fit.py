@@ -1,0 +1,208 @@
+"""Palettes fitted to calibration text, graph by graph: never worse on it than k-means that looks at weights alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.bundle import FitFacts
+from exporter.checkpoint.tokens.tokenizer import Tokenizer
+from exporter.compress import Candidate, Compression, CompressOptions, TensorDecision, compress
+from exporter.compress.damage import require_undamaged
+from exporter.compress.fit_task import Fit, FitOptions
+from exporter.compress.fitting import fit_palette
+from exporter.compress.kmeans import fits_float16
+from exporter.compress.search import ErrorKind
+from exporter.errors import Diagnostic, InputError, UnsupportedError
+from exporter.graph.model import Hub
+from exporter.graph.palette import BLOCK, Palette, spilled
+from exporter.graph.spill import Spill
+from exporter.pipeline.parts import candidates as every_tensor
+from exporter.progress import Progress
+
+if TYPE_CHECKING:
+    from exporter.calibration.session import Session, Weighed
+
+Dense = NDArray[np.float32]
+BUILTIN = "builtin"
+FARTHEST = 0.9  # of a weight's variance: palettes with a larger squared error aren't used
+DAMPINGS = (FitOptions.damping, 0.1, 1.0)  # of fits, one after the other
+FEWEST = 2  # batches of a training: one teaches, one judges
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """steps: of training. resume: the file that an interrupted training goes on from, kept beside the bundle. model:
+    the checkpoint's digest, without which that file means nothing."""
+
+    steps: int
+    resume: Path
+    model: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """facts: None where nothing was fitted. notes: for the report."""
+
+    compression: Compression
+    facts: FitFacts | None = None
+    notes: tuple[Diagnostic, ...] = ()
+
+
+def open_session(
+    hub: Hub, tokenizer: Tokenizer | None, calibrate: str | None, progress: Progress, device: str = "cpu"
+) -> Session | Diagnostic:
+    """The graph with its texts. calibrate: "builtin" or a file; None: built-in texts where that is possible.
+
+    Where it isn't (also where the chat template fails), what nobody asked for is left out: then a note says why.
+    Raises as `session.begin`; InputError naming the tensors where it is they that hold NaN or infinity.
+    """
+    try:
+        if tokenizer is None:
+            hint = "--calibrate none compresses without running the model"
+            raise UnsupportedError.of("calibration.tokenizer", "texts need a tokenizer, and there is none", hint=hint)
+        from exporter.calibration.corpus import Reader
+        from exporter.calibration.session import begin
+
+        file = Path(calibrate) if calibrate not in (None, BUILTIN) else None
+        return begin(hub, tokenizer, Reader(hub.spec, tokenizer, file), progress, device)
+    except (InputError, UnsupportedError) as error:
+        reason = error.diagnostics[0]
+        if reason.code == "calibration.numbers":
+            require_undamaged(every_tensor(hub))
+        if calibrate is not None:
+            raise
+        message = f"compressed without calibration text: {reason.message}"
+        return Diagnostic("calibration.none", message, reason.where, level="note")
+
+
+def answer_kind(hubs: Sequence[Hub]) -> ErrorKind:
+    """What the answers of a model are compared by; that of models with several graphs isn't measured."""
+    from exporter.calibration.objective import objective_of
+
+    return objective_of(hubs[0]).kind if len(hubs) == 1 else "weights"
+
+
+def fitted_compression(
+    session: Session, candidates: Sequence[Candidate], options: CompressOptions, progress: Progress, spill: Spill
+) -> Fitted:
+    """What `compress` makes, with palettes fitted to the session's texts where that serves its answers better.
+
+    Raises as `compress`.
+    """
+    plain = compress(candidates, options, progress, spill)
+    if not plain.palettes:
+        return Fitted(plain)
+    palettes, decisions = dict(plain.palettes), {decision.name: decision for decision in plain.decisions}
+    progress.stage("fit palettes", len(plain.palettes))
+
+    def fit(weighed: Weighed) -> Callable[[], Dense] | None:
+        old = plain.palettes.get(weighed.name)
+        if old is None:
+            return None
+        fitted = _fitted(weighed, old)
+        if fitted is not None:
+            found, dense = fitted
+            palettes[weighed.name] = spilled(found.palette, spill)
+            decisions[weighed.name] = _decision(decisions[weighed.name], found, weighed.weight, dense)
+        progress.advance(weighed.name)
+        return palettes[weighed.name].dense
+
+    session.visit(fit)
+    progress.stage("judge palettes", 2)
+    error = session.distance(decoder(plain.palettes))
+    progress.advance()
+    facts = FitFacts(session.words, session.objective.kind, error, session.distance(decoder(palettes)))
+    progress.advance()
+    if not math.isfinite(facts.plain + facts.fitted):
+        message = "with palettes the model answers with values that are NaN or infinite: none were fitted to text"
+        return Fitted(plain, notes=(Diagnostic("calibration.numbers", message, level="warning"),))
+    if not facts.fitted < facts.plain:
+        return Fitted(plain, replace(facts, used="plain"))
+    return Fitted(Compression(palettes, tuple(decisions[c.name] for c in candidates)), facts)
+
+
+def recovered(session: Session, fitted: Fitted, recovery: Recovery, progress: Progress, spill: Spill) -> Fitted:
+    """With LUTs trained to make the model answer as the uncompressed one does, where that serves its answers better.
+
+    Raises InputError where there are too few texts.
+    """
+    from exporter.calibration.recovery import Lessons, RecoveryOptions, recover
+    from exporter.calibration.recovery_state import ResumeFile
+
+    facts, old = fitted.facts, fitted.compression
+    if facts is None:
+        return fitted
+    if len(session.school.lessons) < FEWEST:
+        raise InputError.of("calibration.texts", "training takes three texts at least", where="--calibrate")
+    lessons = Lessons(session.graph, session.objective, session.school.more(recovery.steps, progress))
+    resume = ResumeFile(recovery.resume, f"{recovery.model} {session.words}")
+    done = recover(lessons, old.palettes, RecoveryOptions(recovery.steps), progress, resume=resume, spill=spill)
+    error = session.distance(decoder(done.palettes))
+    resume.discard()
+    if not error < min(facts.fitted, facts.plain):
+        return replace(fitted, facts=replace(facts, recovered=error), notes=done.notes)
+    decisions = []
+    for kept in old.decisions:
+        palette = done.palettes.get(kept.name)
+        if palette is None:
+            decisions.append(kept)
+        else:
+            trained = replace(kept, reason=f"{kept.reason}, its LUTs trained")
+            decisions.append(_measured(trained, session.weight(kept.name), palette.dense()))
+    compression = Compression(done.palettes, tuple(decisions))
+    return Fitted(compression, replace(facts, recovered=error, used="recovered"), done.notes)
+
+
+def decoder(palettes: Mapping[str, Palette]) -> Callable[[str], Dense | None]:
+    """Weight name → what its palette decodes to, None for a weight without one."""
+
+    def decoded(name: str) -> Dense | None:
+        palette = palettes.get(name)
+        return None if palette is None else palette.dense()
+
+    return decoded
+
+
+def _fitted(weighed: Weighed, old: Palette) -> tuple[Fit, Dense] | None:
+    """The first palette that is like the weight at all, and what it decodes to: one that makes up for errors before it,
+    or one that doesn't, or one for which what the texts didn't show counts for more and more.
+
+    None leaves it to the k-means palette `old`: on a few texts a matrix that hardly matters can be fitted to anything.
+    """
+    weight, target = weighed.weight, weighed.target
+    tries = [(target, DAMPINGS[0])] if target is not weight and fits_float16(target) else []
+    mean = np.broadcast_to(weight.mean(dtype=np.float64).astype(np.float32), weight.shape)
+    farthest = FARTHEST * _squared_error(weight, mean)
+    for wanted, damping in (*tries, *((weight, damping) for damping in DAMPINGS)):
+        found = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping), old.cluster_dim)
+        dense = found.palette.dense()
+        if _squared_error(weight, dense) <= farthest:
+            return found, dense
+    return None
+
+
+def _decision(plain: TensorDecision, found: Fit, weight: Dense, dense: Dense) -> TensorDecision:
+    of_plain = found.cost / found.plain_cost if found.plain_cost > 0 else None
+    reason = f"{plain.reason}, fitted to calibration text"
+    return replace(_measured(plain, weight, dense), reason=reason, of_plain=of_plain)
+
+
+def _measured(decision: TensorDecision, weight: Dense, dense: Dense) -> TensorDecision:
+    """With the weight's own error."""
+    mse = _squared_error(weight, dense)
+    peak = float(np.abs(weight).max())
+    return replace(decision, mse=mse, psnr_db=20 * math.log10(peak / math.sqrt(mse)) if mse > 0 else None)
+
+
+def _squared_error(weight: Dense, dense: Dense) -> float:
+    """Its mean. A few rows at a time, as float64 takes twice the memory of the weight."""
+    step = max(1, BLOCK // weight.shape[1])
+    spans = [slice(first, first + step) for first in range(0, len(weight), step)]
+    return sum(float(np.square(weight[s] - dense[s], dtype=np.float64).sum()) for s in spans) / weight.size

@@ -1,0 +1,49 @@
+"""Whether what was made keeps to the sizes that targets and budgets allow."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from exporter.bundle import Manifest
+from exporter.errors import Diagnostic
+from exporter.pipeline.settings import Settings
+
+
+def size_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
+    """Artifacts that are larger than one of their targets takes well; bits that were asked for and not used."""
+    found: list[Diagnostic] = []
+    for artifact in manifest.artifacts:
+        for target in settings.targets_of(artifact.kind):
+            limit = target.limits.mlpackage if artifact.kind == "coreml" else target.limits.pack
+            if limit is not None and isinstance(limit.value, int | float) and artifact.bytes > limit.value:
+                message = f"{artifact.bytes:,} bytes, and {target.title} takes {limit.value:,} well: {limit.source}"
+                where = artifact.path.rsplit("/", 1)[-1]
+                found.append(Diagnostic("target.size", message, where=where, hint="fewer --bits", level="warning"))
+    budget, bpw = settings.widths.budget, manifest.compression.bpw
+    if budget is not None and budget.kind == "bpw" and bpw < 0.99 * budget.value:
+        message = f"{bpw:.3f} bits per weight are used: nothing on offer between that and the budget is better"
+        found.append(Diagnostic("budget.unused", message, budget.option, level="note"))
+    return tuple(found)
+
+
+def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
+    """Errors where files, weights or a loss are larger than was asked for: a failed gate."""
+    budget = settings.widths.budget
+    if budget is None:
+        return ()
+    facts = manifest.compression
+    if budget.kind == "kl":  # parity holds it on texts of its own
+        kl = max((fit.shipped for fit in facts.calibration), default=0.0)
+        broken = {"the model": f"a KL of {kl:.4g} on calibration texts"} if kl > budget.value else {}
+    elif budget.kind == "bpw":
+        bpw = facts.stored_bytes * 8 / facts.parameters
+        broken = {"the model": f"{bpw:.4f} bits per weight"} if bpw > budget.value else {}
+    else:
+        sizes: Counter[str] = Counter()
+        for artifact in manifest.artifacts:
+            sizes[artifact.kind] += artifact.bytes
+        broken = {kind: f"{size:,} bytes" for kind, size in sizes.items() if size > budget.value}
+    return tuple(
+        Diagnostic("budget.exceeded", f"{told}, and {budget.option} was asked for", where)
+        for where, told in broken.items()
+    )

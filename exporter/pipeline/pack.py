@@ -1,0 +1,252 @@
+"""What stages say in their own types, in the words of the next: graph to candidates, results to a bundle's facts."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exporter.bundle import (
+    ArtifactPlan,
+    Bound,
+    BundlePlan,
+    CompressionFacts,
+    Interface,
+    ParityFacts,
+    SourceFacts,
+    onnx_interface,
+    ports,
+)
+from exporter.checkpoint import Checkpoint
+from exporter.checkpoint.tokens.shipping import ShippedTokenizer, shipped_tokenizer
+from exporter.compress.plan import Plan
+from exporter.compress.search import Point
+from exporter.formats import Format
+from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec
+from exporter.importers import unused_tensors
+from exporter.importers.routes import Route
+from exporter.machine import tool_versions
+from exporter.parity import ParityReport
+from exporter.parity.metrics import METRICS
+from exporter.pipeline.parts import Part
+from exporter.pipeline.settings import Settings
+from exporter.report import render_parity_html
+from exporter.targets import load_target
+
+ANY_DEVICE: Mapping[Format, str] = {"coreml": "iphone", "onnx": "android"}  # whose oldest system counts without --for
+
+
+@dataclass(frozen=True)
+class PackingList:
+    """Everything that a bundle is made of. parts: in the order in which they run; parity: of all of them.
+
+    plan: of mixed bits, None where all matrices were asked for alike.
+    """
+
+    name: str
+    checkpoint: Checkpoint
+    parts: tuple[Part, ...]
+    settings: Settings
+    parity: ParityReport | None
+    route: Route = "native"
+    plan: Plan | None = None
+
+
+def kogata_metadata(name: str, checkpoint: Checkpoint, labels: Sequence[str] = ()) -> dict[str, str]:
+    """What every artifact says of itself. labels: of a classifier, as a JSON list in the order of its logits."""
+    source = checkpoint.source
+    entries = {
+        "co.huggingface.exporters.name": source.repo or name,  # swift-transformers looks for a tokenizer by this name
+        "kogata.labels": json.dumps(list(labels), ensure_ascii=False) if labels else "",
+        "kogata.version": tool_versions()["kogata"],
+        "kogata.source.digest": source.digest,
+        "kogata.source.repo": source.repo or "",
+        "kogata.source.revision": source.revision or "",
+        "kogata.source.license": source.license or "",
+    }
+    return {key: value for key, value in entries.items() if value}
+
+
+def bundle_plan(packing: PackingList) -> BundlePlan:
+    """The bundle's facts."""
+    checkpoint, hub, parity = packing.checkpoint, packing.parts[0].compressed, packing.parity
+    source = checkpoint.source
+    tokenizer = shipped_tokenizer(checkpoint) if checkpoint.tokenizer_files else ShippedTokenizer({})
+    ends = tokenizer.ends if hub.task == "text-generation" else ()
+    compression = compression_facts(packing)
+    report = None if parity is None else parity.as_json()
+    return BundlePlan(
+        name=packing.name,
+        task=hub.task,
+        family=hub.family,
+        spec=_spec(packing.parts),
+        context=max((part.hub.spec.context or 0 for part in packing.parts), default=0) or None,
+        source=SourceFacts(
+            source.repo, source.revision, source.license, source.digest, source.license_link, tokenizer.origin
+        ),
+        languages=source.languages,
+        compression=compression,
+        artifacts=tuple(
+            _artifact(packing, part, kind, path) for part in packing.parts for kind, path in part.artifacts.items()
+        ),
+        config=_with_ends(checkpoint.config, ends if not checkpoint.generation_config else ()),
+        generation_config=_with_ends(checkpoint.generation_config, ends if checkpoint.generation_config else ()),
+        tokenizer_files=tokenizer.files,
+        chat_template=checkpoint.chat_template,
+        tools=tool_versions() | _optimum_version(packing.route),
+        parity_report=report,
+        parity_html=None if report is None else parity_page(packing.name, report, compression, packing.plan),
+        license_files=_license_files(checkpoint),
+        preprocessor=checkpoint.preprocessor,
+        scoring=_scoring(packing),
+        bits_plan=packing.plan.to_bytes() if packing.plan else None,
+    )
+
+
+def _spec(parts: tuple[Part, ...]) -> DecoderSpec | EncoderSpec | tuple[GraphSpec, ...]:
+    specs = tuple(part.hub.spec for part in parts)
+    graphs = tuple(spec for spec in specs if isinstance(spec, GraphSpec))
+    return graphs or next(spec for spec in specs if not isinstance(spec, GraphSpec))
+
+
+def _optimum_version(route: Route) -> dict[str, str]:
+    if route != "optimum":
+        return {}
+    from exporter.importers.optimum import VERSION
+
+    return {"optimum-onnx": VERSION}
+
+
+def _scoring(packing: PackingList) -> dict[str, float]:
+    """What the whole model multiplies its towers' product by, and adds: it is in neither of them."""
+    tensors = packing.checkpoint.tensors
+    if not any(part.component == "text_model" for part in packing.parts):
+        return {}
+    found = {
+        name: tensors[name] for name in ("logit_scale", "logit_bias") if name in tensors and tensors[name].size == 1
+    }
+    values = {name: float(tensor.numpy().astype(np.float64).reshape(())) for name, tensor in found.items()}
+    stated = {
+        name: math.exp(value) if name == "logit_scale" else value for name, value in values.items() if value < 100
+    }
+    return {name: value for name, value in stated.items() if math.isfinite(value)}
+
+
+def _with_ends(config: Mapping[str, Any], ends: tuple[int, ...]) -> Mapping[str, Any]:
+    """The end tokens where only the tokenizer names them: onnxruntime-genai and transformers look here."""
+    return {**config, "eos_token_id": ends[0] if len(ends) == 1 else list(ends)} if ends else config
+
+
+def parity_page(name: str, report: Mapping[str, Any], compression: CompressionFacts, plan: Plan | None = None) -> bytes:
+    """The report for people. plan: of mixed bits, for the curve that they were chosen from."""
+    facts: dict[str, Any] = {"bits": compression.bits, "bpw": compression.bpw, "group_size": compression.group_size}
+    facts |= {"mixed": compression.mixed, "palette_bits": compression.palette_bits, "curve": curve_facts(plan)}
+    facts |= {"calibration": [asdict(fit) for fit in compression.calibration]}
+    facts |= {"parameters": compression.parameters, "stored_bytes": compression.stored_bytes}
+    return render_parity_html(name, report, {**facts, "tensors": [dict(t) for t in compression.tensors]})
+
+
+def compression_facts(packing: PackingList) -> CompressionFacts:
+    """Every tensor of the checkpoint: palettized, kept, or not part of the graph, and why."""
+    settings = packing.settings
+    uniform = settings.bits is not None and settings.bits < 16
+    several = len(packing.parts) > 1
+    decisions = [
+        replace(decision, name=f"{part.component}/{decision.name}") if several else decision
+        for part in packing.parts
+        for decision in part.compression.decisions
+    ]
+    unused = unused_tensors(packing.checkpoint) if packing.route == "native" else {}
+    tensors = packing.checkpoint.tensors
+    left_out = [
+        {
+            "name": name,
+            "shape": [int(n) for n in tensors[name].shape.numpy()],
+            "bits": None,
+            "group_size": None,
+            "stored_bytes": 0,
+            "reason": f"not stored: {reason}",
+        }
+        for name, reason in unused.items()
+    ]
+    return CompressionFacts(
+        bits=settings.bits if uniform else None,
+        group_size=settings.group_size if uniform else None,
+        parameters=sum(part.compression.parameters for part in packing.parts),
+        stored_bytes=sum(part.compression.stored_bytes for part in packing.parts),
+        tensors=(*(asdict(decision) for decision in decisions), *left_out),
+        mixed=packing.plan.asked if packing.plan else None,
+        calibration=tuple(part.fit for part in packing.parts if part.fit is not None),
+    )
+
+
+def curve_facts(plan: Plan | None) -> dict[str, Any] | None:
+    """The sizes and errors that bits were chosen from, as the page draws them; None where nothing was measured."""
+    if plan is None or plan.chosen is None or not plan.curve:
+        return None
+
+    def drawn(point: Point) -> dict[str, float | None]:
+        return {"bpw": point.stored_bytes * 8 / plan.parameters, **asdict(point)}
+
+    return {
+        "kind": plan.error,
+        "words": plan.words,
+        "chosen": drawn(plan.chosen),
+        "points": [drawn(point) for point in plan.curve],
+    }
+
+
+def _artifact(packing: PackingList, part: Part, kind: Format, path: Path) -> ArtifactPlan:
+    targets = packing.settings.targets_of(kind)
+    facts = {} if part.parity is None else {"parity": parity_facts(part.parity, kind)}
+    return ArtifactPlan(
+        kind=kind,
+        path=path.parent if kind == "onnx" else path,
+        interface=onnx_interface(path) if kind == "onnx" else _coreml_interface(path),
+        target=tuple(target.name for target in targets),
+        min_os=(targets[0] if targets else load_target(ANY_DEVICE[kind])).min_os,
+        component=part.component,
+        **facts,
+    )
+
+
+def _coreml_interface(path: Path) -> Interface:
+    from exporter.runners.mil import load_mlpackage
+
+    model = load_mlpackage(path)
+    return Interface(ports(model.inputs), ports(model.outputs), ports(model.states))
+
+
+def parity_facts(report: ParityReport, kind: Format) -> ParityFacts:
+    """The end-to-end row of one artifact: checkpoint against shipped file."""
+    row = report.row(kind)
+    if row is None:
+        return ParityFacts(report.artifact_verdict(kind))
+    facts = row.as_json()
+    return ParityFacts(
+        verdict=report.artifact_verdict(kind),
+        runner=row.runners[1],
+        metrics=facts["metrics"],
+        thresholds={check["metric"]: _bound(check) for check in facts["thresholds"]},
+    )
+
+
+def _bound(check: Mapping[str, Any]) -> Bound:
+    side = "min" if METRICS[check["metric"]].higher_is_better else "max"
+    return Bound(**{side: check["limit"]}, reason=check["reason"])
+
+
+def _license_files(checkpoint: Checkpoint) -> dict[str, Path]:
+    """Licence and notice texts, which licences such as Apache-2.0 and Llama's ask to be passed on."""
+    names = re.compile(r"(license|licence|notice|use_policy|copying)(\..*)?", re.IGNORECASE)
+    if not checkpoint.root.is_dir():  # a file: what lies beside it need not be about it
+        return {}
+    return {
+        path.name: path for path in sorted(checkpoint.root.iterdir()) if names.fullmatch(path.name) and path.is_file()
+    }

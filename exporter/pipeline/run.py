@@ -1,0 +1,136 @@
+"""An answer or an embedding from the files of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.bundle.graphs import graph_specs
+from exporter.bundle.opened import OpenBundle, open_bundle, stated_scores
+from exporter.bundle.tree import printable
+from exporter.checkpoint.folder import Folder
+from exporter.errors import InputError, UnsupportedError, UsageError
+from exporter.formats import Format
+from exporter.parity import ParityOptions, Subjects
+from exporter.parity.subjects import Opener
+from exporter.pipeline.answers import Found, HeadFacts, read_logits
+from exporter.runners.base import DecoderRunner, EncoderRunner
+from exporter.runners.greedy import greedy
+from exporter.texts import PAIRED, Prompt
+
+MAX_TOKENS = 128  # where neither the user nor the model's generation_config says how long an answer may be
+MAX_CONTEXT = 2048  # tokens of a text model that states no length
+SHOWN = 8  # elements of an embedding that text output shows
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model gave. text: a decoder's; embedding: an encoder's, float32 `[hidden]`; found: what an encoder's
+    head says; runner: what ran it.
+    """
+
+    artifact: Format
+    runner: str
+    tokens: int
+    text: str | None = None
+    embedding: np.ndarray | None = None
+    found: Found | None = None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """All of it."""
+        facts: dict[str, Any] = {"artifact": self.artifact, "runner": self.runner, "tokens": self.tokens}
+        if self.text is not None:
+            facts["text"] = self.text
+        if self.embedding is not None:
+            facts["embedding"] = [float(f"{x:.7g}") for x in self.embedding]
+        return facts | (dict(self.found.as_json()) if self.found is not None else {})
+
+    def as_text(self) -> str:
+        """The answer alone, or the beginning of the embedding."""
+        if self.found is not None:
+            return self.found.as_text()
+        if self.embedding is None:
+            return self.text or ""
+        shown = " ".join(f"{x:+.4f}" for x in self.embedding[:SHOWN])
+        norm = float(np.linalg.norm(self.embedding))
+        return f"[{shown} …]  {self.embedding.size} dimensions, norm {norm:.4f}  (all of them: --format json)"
+
+
+def run_bundle(
+    folder: Path, text: str, kind: Format | None, max_tokens: int | None, second: str | None = None
+) -> Answer:
+    """Runs one text, or a pair of them. Raises InputError for an artifact that isn't in the bundle, and for a text that
+    doesn't fit; UsageError for a second text where the task takes one, and the other way round.
+    """
+    bundle = open_bundle(folder)
+    manifest = bundle.manifest
+    tokenizer, context = bundle.tokenizer, manifest.context or MAX_CONTEXT
+    if tokenizer is None or (graph_specs(manifest) and manifest.task != "text-generation"):
+        message = f"`kogata run` takes texts for decoders and encoders; this model is for {manifest.task}"
+        hint = "its README.md shows how apps run it; `kogata check` runs it on built-in inputs"
+        raise UnsupportedError.of("run.task", message, where=printable(str(folder)), hint=hint)
+    kinds = [artifact.kind for artifact in manifest.artifacts]
+    chosen: Format = kind or ("onnx" if "onnx" in kinds else kinds[0])
+    if chosen not in kinds:
+        message, hint = f"the bundle has no {chosen} artifact", f"it has {', '.join(kinds)}"
+        raise InputError.of("run.artifact", message, where=str(folder), hint=hint)
+    paths = {chosen: bundle.artifact(chosen)}
+    subjects = Subjects(
+        task=manifest.task,
+        context=context,
+        tokenizer=tokenizer,
+        onnx=paths.get("onnx"),
+        coreml=paths.get("coreml"),
+    )
+    _check_pair(manifest.task, second)
+    if manifest.task == "text-generation":
+        ids = Prompt(text).tokens(tokenizer, chat=True)
+        _check_length(len(ids), context)
+        runner = Opener(subjects, ParityOptions()).open(chosen)
+        return _generate(cast(DecoderRunner, runner), bundle, ids, chosen, max_tokens)
+    encoded = tokenizer.encode_text(text, second)
+    _check_length(len(encoded.ids), context)
+    encoder = cast(EncoderRunner, Opener(subjects, ParityOptions()).open(chosen))
+    made = encoder.encode(encoded.ids, encoded.types)
+    if manifest.task == "feature-extraction":  # without pooling, the first token stands for the text
+        vector = made.tokens[0] if made.sentence is None else made.sentence
+        return Answer(chosen, encoder.name, len(encoded.ids), embedding=vector)
+    labels, scores = manifest.model.get("labels", ()), stated_scores(manifest.model.get("scores"))
+    facts = HeadFacts(manifest.task, tuple(map(str, labels)), scores)
+    found = read_logits(facts, made.tokens, encoded, [text, second or ""], tokenizer)
+    return Answer(chosen, encoder.name, len(encoded.ids), found=found)
+
+
+def _check_length(tokens: int, context: int) -> None:
+    if not 0 < tokens <= context:
+        message = f"the text has {tokens} tokens; the model takes 1 to {context}"
+        raise InputError.of("run.length", message, hint="give a shorter text" if tokens else "give a text")
+
+
+def _check_pair(task: str, second: str | None) -> None:
+    if task in PAIRED and second is None:
+        what = "the text to answer from" if task == "question-answering" else "the passage to rank"
+        raise UsageError.of("run.second", f"{task} takes two texts: give {what} with --second", where="--second")
+    if second is not None and task not in (*PAIRED, "text-classification"):
+        raise UsageError.of("run.second", f"{task} takes one text", where="--second")
+
+
+def _generate(
+    runner: DecoderRunner, bundle: OpenBundle, prompt: NDArray[np.int64], kind: Format, max_tokens: int | None
+) -> Answer:
+    """Greedy decoding with the cache, until an end token or the bound."""
+    tokenizer, context = bundle.require_tokenizer(), bundle.manifest.context or MAX_CONTEXT
+    bound = min(max_tokens or _stated_length(bundle.folder) or MAX_TOKENS, context - len(prompt) + 1)
+    answer = [token for token in greedy(runner, prompt, bound, tokenizer.eos_ids) if token not in tokenizer.eos_ids]
+    return Answer(kind, runner.name, len(answer), text=tokenizer.decode(answer))
+
+
+def _stated_length(folder: Path) -> int | None:
+    """`max_new_tokens` of the bundle's generation_config.json."""
+    stated = (Folder.at(folder / "tokenizer").read_object("generation_config.json") or {}).get("max_new_tokens")
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0 else None

@@ -1,0 +1,247 @@
+"""What an export will do, once its options and its targets are brought together."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from exporter.errors import Diagnostic, UnsupportedError, UsageError, file_problem
+from exporter.formats import FORMATS, Format
+from exporter.targets import CLUSTER_DIMS, PALETTE_BITS, Target
+
+BITS = 4  # without any wish: a quarter of the bytes, and most models still say the same
+GROUP_SIZE = 16  # as in Apple's shipped model: fine enough for 4 bits, and the tables cost some 2 % at 1,024 columns
+
+BudgetKind = Literal["bpw", "size", "kl"]
+OPTIONS: Mapping[BudgetKind, str] = {"bpw": "--bpw", "size": "--max-size", "kl": "--max-kl"}
+_DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([kKmMgG]?)([iI]?)[bB]?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What mixed bits must meet; `value` is a limit that is never exceeded.
+
+    bpw: stored bits over all parameters of the model. size: bytes of an artifact, of the larger one where there are
+        two formats. kl: nats between the uncompressed model and what ships.
+    text: the value as it was written.
+    """
+
+    kind: BudgetKind
+    value: float
+    text: str
+
+    @property
+    def option(self) -> str:
+        """As it was asked for: "--bpw 3.7"."""
+        return f"{OPTIONS[self.kind]} {self.text}"
+
+
+@dataclass(frozen=True)
+class Widths:
+    """How weights are to be stored; at most one of the first three. All None: `BITS` for all.
+
+    bits: of all palettes; 16 keeps everything. budget: mixed bits. plan: file with bits for every matrix.
+    group_size: output rows that share one lookup table. cluster_dim: neighbouring rows that may share an index where
+    bits are mixed; 2: also LUTs of pairs; None: 1.
+    """
+
+    bits: int | None = None
+    budget: Budget | None = None
+    plan: Path | None = None
+    group_size: int | None = None
+    cluster_dim: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """formats: what to write, in that order.
+
+    bits: of all palettes, None where they are mixed; group_size: output rows that share one lookup table, where they
+        aren't. widths: what was asked for.
+    """
+
+    formats: tuple[Format, ...]
+    targets: tuple[Target, ...]
+    bits: int | None
+    group_size: int
+    widths: Widths = Widths()
+
+    @property
+    def allowed_bits(self) -> tuple[int, ...]:
+        """Those that every target takes."""
+        return tuple(bits for bits in PALETTE_BITS if all(bits in target.bits for target in self.targets))
+
+    @property
+    def pairs(self) -> bool:
+        """Whether mixed bits may choose LUTs of pairs."""
+        return self.widths.cluster_dim == 2
+
+    def targets_of(self, kind: Format) -> tuple[Target, ...]:
+        """The targets that take this format."""
+        return tuple(target for target in self.targets if kind in target.formats)
+
+    def require_bits(self, used: Mapping[int, Sequence[str]], pairs: Sequence[str] = ()) -> None:
+        """used: bits → names of the tensors; pairs: those with LUTs of pairs.
+
+        Raises UnsupportedError with everything that a target can't take.
+        """
+        refused = [
+            _refused(target, bits, f"--for {target.name}: {_some(used[bits])}")
+            for target in self.targets
+            for bits in sorted(used)
+            if bits not in target.bits
+        ]
+        refused += [
+            _no_pairs(target, f"--for {target.name}: {_some(pairs)}")
+            for target in self.targets
+            if pairs and 2 not in target.cluster_dims
+        ]
+        UnsupportedError.raise_all(refused)
+
+
+def settle(formats: Sequence[Format], targets: Sequence[Target], widths: Widths) -> Settings:
+    """Options win over targets, targets over defaults.
+
+    Raises UsageError for options that make no sense, UnsupportedError with everything that a target can't take.
+    """
+    _require_one(widths)
+    mixed = widths.budget is not None or widths.plan is not None
+    bits = None if mixed else BITS if widths.bits is None else widths.bits
+    if bits is not None and bits not in PALETTE_BITS:
+        raise UsageError.of(
+            "options.bits", f"{bits} bits can't be stored", where="--bits", hint=f"one of {_listed(PALETTE_BITS)}"
+        )
+    asked = tuple(f for f in FORMATS if f in formats) if formats else ()
+    brought = tuple(f for f in FORMATS if any(f in target.formats for target in targets)) if targets else FORMATS
+    _require_cluster_dim(widths, targets)
+    UsageError.raise_all(
+        [
+            Diagnostic(
+                "options.to", f"{t.title} takes {_listed(t.formats)}, not {_listed(asked)}", "--to", "leave out --to"
+            )
+            for t in targets
+            if asked and not set(asked) & set(t.formats)
+        ]
+    )
+    UnsupportedError.raise_all(
+        [_refused(t, bits, f"--for {t.name}") for t in targets if bits is not None and bits not in t.bits]
+    )
+    sizes = [target.group_size for target in targets]
+    usual = widths.group_size or min(sizes, default=GROUP_SIZE)
+    return Settings(asked or brought, tuple(targets), bits, usual, widths)
+
+
+def read_budget(bpw: float | None, max_size: str | None, max_kl: float | None) -> Budget | None:
+    """The one of these that was asked for. Raises UsageError for two, and for what is no budget."""
+    stated: list[tuple[BudgetKind, float, str]] = []
+    if bpw is not None:
+        stated.append(("bpw", bpw, f"{bpw:g}"))
+    if max_size is not None:
+        stated.append(("size", read_size(max_size), max_size))
+    if max_kl is not None:
+        stated.append(("kl", max_kl, f"{max_kl:g}"))
+    if len(stated) > 1:
+        raise _exclusive([OPTIONS[kind] for kind, _, _ in stated])
+    UsageError.raise_all(
+        [
+            Diagnostic("options.budget", f"{text} is no limit that anything could keep", OPTIONS[kind])
+            for kind, value, text in stated
+            if not 0 < value < math.inf
+        ]
+    )
+    return Budget(*stated[0]) if stated else None
+
+
+def read_size(text: str) -> int:
+    """Bytes in "300MB" (10^6), "250MiB" (2^20), "1.2 GB" or "1000000"; rounded down. Raises UsageError."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or (found[3] and not found[2]):
+        raise UsageError.of(
+            "options.size", f"'{text[:40]}' is no size", where="--max-size", hint="300MB, 1.2GB or 250MiB, for example"
+        )
+    number, prefix, binary = found[1], found[2].lower(), bool(found[3])
+    scale = (1024 if binary else 1000) ** " kmg".index(prefix or " ")
+    whole, _, decimals = number.partition(".")
+    return int(Fraction(f"{whole}.{decimals or 0}") * scale)
+
+
+def require_calibration(stated: str | None, recover: int = 0, device: str = "cpu") -> None:
+    """Raises UsageError unless it is "builtin", "none", None or a file of texts that is there; for training on none;
+    for a device by another name."""
+    if not _DEVICE.fullmatch(device):
+        hint = "cpu, cuda, cuda:1 or mps"
+        raise UsageError.of(
+            "options.device", "no device that calibration runs on", where=f"--device {device[:80]}", hint=hint
+        )
+    if recover and stated == "none":
+        hint = "leave out --calibrate none"
+        raise UsageError.of("options.recover", "training needs texts", where="--recover", hint=hint)
+    if stated in ("builtin", "none", None):
+        return
+    path = Path(stated)
+    try:
+        problem = file_problem(path)
+    except (OSError, ValueError):  # too long, a null byte
+        problem = "no name that a file could have"
+    if not problem and path.suffix not in (".txt", ".jsonl"):
+        problem = "neither .txt nor .jsonl"
+    if problem:
+        hint = "builtin, none, or a file: .txt with one text a line, or .jsonl"
+        raise UsageError.of("options.calibrate", problem, where=f"--calibrate {stated[:200]}", hint=hint)
+
+
+def _require_one(widths: Widths) -> None:
+    stated = ["--bits"] if widths.bits is not None else []
+    stated += [OPTIONS[widths.budget.kind]] if widths.budget is not None else []
+    if widths.plan is not None:
+        stated += ["--plan"] if widths.group_size is None else ["--plan", "--group-size"]
+    if len(stated) > 1:
+        raise _exclusive(stated)
+
+
+def _require_cluster_dim(widths: Widths, targets: Sequence[Target]) -> None:
+    dim = widths.cluster_dim
+    if dim is None:
+        return
+    if dim not in CLUSTER_DIMS:
+        hint = f"one of {_listed(CLUSTER_DIMS)}"
+        raise UsageError.of(
+            "options.cluster_dim", f"no table has entries for {dim} rows", where="--cluster-dim", hint=hint
+        )
+    if widths.budget is None:
+        hint = "with --bpw, --max-size or --max-kl; a plan names tables of pairs itself"
+        raise UsageError.of("options.cluster_dim", "nothing is chosen here", where="--cluster-dim", hint=hint)
+    UnsupportedError.raise_all([_no_pairs(t, f"--for {t.name}") for t in targets if dim not in t.cluster_dims])
+
+
+def _no_pairs(target: Target, where: str) -> Diagnostic:
+    reason = target.reasons.get("cluster_dims", "see its profile")
+    return Diagnostic("target.cluster_dim", f"{target.title} can't take tables of pairs: {reason}", where=where)
+
+
+def _exclusive(options: Sequence[str]) -> UsageError:
+    message = f"{' and '.join(options)} exclude each other"
+    return UsageError(Diagnostic("options.budget", message, options[-1], "each of them says how many bits weights get"))
+
+
+def _refused(target: Target, bits: int, where: str) -> Diagnostic:
+    return Diagnostic(
+        "target.bits",
+        f"{target.title} can't take palettes of {bits} bits: {target.reasons.get('bits', 'see its profile')}",
+        where=where,
+        hint=f"one of {_listed(target.bits)}",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _listed(items: Sequence[object]) -> str:
+    return ", ".join(map(str, items))

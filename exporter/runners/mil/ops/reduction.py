@@ -1,0 +1,131 @@
+"""Reductions. Sums are taken in float32 and rounded once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from exporter.runners.mil.ops.registry import OpTable
+
+OPS = OpTable()
+
+
+def _over(x: Tensor, axes: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The axes to reduce; none given: all. torch, unlike MIL, takes an empty tuple for all."""
+    if axes == ():
+        raise ValueError("a reduction over no axes")
+    return tuple(range(x.ndim)) if axes is None else tuple(range(x.ndim)[axis] for axis in axes)
+
+
+@OPS()
+def reduce_sum(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Sum."""
+    return x.sum(_over(x, axes), keepdim=keep_dims, dtype=x.dtype)
+
+
+@OPS()
+def reduce_mean(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Mean; of integers: without its fraction, as coremltools' value inference."""
+    if x.is_floating_point():
+        return x.mean(_over(x, axes), keepdim=keep_dims)
+    return x.to(torch.float64).mean(_over(x, axes), keepdim=keep_dims).to(x.dtype)
+
+
+@OPS(exact=True)
+def reduce_max(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Largest value."""
+    return x.amax(_over(x, axes), keepdim=keep_dims)
+
+
+@OPS(exact=True)
+def reduce_min(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Smallest value."""
+    return x.amin(_over(x, axes), keepdim=keep_dims)
+
+
+@OPS()
+def reduce_prod(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Product."""
+    for axis in sorted(_over(x, axes), reverse=True):
+        x = x.prod(axis, keepdim=keep_dims, dtype=x.dtype)
+    return x
+
+
+@OPS()
+def reduce_l1_norm(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Sum of absolute values."""
+    return x.abs().sum(_over(x, axes), keepdim=keep_dims, dtype=x.dtype)
+
+
+@OPS()
+def reduce_l2_norm(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Square root of the sum of squares."""
+    return (x * x).sum(_over(x, axes), keepdim=keep_dims).sqrt().to(x.dtype)
+
+
+@OPS()
+def reduce_sum_square(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Sum of squares."""
+    return (x * x).sum(_over(x, axes), keepdim=keep_dims, dtype=x.dtype)
+
+
+@OPS()
+def reduce_log_sum(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Logarithm of the sum."""
+    return x.sum(_over(x, axes), keepdim=keep_dims).log()
+
+
+@OPS()
+def reduce_log_sum_exp(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
+    """Logarithm of the sum of exponentials."""
+    return torch.logsumexp(x, _over(x, axes), keepdim=keep_dims)
+
+
+@OPS()
+def reduce_argmax(x: Tensor, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32") -> Tensor:
+    """Index of the largest value, of the first one where several are."""
+    _index_type(output_dtype)
+    return x.argmax(axis, keepdim=keep_dims).to(torch.int32)
+
+
+@OPS()
+def reduce_argmin(x: Tensor, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32") -> Tensor:
+    """Index of the smallest value, of the first one where several are."""
+    _index_type(output_dtype)
+    return x.argmin(axis, keepdim=keep_dims).to(torch.int32)
+
+
+@OPS()
+def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
+    """Sums of everything up to each element; exclusive: without it; reverse: from the end."""
+    ordered = x.flip(axis) if reverse else x
+    sums = ordered.cumsum(axis, dtype=x.dtype)
+    result = sums - ordered if exclusive else sums
+    return result.flip(axis) if reverse else result
+
+
+@OPS(ignores=("sort",))
+def topk(
+    x: Tensor,
+    k: int = 1,
+    axis: int = -1,
+    ascending: bool = False,
+    return_indices: bool = True,
+    output_indices_dtype: str = "int32",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The k largest (ascending: smallest) values and their indices; k = -1: all. Always sorted here."""
+    _index_type(output_indices_dtype)
+    count = x.shape[axis] if k == -1 else k
+    values, indices = x.topk(count, axis, largest=not ascending, sorted=True)
+    return (values, indices.to(torch.int32)) if return_indices else values
+
+
+@OPS()
+def argsort(x: Tensor, axis: int = -1, ascending: bool = False) -> Tensor:
+    """The indices that sort x."""
+    return x.argsort(dim=axis, descending=not ascending, stable=True).to(torch.int32)
+
+
+def _index_type(name: str) -> None:
+    if name not in ("int32", "uint16"):
+        raise ValueError(f"indices of type {name!r}")

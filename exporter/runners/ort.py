@@ -1,0 +1,242 @@
+"""Hub graphs and shipped ONNX files in onnxruntime, on the CPU provider."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from exporter.errors import InputError
+from exporter.runners.base import Embeddings, answer_of, logits_of
+
+Array = NDArray[Any]
+
+_BYTES_LIMIT = 1_500_000_000  # protobuf ends at 2 GiB; names, nodes and small tensors want some room
+_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float16)": np.float16}
+
+
+@dataclass(frozen=True)
+class OnnxSource:
+    """A graph to run: `model` in memory, or the file at `path`. Exactly one of the two is given."""
+
+    model: ir.Model | None = None
+    path: Path | None = None
+
+
+class OnnxSession:
+    """An onnxruntime session that computes the same numbers each time: fixed threads, no spinning.
+
+    Raises InputError where onnxruntime refuses the graph.
+    """
+
+    def __init__(self, source: OnnxSource, threads: int, *, optimize: bool = True) -> None:
+        import onnxruntime
+
+        self.name = f"onnxruntime {onnxruntime.__version__}, CPU"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # fatal only: what goes wrong is raised, and printed once
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            self._session = _open(source, options)
+        except _onnxruntime_errors() as error:
+            where = source.path.name if source.path else "hub graph"
+            raise InputError.of("parity.onnx-load", f"onnxruntime refuses the graph: {error}", where=where) from error
+        self.inputs = {i.name: i for i in self._session.get_inputs()}
+        self.outputs = [o.name for o in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Feeds by input name → results by output name."""
+        names = list(outputs) if outputs is not None else self.outputs
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except _onnxruntime_errors() as error:
+            raise InputError.of("parity.onnx-run", f"onnxruntime failed to run the graph: {error}") from error
+
+
+class OnnxDecoder:
+    """A decoder with `past_key_values.*` inputs and `present.*` outputs."""
+
+    def __init__(self, source: OnnxSource, threads: int) -> None:
+        self.onnx = OnnxSession(source, threads)
+        self.name = self.onnx.name
+        self.cache_inputs = empty_cache(self.onnx)
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the graph has what a batch with padding at the start needs."""
+        return {"attention_mask", "position_ids"} <= self.onnx.inputs.keys() and any_batch(self.onnx)
+
+    def session(self) -> OnnxDecoderSession:
+        """A session with an empty cache."""
+        return OnnxDecoderSession(self.onnx, dict(self.cache_inputs))
+
+    def feed_batch(self, texts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """All texts in one batch, padded at the start to the longest, as transformers' `generate` sends them."""
+        length = max(len(ids) for ids in texts)
+        starts = np.array([[length - len(ids)] for ids in texts])
+        columns = np.arange(length)[None]
+        feeds: dict[str, Array] = {
+            "input_ids": np.stack([np.pad(ids, (length - len(ids), 0)) for ids in texts]),
+            "attention_mask": (columns >= starts).astype(np.int64),
+            "position_ids": np.where(columns >= starts, columns - starts, 1),
+        }
+        cache = {name: np.repeat(array, len(texts), axis=0) for name, array in self.cache_inputs.items()}
+        logits = self.onnx.run({**declared(self.onnx, feeds), **cache}, ["logits"])["logits"]
+        return [np.asarray(row[length - len(ids) :], np.float32) for row, ids in zip(logits, texts, strict=True)]
+
+
+class OnnxDecoderSession:
+    """One text; the cache travels from `present.*` to `past_key_values.*`."""
+
+    def __init__(self, onnx: OnnxSession, cache: dict[str, Array]) -> None:
+        self._onnx = onnx
+        self._cache = cache
+        self._past = 0
+
+    def feed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """`[q]` token ids → logits `[q, vocab]`."""
+        results = self._onnx.run({**decoder_feeds(self._onnx, ids, self._past), **self._cache})
+        self._past += len(ids)
+        self._cache = {name: results[name.replace("past_key_values", "present", 1)] for name in self._cache}
+        return logits_of(results, len(ids))
+
+
+class OnnxEncoder:
+    """An encoder with `token_embeddings` (or `last_hidden_state`) and perhaps `sentence_embedding`, or with logits."""
+
+    def __init__(self, source: OnnxSource, threads: int) -> None:
+        self.onnx = OnnxSession(source, threads)
+        self.name = self.onnx.name
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the graph has what a padded batch needs."""
+        return "attention_mask" in self.onnx.inputs and any_batch(self.onnx)
+
+    def encode(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None) -> Embeddings:
+        """`[n]` token ids, special tokens included, and token types."""
+        return self.encode_batch([ids], [] if types is None else [types])[0]
+
+    def encode_batch(
+        self, texts: Sequence[NDArray[np.int64]], types: Sequence[NDArray[np.int64]] = ()
+    ) -> list[Embeddings]:
+        """All texts in one batch, padded at the end to the longest; results without the padding."""
+        results = self.onnx.run(encoder_feeds(self.onnx, texts, types))
+        names = [name for name in ("token_embeddings", "last_hidden_state") if name in results] or self.onnx.outputs[:1]
+        rows = ({name: array[i : i + 1] for name, array in results.items()} for i in range(len(texts)))
+        return [answer_of(row, len(ids), tokens=names[0]) for row, ids in zip(rows, texts, strict=True)]
+
+
+def any_batch(onnx: OnnxSession) -> bool:
+    """Whether the batch axis has no fixed size."""
+    return "input_ids" in onnx.inputs and not isinstance(onnx.inputs["input_ids"].shape[0], int)
+
+
+def decoder_feeds(onnx: OnnxSession, ids: NDArray[np.int64], past: int) -> dict[str, Array]:
+    """The inputs of one step but the cache: only those that the graph declares, in its integer types."""
+    total = past + len(ids)
+    feeds: dict[str, Array] = {
+        "input_ids": ids[None],
+        "attention_mask": np.ones((1, total), np.int64),
+        "position_ids": np.arange(past, total)[None],
+    }
+    return declared(onnx, feeds)
+
+
+def empty_cache(onnx: OnnxSession) -> dict[str, Array]:
+    """`past_key_values.*` `[1, kv_heads, 0, head_dim]`, by input name."""
+    cache: dict[str, Array] = {}
+    for name, value in onnx.inputs.items():
+        if name.startswith("past_key_values."):
+            if len(value.shape) != 4 or not all(isinstance(value.shape[axis], int) for axis in (1, 3)):
+                message = f"has shape {value.shape}, expected [batch, kv_heads, past, head_dim]"
+                raise InputError.of("parity.onnx-cache", message, where=name)
+            cache[name] = np.zeros((1, value.shape[1], 0, value.shape[3]), _DTYPES.get(value.type, np.float32))
+    if not cache or any(name.replace("past_key_values", "present", 1) not in onnx.outputs for name in cache):
+        raise InputError.of("parity.onnx-cache", "the decoder has no complete past_key_values/present cache")
+    return cache
+
+
+def encoder_feeds(
+    onnx: OnnxSession, texts: Sequence[NDArray[np.int64]], types: Sequence[NDArray[np.int64]] = ()
+) -> dict[str, Array]:
+    """A padded batch. Padding is token 0 behind mask 0: what stands there must not matter."""
+    length = max(len(ids) for ids in texts)
+    ids, kinds = (
+        np.stack([np.pad(row, (0, length - len(row))) for row in rows])
+        for rows in (texts, types or [np.zeros_like(text) for text in texts])
+    )
+    mask = np.stack([np.arange(length) < len(text) for text in texts]).astype(np.int64)
+    return declared(onnx, {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds})
+
+
+def declared(onnx: OnnxSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Those feeds that the graph has inputs for, in the inputs' types."""
+    return {
+        name: array.astype(_DTYPES.get(onnx.inputs[name].type, np.float32))
+        for name, array in feeds.items()
+        if name in onnx.inputs
+    }
+
+
+def _open(source: OnnxSource, options: Any) -> Any:
+    import onnxruntime
+
+    providers = ["CPUExecutionProvider"]
+    if source.path is not None:
+        check_external_data(source.path)
+        return onnxruntime.InferenceSession(str(source.path), options, providers=providers)
+    if source.model is None:
+        raise ValueError("an OnnxSource needs a model or a path")
+    size = sum(v.const_value.nbytes for v in source.model.graph.initializers.values() if v.const_value is not None)
+    if size <= _BYTES_LIMIT:
+        return onnxruntime.InferenceSession(ir.to_proto(source.model).SerializeToString(), options, providers=providers)
+    with tempfile.TemporaryDirectory(prefix="kogata-parity-") as folder:
+        path = Path(folder) / "hub.onnx"
+        ir.save(source.model, path, external_data="hub.onnx.data")
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
+def check_external_data(path: Path) -> None:
+    """Raises InputError where the file at `path` can't be read as ONNX or names data outside of its own folder."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except (OSError, DecodeError, ValueError) as error:
+        raise InputError.of("parity.onnx-load", f"can't be read as ONNX: {error}", where=path.name) from error
+    folder = path.parent.resolve()
+    graphs = [proto.graph, *proto.functions]
+    while graphs:
+        graph = graphs.pop()
+        tensors = list(getattr(graph, "initializer", ()))
+        for attribute in (a for node in graph.node for a in node.attribute):
+            tensors += [attribute.t, *attribute.tensors]
+            graphs += [attribute.g, *attribute.graphs]
+        for tensor in tensors:
+            for entry in tensor.external_data:
+                if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
+                    raise InputError.of(
+                        "onnx.external-data",
+                        f"the tensor {tensor.name!r} reads {entry.value!r}, outside of the model's folder",
+                        where=path.name,
+                    )
+
+
+def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: its own classes share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*found, ValueError, RuntimeError)

@@ -1,0 +1,1 @@
+"""What tests share: tiny checkpoints of every family, references, and the command in the test's own process."""

@@ -1,0 +1,47 @@
+"""Models with a few calibration texts, for tests that compress."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+
+from exporter.calibration import corpus, material
+from exporter.calibration.session import Session
+from exporter.importers.routes import Asked, import_model, open_model, route_of
+from exporter.pipeline.compare import open_tokenizer
+from exporter.pipeline.export import ExportRequest, ExportResult, export_checkpoint
+from exporter.pipeline.fit import open_session
+from exporter.progress import NoProgress
+
+HOME_INTENTS = Path(__file__).parents[2] / "samples/home_intents/checkpoint"  # 2.7 M parameters, trained
+_FOLDER = TemporaryDirectory()
+
+torch.set_num_threads(1)  # models this small only lose time to a second thread
+
+
+def few_tokens(patch: pytest.MonkeyPatch, tokens: int = 600) -> None:
+    """Of texts, and of what a decoder writes: some twenty texts instead of hundreds."""
+    patch.setattr(corpus, "TOKENS", tokens)
+    patch.setattr(material, "TOKENS", tokens)
+
+
+@cache
+def session_of(checkpoint: Path, tokens: int = 1500) -> Session:
+    """The first graph of a checkpoint with that many tokens of the built-in texts."""
+    opened = open_model(str(checkpoint))
+    hub = import_model(opened, Asked(None, {}), Path(_FOLDER.name)).hubs[0]
+    with pytest.MonkeyPatch.context() as patch:
+        few_tokens(patch, tokens)
+        session = open_session(hub, open_tokenizer(opened, route_of(opened)), None, NoProgress())
+    assert isinstance(session, Session)
+    return session
+
+
+def exported(checkpoint: Path, out: Path, **asked: Any) -> ExportResult:
+    """Unchecked, for ONNX."""
+    return export_checkpoint(ExportRequest(str(checkpoint), out, ("onnx",), parity="none", **asked), NoProgress())

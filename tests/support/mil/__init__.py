@@ -1,0 +1,1 @@
+"""Cases of every MIL op, and programs made of one."""
