@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from numba import types
 from numba.core import caching
 
+from exporter.compress import fit_task, fitting, kmeans, pair_fitting, palettize
 from exporter.compress.fit_task import Fit, FitOptions, fitted_cost, row_costs
 from exporter.compress.fitting import fit_palette
-from exporter.compress.kernels import fit_compiled, fit_task, fitting, kmeans, pair_fitting, palettize
+from exporter.compress.kernels import fit_compiled
 from exporter.errors import InputError, UnsupportedError
 from exporter.graph.moments import Moments
 from exporter.graph.palette import PALETTE_BITS

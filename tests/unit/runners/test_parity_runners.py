@@ -14,7 +14,7 @@ from support.checkpoints import edit_config, tiny_bert, tiny_llama, write_json
 from transformers import AutoModel, AutoModelForCausalLM
 
 from exporter.errors import InputError, RuntimeMissingError, UnsupportedError
-from exporter.runners import coreml_runner
+from exporter.runners import coreml
 from exporter.runners.base import embeddings_of, logits_of
 from exporter.runners.mil import load_mlpackage
 from exporter.runners.mil_texts import MASKED, MilDecoder, MilEncoder, causal_mask
@@ -221,7 +221,7 @@ def test_callers_masks():
 @pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is there")
 def test_core_ml_is_refused_where_there_is_none(llama, quick):
     with pytest.raises(RuntimeMissingError) as caught:
-        coreml_runner.CoreMLDecoder(llama.subjects.coreml)
+        coreml.CoreMLDecoder(llama.subjects.coreml)
     assert caught.value.exit_code == 4
     with pytest.raises(RuntimeMissingError):
         quick(llama.only("coreml"), coreml_runner="system")
@@ -242,16 +242,16 @@ def test_core_ml_runner_calls_the_model_as_an_app_does(llama, bert, monkeypatch)
         def predict(self, feeds, state=None):
             return self.model.predict(feeds, state)
 
-    monkeypatch.setattr(coreml_runner, "available", lambda: True)
+    monkeypatch.setattr(coreml, "available", lambda: True)
     import coremltools
 
     monkeypatch.setattr(coremltools.models, "MLModel", Model)
-    session = coreml_runner.CoreMLDecoder(llama.subjects.coreml).session()
+    session = coreml.CoreMLDecoder(llama.subjects.coreml).session()
     reference = MilDecoder(load_mlpackage(llama.subjects.coreml)).session()
     for piece in (IDS[:4], IDS[4:5], IDS[5:]):
         np.testing.assert_array_equal(session.feed(piece), reference.feed(piece))
     mil = MilEncoder(load_mlpackage(bert.subjects.coreml))
-    made = coreml_runner.CoreMLEncoder(bert.subjects.coreml, mil.lengths).encode(WORDS)
+    made = coreml.CoreMLEncoder(bert.subjects.coreml, mil.lengths).encode(WORDS)
     np.testing.assert_array_equal(made.tokens, mil.encode(WORDS).tokens)
 
 
