@@ -2,7 +2,7 @@
 
 A *format* is a kind of file (ONNX, Core ML). A *form* is what one family of runtimes wants of that format, such as
 weights as a kernel reads them. `Form` is the key of an artifact everywhere: in memory, in the manifest and in parity.
-A new form needs an entry in `FORMS`, a writer in `lower/`, and a runner where none of today's can execute it.
+A new form needs an entry in `FORMS`, a writer in `lower/forms.py` and a runner in `runners/`.
 """
 
 from __future__ import annotations
@@ -26,27 +26,32 @@ class Form:
     def __str__(self) -> str:
         return f"{self.format}/{self.name}"
 
+    @property
+    def label(self) -> str:
+        """In reports: "onnx" for the default form of a format, "onnx mobile" for another."""
+        return self.format if self == default_form(self.format) else f"{self.format} {self.name}"
+
 
 @dataclass(frozen=True)
 class FormFacts:
     """What differs by form.
 
-    title: for people. folder: where its files lie in a bundle. runner: what executes the shipped file in parity and
-    `kogata run`, a name in `runners/shipped.py`. baseline: the device profile whose oldest system counts when an
-    export names no target.
+    title: for people. folder: where its files lie in a bundle. baseline: the device profile whose oldest system counts
+    when an export names no target. client_files: whether tokenizer and configuration lie beside the model, for clients
+    that open the folder.
     """
 
     title: str
     folder: str
-    runner: str
     baseline: str
+    client_files: bool = False
 
 
 PORTABLE = Form("onnx", "portable")
 FLEXIBLE = Form("coreml", "flexible")
 FORMS: Mapping[Form, FormFacts] = {
-    PORTABLE: FormFacts("ONNX file", "onnx", "onnxruntime", "android"),
-    FLEXIBLE: FormFacts("Core ML program", "coreml", "coreml", "iphone"),
+    PORTABLE: FormFacts("ONNX file", "onnx", "android", client_files=True),
+    FLEXIBLE: FormFacts("Core ML program", "coreml", "iphone"),
 }
 """Every form, in the order in which they are written; the first of a format is its default."""
 
@@ -59,3 +64,11 @@ def default_form(kind: Format) -> Form:
 def read_form(text: str) -> Form | None:
     """The form that `str` made `text` of; None for any other text."""
     return next((form for form in FORMS if str(form) == text), None)
+
+
+def artifact_path(form: Form, name: str, component: str = "model") -> str:
+    """Where in a bundle an app finds the artifact. component: of the model, "model" where it has only one."""
+    folder = FORMS[form].folder
+    if form.format == "onnx":
+        return f"{folder}/{component}.onnx"
+    return f"{folder}/{name}.mlpackage" if component == "model" else f"{folder}/{name}-{component}.mlpackage"

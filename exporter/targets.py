@@ -82,6 +82,10 @@ class Limits:
     pack: Fact | None = None
     app: Fact | None = None
 
+    def of(self, kind: Format) -> Fact | None:
+        """The limit on one artifact of this format."""
+        return self.mlpackage if kind == "coreml" else self.pack
+
 
 @dataclass(frozen=True)
 class Target:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.bundle.facts import UNCHECKED, ArtifactKind, CompressionFacts, Interface, ParityFacts, SourceFacts
+from exporter.bundle.facts import UNCHECKED, CompressionFacts, Interface, ParityFacts, SourceFacts
 from exporter.bundle.tree import path_problem, printable
 from exporter.errors import InputError
+from exporter.formats import Form
 
 if TYPE_CHECKING:
     from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec, Task
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 class ArtifactPlan:
     """A produced artifact.
 
-    path: the `.mlpackage`, or the folder that holds `COMPONENT.onnx` and its data; copied into the bundle unless it
+    path: the `.mlpackage`, or the `COMPONENT.onnx`, whose whole folder belongs to it; copied into the bundle unless it
         lies at its place there already. component: of the model, "model" where it has no others.
     target: names of the targets it is for; min_os: "iOS 18", say.
     parity: left out, the manifest says "unchecked", never "passed".
     """
 
-    kind: ArtifactKind
+    form: Form
     path: Path
     interface: Interface
     target: tuple[str, ...] = ()

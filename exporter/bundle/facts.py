@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-ArtifactKind = Literal["coreml", "onnx"]
+from exporter.formats import Form, Format
+
 Verdict = Literal["passed", "failed", "unchecked"]
 
 
@@ -174,12 +175,17 @@ class Artifact:
     target: names of the targets it was made for; min_os: the oldest system that reads it. None is unknown.
     """
 
-    kind: ArtifactKind
+    form: Form
     path: str
     files: Mapping[str, int]
     target: tuple[str, ...] = ()
     min_os: str | None = None
     component: str = "model"
+
+    @property
+    def kind(self) -> Format:
+        """The format of its form."""
+        return self.form.format
 
     @property
     def bytes(self) -> int:

@@ -21,6 +21,7 @@ from exporter.bundle.facts import (
 from exporter.bundle.schema import manifest_schema, violations
 from exporter.bundle.tree import path_problem, printable
 from exporter.errors import Diagnostic, InputError
+from exporter.formats import Form, default_form
 
 if TYPE_CHECKING:
     from exporter.graph.model import Task
@@ -175,6 +176,7 @@ def _compression_json(facts: CompressionFacts) -> dict[str, Any]:
 def _artifact_json(artifact: Artifact) -> dict[str, Any]:
     return {
         "kind": artifact.kind,
+        "form": artifact.form.name,
         "component": artifact.component,
         "path": artifact.path,
         "files": [{"path": path, "bytes": size} for path, size in sorted(artifact.files.items())],
@@ -231,7 +233,8 @@ def _manifest(data: dict[str, Any]) -> Manifest:
 def _artifact(data: dict[str, Any]) -> Artifact:
     files = {file["path"]: int(file["bytes"]) for file in data["files"]}
     component = data.get("component", "model")
-    return Artifact(data["kind"], data["path"], files, tuple(data["target"]), data["min_os"], component)
+    form = Form(data["kind"], data.get("form", default_form(data["kind"]).name))
+    return Artifact(form, data["path"], files, tuple(data["target"]), data["min_os"], component)
 
 
 def _port(data: dict[str, Any]) -> Port:

@@ -12,7 +12,7 @@ from exporter.bundle.tree import printable, scan
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
 from exporter.errors import InputError
-from exporter.formats import Format
+from exporter.formats import Form
 from exporter.graph.model import Scores
 
 
@@ -29,10 +29,9 @@ class OpenBundle:
     tokenizer: Tokenizer | None
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
 
-    def artifact(self, kind: Format, component: str = "model") -> Path | None:
-        """The file or package that an app would open, None where the bundle has none of this kind."""
-        found = (a for a in self.manifest.artifacts if a.kind == kind and a.component == component)
-        return next((self.folder / artifact.path for artifact in found), None)
+    def artifacts(self, component: str = "model") -> dict[Form, Path]:
+        """Form → the file or package that an app opens."""
+        return {a.form: self.folder / a.path for a in self.manifest.artifacts if a.component == component}
 
     def require_tokenizer(self) -> Tokenizer:
         """The tokenizer. Raises InputError where the bundle has none."""

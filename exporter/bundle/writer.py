@@ -20,6 +20,7 @@ from exporter.bundle.sbom import BOM, sbom
 from exporter.bundle.staging import Staging
 from exporter.bundle.tree import path_problem, printable, scan, sha256, sha256_all
 from exporter.errors import InputError
+from exporter.formats import FORMS, artifact_path
 
 if TYPE_CHECKING:
     from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 SUMS = "SHA256SUMS"
 BITS_PLAN = "plan.json"
 CHAT_TEMPLATE = "chat_template.jinja"
-ONLY = "model"  # the component of a model that has no others
+_FOLDERS = tuple(f"{facts.folder}/" for facts in FORMS.values())
 
 
 def write_bundle(plan: BundlePlan, destination: Path, *, force: bool = False, sources: Sequence[Path] = ()) -> Path:
@@ -49,11 +50,12 @@ def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
     Equal plans and artifacts give equal bytes. Raises InputError when a file can't be read or has no place here.
     """
     name = bundle_name(plan.name)
-    if not plan.artifacts or len({(a.kind, a.component) for a in plan.artifacts}) != len(plan.artifacts):
-        raise ValueError("a bundle needs at least one artifact, and at most one of each kind and component")
+    if not plan.artifacts or len({(a.form, a.component) for a in plan.artifacts}) != len(plan.artifacts):
+        raise ValueError("a bundle needs at least one artifact, and at most one of each form and component")
     for artifact in plan.artifacts:
-        _copy_tree(artifact.path, folder / _place(artifact, name))
-    _write_texts(plan, folder, onnx=any(artifact.kind == "onnx" for artifact in plan.artifacts))
+        whole = artifact.path if artifact.form.format == "coreml" else artifact.path.parent
+        _copy_tree(whole, folder / _place(artifact, name))
+    _write_texts(plan, folder)
     _settle(folder)
     manifest = _manifest(plan, name, folder)
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
@@ -70,14 +72,14 @@ def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
     return manifest
 
 
-def _place(artifact: ArtifactPlan, name: str) -> str:
-    """The artifact's folder in the bundle."""
-    whole = name if artifact.component == ONLY else f"{name}-{artifact.component}"
-    return "onnx" if artifact.kind == "onnx" else f"coreml/{whole}.mlpackage"
+def _place(artifact: ArtifactPlan, name: str) -> PurePosixPath:
+    """What belongs to the artifact: its package, or the folder of its file."""
+    path = PurePosixPath(artifact_path(artifact.form, name, artifact.component))
+    return path if artifact.form.format == "coreml" else path.parent
 
 
-def _write_texts(plan: BundlePlan, folder: Path, *, onnx: bool) -> None:
-    """Tokenizer, preprocessor, reports, licences; with `onnx`, what goes beside the model there."""
+def _write_texts(plan: BundlePlan, folder: Path) -> None:
+    """Tokenizer, preprocessor, reports, licences; also beside the models whose clients look for them there."""
     beside = folder / ("tokenizer" if plan.tokenizer_files else "preprocessor")
     for file, held in plan.tokenizer_files.items():
         _place_file(held, beside, file)
@@ -93,12 +95,12 @@ def _write_texts(plan: BundlePlan, folder: Path, *, onnx: bool) -> None:
         _write(folder / BITS_PLAN, plan.bits_plan)
     for file, config in _configs(plan).items():  # swift-transformers' tokenizer loader looks for them too
         _write(beside / file, canonical_json(config))
-    if onnx:
+    drawn = plan.task == "text-generation" and not isinstance(plan.spec, tuple)
+    for place in sorted({FORMS[a.form].folder for a in plan.artifacts if FORMS[a.form].client_files}):
         if beside.exists():
-            shutil.copytree(beside, folder / "onnx", copy_function=shutil.copyfile, dirs_exist_ok=True)
-        drawn = plan.task == "text-generation" and not isinstance(plan.spec, tuple)
+            shutil.copytree(beside, folder / place, copy_function=shutil.copyfile, dirs_exist_ok=True)
         if drawn and onnx_files.end_tokens(plan.config, plan.generation_config):
-            _write(folder / "onnx" / "genai_config.json", canonical_json(_genai_config(plan)))
+            _write(folder / place / "genai_config.json", canonical_json(_genai_config(plan)))
 
 
 def _configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:
@@ -121,22 +123,19 @@ def _genai_config(plan: BundlePlan) -> dict[str, Any]:
 def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
     files = scan(folder).files
     artifacts, io, parity = [], {}, {}
-    for planned in sorted(plan.artifacts, key=lambda a: a.kind):  # components stay in the order in which they are run
-        place = _place(planned, name)
-        path = f"onnx/{planned.component}.onnx" if planned.kind == "onnx" else place
-        components = {artifact.component for artifact in plan.artifacts} - {planned.component}
-        others = tuple(f"onnx/{component}.onnx" for component in components)
+    components = {artifact.component for artifact in plan.artifacts}
+    for planned in sorted(plan.artifacts, key=lambda a: a.form.format):  # components stay in the order they run in
+        place, path = _place(planned, name), artifact_path(planned.form, name, planned.component)
+        others = tuple(f"{place}/{component}.onnx" for component in components - {planned.component})
         held = {
-            file: size
-            for file, size in files.items()
-            if file.startswith(f"{place}/") and not (planned.kind == "onnx" and file.startswith(others))
+            file: size for file, size in files.items() if file.startswith(f"{place}/") and not file.startswith(others)
         }
-        if not held or (planned.kind == "onnx" and path not in held):
+        if not held or (planned.form.format == "onnx" and path not in held):
             raise ValueError(f"there is no {path} in what the plan calls an artifact")
-        artifacts.append(Artifact(planned.kind, path, held, planned.target, planned.min_os, planned.component))
+        artifacts.append(Artifact(planned.form, path, held, planned.target, planned.min_os, planned.component))
         io[path] = planned.interface
         parity[path] = planned.parity
-    stray = {file for file in files if file.startswith(("onnx/", "coreml/"))}.difference(*(a.files for a in artifacts))
+    stray = {file for file in files if file.startswith(_FOLDERS)}.difference(*(a.files for a in artifacts))
     if stray:
         raise ValueError(f"{min(stray)} belongs to no artifact of the plan")
     return Manifest(

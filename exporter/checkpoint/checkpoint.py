@@ -93,7 +93,7 @@ class Checkpoint:
 
         Empty for a model of text. Raises InputError where the file can't be read.
         """
-        stated = Folder.at(self.root).read_object(PREPROCESSOR) if self.root.is_dir() else None
+        stated = Folder.at(self.root).read_object(PREPROCESSOR, small_integers=True) if self.root.is_dir() else None
         return {key: value for key, value in (stated or {}).items() if key not in ("auto_map", "_name_or_path")}
 
     @cached_property

@@ -37,9 +37,13 @@ def check(
 
     def body(progress: Progress) -> Report:
         from exporter.cli.summary import check_report
+        from exporter.parity import ParityOptions
         from exporter.pipeline.check import CheckRequest, check_bundle
 
-        request = CheckRequest(bundle, against, revision, prompts, task, max_task_drop, quick)
+        options = ParityOptions(
+            depth="quick" if quick else "full", prompts=prompts, tasks=task, max_task_drop=max_task_drop
+        )
+        request = CheckRequest(bundle, against, revision, options)
         return check_report(check_bundle(request, progress), html)
 
     return run_command("check", Output(format, quiet), body)

@@ -163,33 +163,34 @@ def export(
 
     def body(progress: Progress) -> Report:
         from exporter.cli.summary import export_report
+        from exporter.parity import ParityOptions
         from exporter.pipeline.export import ExportRequest, export_checkpoint
-        from exporter.pipeline.settings import read_budget
+        from exporter.pipeline.options import CalibrationOptions, OutputOptions
+        from exporter.pipeline.settings import Widths, read_budget
         from exporter.targets import load_target
 
         request = ExportRequest(
-            checkpoint=checkpoint,
-            destination=output,
-            formats=tuple(kind.value for kind in to or ()),
-            targets=tuple(load_target(target) for target in dict.fromkeys(for_ or ())),
-            bits=bits,
-            budget=read_budget(bpw, max_size, max_kl),
-            plan=plan,
-            group_size=group_size,
-            cluster_dim=cluster_dim,
-            calibrate=calibrate,
-            recover=recover,
-            device=device,
-            onnx_weights=onnx_weights.value,
-            context=context,
-            parity=parity.value,
-            prompts=prompts,
-            task=task,
-            max_task_drop=max_task_drop,
+            checkpoint,
+            output,
+            outputs=OutputOptions(
+                formats=tuple(kind.value for kind in to or ()),
+                targets=tuple(load_target(target) for target in dict.fromkeys(for_ or ())),
+                onnx_weights=onnx_weights.value,
+                context=context,
+                shapes=_shapes(shape or ()),
+            ),
+            widths=Widths(bits, read_budget(bpw, max_size, max_kl), plan, group_size, cluster_dim),
+            calibration=CalibrationOptions(calibrate, recover, device),
+            parity=ParityOptions(
+                depth="quick" if parity is Parity.quick else "full",
+                prompts=prompts,
+                tasks=task,
+                max_task_drop=max_task_drop,
+            ),
+            skip_parity=parity is Parity.none,
             revision=revision,
             name=name,
             force=force,
-            shapes=_shapes(shape or ()),
         )
         return export_report(export_checkpoint(request, progress))
 

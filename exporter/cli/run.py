@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +9,9 @@ import typer
 
 from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
 from exporter.errors import ExitCode
+from exporter.formats import FORMATS
 from exporter.progress import Progress
 from exporter.report import Report
-
-
-class Artifact(StrEnum):
-    """Which of the bundle's artifacts."""
-
-    onnx = "onnx"
-    coreml = "coreml"
 
 
 def run(
@@ -28,7 +21,12 @@ def run(
         str | None,
         typer.Option(help="The second text of a pair: the passage to rank, or the text that holds the answer."),
     ] = None,
-    artifact: Annotated[Artifact | None, typer.Option(help="[default: onnx where the bundle has it]")] = None,
+    artifact: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(FORMATS), help="Which of the bundle's files. [default: onnx where the bundle has it]"
+        ),
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(help="Longest answer, in tokens. [default: the model's own, else 128]", min=1)
     ] = None,
@@ -45,7 +43,7 @@ def run(
         from exporter.pipeline.run import run_bundle
 
         progress.stage("load", 1)
-        answer = run_bundle(bundle, text, artifact.value if artifact else None, max_tokens, second)
+        answer = run_bundle(bundle, text, artifact, max_tokens, second)
         return Report("run", ExitCode.OK, answer.as_json(), (), (answer.as_text(),))
 
     return run_command("run", Output(format, quiet), body)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from exporter.checkpoint import Checkpoint
 from exporter.graph.model import Hub
 from exporter.importers import decoder, encoder
 from exporter.importers.decoder import DecoderLayout
-from exporter.importers.drawing import plan_import
+from exporter.importers.drawing import Plan, plan_import
 from exporter.importers.families import FAMILIES
 
-__all__ = ["import_checkpoint", "reference_points", "supported", "unused_tensors"]
+__all__ = ["build_graph", "import_checkpoint", "reference_points", "supported"]
 
 
 def import_checkpoint(checkpoint: Checkpoint, *, context: int | None = None) -> Hub:
@@ -21,15 +19,14 @@ def import_checkpoint(checkpoint: Checkpoint, *, context: int | None = None) -> 
     Raises UnsupportedError for a model that can't be expressed, InputError for a damaged checkpoint or an impossible
     context; each with all problems at once.
     """
-    plan = plan_import(checkpoint, context)
+    return build_graph(plan_import(checkpoint, context))
+
+
+def build_graph(plan: Plan) -> Hub:
+    """The graph that an import was planned as."""
     if isinstance(plan.layout, DecoderLayout):
         return decoder.draw_decoder(plan.layout, plan.binding.weights, plan.family.model_type)
     return encoder.draw_encoder(plan.layout, plan.binding.weights, plan.family.model_type)
-
-
-def unused_tensors(checkpoint: Checkpoint) -> Mapping[str, str]:
-    """Checkpoint tensors that the graph does without → why, sorted by name. Raises as `import_checkpoint` does."""
-    return plan_import(checkpoint, None).binding.unused
 
 
 def supported() -> tuple[str, ...]:

@@ -33,8 +33,12 @@ class Plan:
     binding: Binding
 
 
-def plan_import(checkpoint: Checkpoint, context: int | None) -> Plan:
-    """Raises as `import_checkpoint` states."""
+def plan_import(checkpoint: Checkpoint, context: int | None, default: int | None = None) -> Plan:
+    """How the graph will be built. `binding.unused` names the checkpoint's tensors that the graph does without.
+
+    context: longest sequence in tokens. default: the longest that a decoder gets where `context` is None; None means
+    what the model was made for. Raises as `import_checkpoint` states.
+    """
     config = ConfigReader(checkpoint.config)
     family = _family(config)
     _check_architecture(config, family)
@@ -45,7 +49,7 @@ def plan_import(checkpoint: Checkpoint, context: int | None) -> Plan:
     if layers > len(tensors):  # before names are made for each of a billion layers
         config.invalid("num_hidden_layers", f"{layers}, with {len(tensors)} tensors in the checkpoint")
     config.finish()
-    layout = _with_context(layout, context)
+    layout = _with_context(layout, context, default)
     if isinstance(layout, DecoderLayout):
         shapes, head_dim = decoder.tensor_shapes(layout), layout.head_dim
     else:
@@ -129,12 +133,16 @@ def _with_sentence(
     )
 
 
-def _with_context(layout: DecoderLayout | EncoderLayout, context: int | None) -> DecoderLayout | EncoderLayout:
+def _with_context(
+    layout: DecoderLayout | EncoderLayout, context: int | None, default: int | None
+) -> DecoderLayout | EncoderLayout:
     longest = layout.longest if isinstance(layout, EncoderLayout) else layout.context
     if context is not None and not 1 <= context <= longest:
         message = f"a context of {context} tokens was asked for; the model was made for 1 to {longest}"
         raise InputError.of("context.range", message, where="config.json: max_position_embeddings")
-    context = layout.context if context is None else context
+    if context is None:
+        most = default if default is not None and isinstance(layout, DecoderLayout) else layout.context
+        context = min(layout.context, most)
     if isinstance(layout, DecoderLayout) and context > _LONGEST_TABLE:
         message = f"a context of {context} tokens makes position tables too large for a phone"
         hint = f"ask for at most {_LONGEST_TABLE} tokens with --context"

@@ -9,7 +9,6 @@ from typing import Any
 import onnx_ir as ir
 
 from exporter.checkpoint import Checkpoint
-from exporter.checkpoint.checkpoint import PREPROCESSOR
 from exporter.checkpoint.folder import Folder
 from exporter.errors import InputError
 from exporter.importers.graph_inputs import LENGTH
@@ -82,7 +81,7 @@ def read_sizes(checkpoint: Checkpoint, context: int | None) -> ModelSizes:
     """
     config = checkpoint.config
     folder = Folder.at(checkpoint.root)
-    preprocessor = folder.read_object(PREPROCESSOR, small_integers=True) or {}
+    preprocessor = checkpoint.preprocessor
     tokenizer = folder.read_object("tokenizer_config.json") or {}
     longest, stated = _longest(config, tokenizer)
     if context is not None and stated and context > longest:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from exporter.checkpoint import Checkpoint, open_checkpoint
 from exporter.errors import Diagnostic, InputError, UnsupportedError, UsageError
-from exporter.graph.model import DecoderSpec, GraphSpec, Hub
+from exporter.graph.model import GraphSpec, Hub
 from exporter.graph.passes.simplify import simplify
 from exporter.importers.families import FAMILIES, NOT_DRAWN
 from exporter.importers.onnx_file import import_onnx, is_onnx_file, open_onnx
@@ -29,10 +29,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Imported:
-    """hubs: one, or each component of a model in the order in which they run. notes: sizes that were chosen."""
+    """A model as graphs.
+
+    hubs: one, or each component of a model in the order in which they run. unused: tensors of the checkpoint that
+    the graphs do without → why. notes: sizes that were chosen.
+    """
 
     route: Route
     hubs: tuple[Hub, ...]
+    unused: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Diagnostic, ...] = ()
 
 
@@ -85,27 +90,31 @@ def route_of(checkpoint: Checkpoint) -> Route:
     )
 
 
-def import_model(checkpoint: Checkpoint, asked: Asked, work: Path) -> Imported:
-    """The model as hub graphs. work: a folder for what lies on disk meanwhile.
+def import_model(checkpoint: Checkpoint, asked: Asked, work: Path, route: Route | None = None) -> Imported:
+    """The model as graphs. work: a folder for temporary files. route: where the caller knows it already.
 
-    Raises UsageError for shapes of a graph that kogata draws, else as the importers say.
+    Raises UsageError for shapes of a graph that is imported natively, else as the importers say.
     """
-    route = route_of(checkpoint)
+    route = route or route_of(checkpoint)
     if route == "native":
         if asked.shapes:
             message = "shapes are given for models that come as ONNX; this one is drawn, for any length"
             raise UsageError.of("options.shape", message, where="--shape", hint="--context says the longest text")
-        return Imported(route, (_drawn(checkpoint, asked.context),))
+        from exporter.importers import build_graph
+        from exporter.importers.drawing import plan_import
+
+        plan = plan_import(checkpoint, asked.context, CACHED_TOKENS)
+        return Imported(route, (build_graph(plan),), plan.binding.unused)
     if route == "onnx":
         if asked.context is not None:
             message = "an .onnx file has no context of its own"
             raise UsageError.of("options.context", message, where="--context", hint="--shape input_ids=1,128")
         hub, assumed = import_onnx(checkpoint.root, asked.shapes)
-        return Imported(route, (hub,), _chosen(assumed))
+        return Imported(route, (hub,), notes=_chosen(assumed))
     from exporter.importers.optimum import import_through_optimum
 
     hubs, assumed = import_through_optimum(checkpoint, asked.shapes, asked.context, work)
-    return Imported(route, hubs, _chosen(assumed))
+    return Imported(route, hubs, notes=_chosen(assumed))
 
 
 def require_runnable(imported: Imported) -> None:
@@ -133,15 +142,6 @@ def serves_coreml(hub: Hub) -> Diagnostic | None:
             hint="export with --to onnx",
         )
     return None
-
-
-def _drawn(checkpoint: Checkpoint, context: int | None) -> Hub:
-    from exporter.importers import import_checkpoint
-
-    hub = import_checkpoint(checkpoint, context=context)
-    if context is None and isinstance(hub.spec, DecoderSpec) and hub.spec.context > CACHED_TOKENS:
-        return import_checkpoint(checkpoint, context=CACHED_TOKENS)
-    return hub
 
 
 def _chosen(assumed: tuple[str, ...]) -> tuple[Diagnostic, ...]:

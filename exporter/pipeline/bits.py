@@ -29,8 +29,8 @@ from exporter.pipeline.parts import Part, candidates
 from exporter.pipeline.settings import Budget, Settings
 from exporter.progress import Progress
 
-HEADROOM = 0.9  # of --max-kl is aimed at: parity judges on other texts than those that bits were chosen on
-SIZE_TRIES = 5  # what files hold besides the tensors hardly changes with the bits: the second try fits as a rule
+KL_MARGIN = 0.9  # of --max-kl is aimed at: parity judges on other texts than those that bits were chosen on
+SIZE_ATTEMPTS = 5  # what files hold besides the tensors hardly changes with the bits: the second try fits as a rule
 
 Weigh = Callable[[Choices], int]
 
@@ -96,7 +96,7 @@ def planned(
     sensitivity: Sensitivity,
     weigh: Weigh,
     progress: Progress,
-    aim: float = HEADROOM,
+    aim: float = KL_MARGIN,
 ) -> Mixed:
     """The bits that meet the budget best. weigh: choices → bytes of the larger format's artifacts. aim: share of a
     limit on KL that is aimed at.
@@ -203,7 +203,7 @@ def _up(value: float) -> str:
 def _fitting(frontier: Frontier, limit: int, weigh: Weigh) -> int:
     """The most bytes for the matrices whose files stay within `limit`; `weigh` says what else is in them."""
     budget, best = frontier.least, frontier.least
-    for _ in range(SIZE_TRIES):
+    for _ in range(SIZE_ATTEMPTS):
         choices = frontier.at(budget)
         room = limit - weigh(choices)
         if room >= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from exporter.bundle import CompressionFacts, verify_bundle
@@ -10,6 +10,7 @@ from exporter.bundle.graphs import graph_specs
 from exporter.bundle.opened import OpenBundle, open_bundle, stated_scores
 from exporter.checkpoint import Checkpoint
 from exporter.errors import Diagnostic, InputError
+from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.graph.model import GraphSpec, has_cache
 from exporter.importers import import_checkpoint, reference_points
 from exporter.importers.onnx_file import FAMILY, import_onnx
@@ -23,16 +24,16 @@ _MADE_FROM = "name the one it was made from"
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What `kogata check` was asked for. against: a checkpoint folder or hub id; without it, the artifacts are compared
-    with each other, and each with itself."""
+    """What `kogata check` was asked for.
+
+    against: a checkpoint folder or hub id; without it, the artifacts are compared with each other, and each with
+    itself.
+    """
 
     bundle: Path
     against: str | None = None
     revision: str | None = None
-    prompts: Path | None = None
-    task: Path | None = None
-    max_task_drop: float | None = None
-    quick: bool = False
+    parity: ParityOptions = field(default_factory=ParityOptions)
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,7 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
     if checkpoint is not None and checkpoint.source.digest != manifest.source.digest:
         message = "this is not the checkpoint that the bundle was made from: its digest differs"
         notes.append(Diagnostic("check.source", message, where=request.against or "", level="warning"))
-    options = ParityOptions(
-        depth="quick" if request.quick else "full",
-        bits=manifest.compression.palette_bits,
-        prompts=request.prompts,
-        tasks=request.task,
-        max_task_drop=request.max_task_drop,
-    )
+    options = replace(request.parity, bits=manifest.compression.palette_bits)
     specs = graph_specs(manifest)
     if specs and not has_cache(specs[0]):
         parity = _graphs(bundle, specs, checkpoint, options, progress)
@@ -77,13 +72,14 @@ def _subjects(bundle: OpenBundle, checkpoint: Checkpoint | None, *, drawn: bool)
     if hub is not None and hub.task != manifest.task:
         message = f"this checkpoint is for {hub.task}, and the bundle for {manifest.task}"
         raise InputError.of("check.task", message, where=str(checkpoint and checkpoint.root), hint=_MADE_FROM)
+    artifacts = bundle.artifacts()
     return Subjects(
         task=manifest.task,
         context=manifest.context or LONGEST_TEXT,
         tokenizer=bundle.require_tokenizer(),
         checkpoint=checkpoint.root if checkpoint else None,
-        onnx=bundle.artifact("onnx"),
-        coreml=bundle.artifact("coreml"),
+        onnx=artifacts.get(PORTABLE),
+        coreml=artifacts.get(FLEXIBLE),
         reference_points=reference_points(hub) if hub else {},
         rope_switch=_whole_number(manifest.model.get("rope_switch")),
         scores=stated_scores(manifest.model.get("scores")),
@@ -117,8 +113,8 @@ def _graphs(
         GraphSubjects(
             spec=spec,
             hub=original,
-            onnx=bundle.artifact("onnx", spec.component),
-            coreml=bundle.artifact("coreml", spec.component),
+            onnx=bundle.artifacts(spec.component).get(PORTABLE),
+            coreml=bundle.artifacts(spec.component).get(FLEXIBLE),
             reference=reference,
             tokenizer=bundle.tokenizer,
             preprocessor=bundle.preprocessor,

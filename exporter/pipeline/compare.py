@@ -2,64 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.checkpoint import Checkpoint
-from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
 from exporter.errors import InputError
+from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec, Hub, has_cache
 from exporter.importers import reference_points
 from exporter.importers.routes import Route
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
+from exporter.pipeline.opened import OpenModel
 from exporter.pipeline.parts import Part
 from exporter.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from exporter.runners.reference_graph import TorchReference
 
 LONGEST_TEXT = 2048  # tokens of the longest parity text of a decoder that states no length
 
 
-@dataclass(frozen=True)
-class Proof:
-    """An imported model and what was made of it. tokenizer: None for a model without text."""
+def compare(
+    model: OpenModel, parts: Sequence[Part], options: ParityOptions, progress: Progress
+) -> dict[str, ParityReport]:
+    """What was made of a model, compared with it: component → its report.
 
-    checkpoint: Checkpoint
-    route: Route
-    tokenizer: Tokenizer | None
-    parts: tuple[Part, ...]
-
-
-def open_tokenizer(checkpoint: Checkpoint, route: Route) -> Tokenizer | None:
-    """The checkpoint's; a model that comes through optimum or as a file may have none. Raises as `load_tokenizer`."""
-    return load_tokenizer(checkpoint) if route == "native" or checkpoint.tokenizer_files else None
-
-
-def prove(proof: Proof, options: ParityOptions, progress: Progress) -> dict[str, ParityReport]:
-    """Component → its report. Raises as `check_parity` and `check_graphs` do."""
-    part = proof.parts[0]
+    Raises as `check_parity` and `check_graphs` do.
+    """
+    part = parts[0]
     if not isinstance(part.hub.spec, GraphSpec) or has_cache(part.hub.spec):
-        return {part.component: check_parity(_subjects(proof, part), options, progress)}
+        return {part.component: check_parity(_subjects(model, part), options, progress)}
     from exporter.parity.graphs.check import check_graphs
     from exporter.parity.graphs.subjects import GraphSubjects
 
-    reference = torch_reference(proof.checkpoint, proof.route)
+    reference = torch_reference(model.checkpoint, model.route)
     components = [
         GraphSubjects(
             spec=part.hub.spec,
             hub=part.hub,
             compressed=part.compressed,
-            onnx=part.artifacts.get("onnx"),
-            coreml=part.artifacts.get("coreml"),
+            onnx=part.artifacts.get(PORTABLE),
+            coreml=part.artifacts.get(FLEXIBLE),
             reference=reference,
-            tokenizer=proof.tokenizer,
-            preprocessor=proof.checkpoint.preprocessor,
+            tokenizer=model.tokenizer,
+            preprocessor=model.checkpoint.preprocessor,
         )
-        for part in proof.parts
+        for part in parts
         if isinstance(part.hub.spec, GraphSpec)
     ]
     return check_graphs(components, options, progress)
@@ -82,9 +72,9 @@ def torch_reference(checkpoint: Checkpoint, route: Route) -> TorchReference | No
     return TorchReference(checkpoint.root, architecture_of(checkpoint.config))
 
 
-def _subjects(proof: Proof, part: Part) -> Subjects:
+def _subjects(model: OpenModel, part: Part) -> Subjects:
     """Of a graph that we drew, or of a text decoder with a cache, whoever drew it."""
-    if proof.tokenizer is None:
+    if model.tokenizer is None:
         raise InputError.of(
             "parity.tokenizer",
             "a text model is compared on texts, and the checkpoint has no tokenizer",
@@ -94,12 +84,12 @@ def _subjects(proof: Proof, part: Part) -> Subjects:
     return Subjects(
         task=part.hub.task,
         context=part.hub.spec.context or LONGEST_TEXT,
-        tokenizer=proof.tokenizer,
-        checkpoint=_folder(proof.checkpoint),
+        tokenizer=model.tokenizer,
+        checkpoint=_folder(model.checkpoint),
         hub=part.hub,
         compressed=part.compressed,
-        onnx=part.artifacts.get("onnx"),
-        coreml=part.artifacts.get("coreml"),
+        onnx=part.artifacts.get(PORTABLE),
+        coreml=part.artifacts.get(FLEXIBLE),
         reference_points=_points(part.hub),
         rope_switch=part.hub.spec.rope_switch if isinstance(part.hub.spec, DecoderSpec) else None,
         scores=part.hub.spec.scores if isinstance(part.hub.spec, EncoderSpec) else None,

@@ -23,6 +23,7 @@ from exporter.errors import Diagnostic, InputError, UnsupportedError
 from exporter.graph.model import Hub
 from exporter.graph.palette import BLOCK, Palette, spilled
 from exporter.graph.spill import Spill
+from exporter.pipeline.options import BUILTIN
 from exporter.pipeline.parts import candidates as every_tensor
 from exporter.progress import Progress
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from exporter.calibration.session import Session, Weighed
 
 Dense = NDArray[np.float32]
-BUILTIN = "builtin"
 FARTHEST = 0.9  # of a weight's variance: palettes with a larger squared error aren't used
 DAMPINGS = (FitOptions.damping, 0.1, 1.0)  # of fits, one after the other
 FEWEST = 2  # batches of a training: one teaches, one judges

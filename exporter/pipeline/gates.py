@@ -6,6 +6,7 @@ from collections import Counter
 
 from exporter.bundle import Manifest
 from exporter.errors import Diagnostic
+from exporter.formats import Form
 from exporter.pipeline.settings import Settings
 
 
@@ -14,7 +15,7 @@ def size_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, .
     found: list[Diagnostic] = []
     for artifact in manifest.artifacts:
         for target in settings.targets_of(artifact.kind):
-            limit = target.limits.mlpackage if artifact.kind == "coreml" else target.limits.pack
+            limit = target.limits.of(artifact.kind)
             if limit is not None and isinstance(limit.value, int | float) and artifact.bytes > limit.value:
                 message = f"{artifact.bytes:,} bytes, and {target.title} takes {limit.value:,} well: {limit.source}"
                 where = artifact.path.rsplit("/", 1)[-1]
@@ -39,10 +40,10 @@ def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic,
         bpw = facts.stored_bytes * 8 / facts.parameters
         broken = {"the model": f"{bpw:.4f} bits per weight"} if bpw > budget.value else {}
     else:
-        sizes: Counter[str] = Counter()
+        sizes: Counter[Form] = Counter()
         for artifact in manifest.artifacts:
-            sizes[artifact.kind] += artifact.bytes
-        broken = {kind: f"{size:,} bytes" for kind, size in sizes.items() if size > budget.value}
+            sizes[artifact.form] += artifact.bytes
+        broken = {form.label: f"{size:,} bytes" for form, size in sizes.items() if size > budget.value}
     return tuple(
         Diagnostic("budget.exceeded", f"{told}, and {budget.option} was asked for", where)
         for where, told in broken.items()

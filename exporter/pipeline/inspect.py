@@ -195,7 +195,7 @@ def _bundle(path: Path) -> Found:
     by_bits = Counter((weight_bits(t), t["group_size"], t.get("cluster_dim") == 2) for t in compression.tensors)
     artifacts = [
         (
-            a.kind,
+            str(a.form),
             a.path,
             a.bytes,
             a.min_os,
@@ -225,7 +225,7 @@ def _bundle(path: Path) -> Found:
             "kogata": manifest.tools.get("kogata"),
         },
         (
-            ("artifacts", ("kind", "path", "bytes", "from", "targets", "parity", "run by"), artifacts),
+            ("artifacts", ("form", "path", "bytes", "from", "targets", "parity", "run by"), artifacts),
             ("tensors", ("bits", "group size", "count"), bits),
         ),
     )

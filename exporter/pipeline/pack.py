@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,60 +23,42 @@ from exporter.bundle import (
     ports,
 )
 from exporter.checkpoint import Checkpoint
-from exporter.checkpoint.tokens.shipping import ShippedTokenizer, shipped_tokenizer
 from exporter.compress.plan import Plan
 from exporter.compress.search import Point
-from exporter.formats import Format
+from exporter.formats import FORMS, Form, Format
 from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec
-from exporter.importers import unused_tensors
 from exporter.importers.routes import Route
 from exporter.machine import tool_versions
 from exporter.parity import ParityReport
 from exporter.parity.metrics import METRICS
+from exporter.pipeline.opened import OpenModel
 from exporter.pipeline.parts import Part
 from exporter.pipeline.settings import Settings
 from exporter.report import render_parity_html
 from exporter.targets import load_target
 
-ANY_DEVICE: Mapping[Format, str] = {"coreml": "iphone", "onnx": "android"}  # whose oldest system counts without --for
-
 
 @dataclass(frozen=True)
 class PackingList:
-    """Everything that a bundle is made of. parts: in the order in which they run; parity: of all of them.
+    """Everything that a bundle is made of.
 
-    plan: of mixed bits, None where all matrices were asked for alike.
+    unused: tensors of the checkpoint that the graphs do without → why. parts: in the order in which they run. parity:
+    of all parts. plan: of mixed bits; None where all matrices get the same.
     """
 
     name: str
-    checkpoint: Checkpoint
+    model: OpenModel
+    unused: Mapping[str, str]
     parts: tuple[Part, ...]
     settings: Settings
     parity: ParityReport | None
-    route: Route = "native"
     plan: Plan | None = None
-
-
-def kogata_metadata(name: str, checkpoint: Checkpoint, labels: Sequence[str] = ()) -> dict[str, str]:
-    """What every artifact says of itself. labels: of a classifier, as a JSON list in the order of its logits."""
-    source = checkpoint.source
-    entries = {
-        "co.huggingface.exporters.name": source.repo or name,  # swift-transformers looks for a tokenizer by this name
-        "kogata.labels": json.dumps(list(labels), ensure_ascii=False) if labels else "",
-        "kogata.version": tool_versions()["kogata"],
-        "kogata.source.digest": source.digest,
-        "kogata.source.repo": source.repo or "",
-        "kogata.source.revision": source.revision or "",
-        "kogata.source.license": source.license or "",
-    }
-    return {key: value for key, value in entries.items() if value}
 
 
 def bundle_plan(packing: PackingList) -> BundlePlan:
     """The bundle's facts."""
-    checkpoint, hub, parity = packing.checkpoint, packing.parts[0].compressed, packing.parity
-    source = checkpoint.source
-    tokenizer = shipped_tokenizer(checkpoint) if checkpoint.tokenizer_files else ShippedTokenizer({})
+    checkpoint, hub, parity = packing.model.checkpoint, packing.parts[0].compressed, packing.parity
+    source, tokenizer = checkpoint.source, packing.model.shipped_tokenizer
     ends = tokenizer.ends if hub.task == "text-generation" else ()
     compression = compression_facts(packing)
     report = None if parity is None else parity.as_json()
@@ -93,13 +74,13 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         languages=source.languages,
         compression=compression,
         artifacts=tuple(
-            _artifact(packing, part, kind, path) for part in packing.parts for kind, path in part.artifacts.items()
+            _artifact(packing, part, form, path) for part in packing.parts for form, path in part.artifacts.items()
         ),
         config=_with_ends(checkpoint.config, ends if not checkpoint.generation_config else ()),
         generation_config=_with_ends(checkpoint.generation_config, ends if checkpoint.generation_config else ()),
         tokenizer_files=tokenizer.files,
         chat_template=checkpoint.chat_template,
-        tools=tool_versions() | _optimum_version(packing.route),
+        tools=tool_versions() | _optimum_version(packing.model.route),
         parity_report=report,
         parity_html=None if report is None else parity_page(packing.name, report, compression, packing.plan),
         license_files=_license_files(checkpoint),
@@ -125,7 +106,7 @@ def _optimum_version(route: Route) -> dict[str, str]:
 
 def _scoring(packing: PackingList) -> dict[str, float]:
     """What the whole model multiplies its towers' product by, and adds: it is in neither of them."""
-    tensors = packing.checkpoint.tensors
+    tensors = packing.model.checkpoint.tensors
     if not any(part.component == "text_model" for part in packing.parts):
         return {}
     found = {
@@ -162,8 +143,7 @@ def compression_facts(packing: PackingList) -> CompressionFacts:
         for part in packing.parts
         for decision in part.compression.decisions
     ]
-    unused = unused_tensors(packing.checkpoint) if packing.route == "native" else {}
-    tensors = packing.checkpoint.tensors
+    tensors = packing.model.checkpoint.tensors
     left_out = [
         {
             "name": name,
@@ -173,7 +153,7 @@ def compression_facts(packing: PackingList) -> CompressionFacts:
             "stored_bytes": 0,
             "reason": f"not stored: {reason}",
         }
-        for name, reason in unused.items()
+        for name, reason in packing.unused.items()
     ]
     return CompressionFacts(
         bits=settings.bits if uniform else None,
@@ -202,15 +182,15 @@ def curve_facts(plan: Plan | None) -> dict[str, Any] | None:
     }
 
 
-def _artifact(packing: PackingList, part: Part, kind: Format, path: Path) -> ArtifactPlan:
-    targets = packing.settings.targets_of(kind)
-    facts = {} if part.parity is None else {"parity": parity_facts(part.parity, kind)}
+def _artifact(packing: PackingList, part: Part, form: Form, path: Path) -> ArtifactPlan:
+    targets = packing.settings.targets_of(form.format)
+    facts = {} if part.parity is None else {"parity": parity_facts(part.parity, form)}
     return ArtifactPlan(
-        kind=kind,
-        path=path.parent if kind == "onnx" else path,
-        interface=onnx_interface(path) if kind == "onnx" else _coreml_interface(path),
+        form=form,
+        path=path,
+        interface=_INTERFACES[form.format](path),
         target=tuple(target.name for target in targets),
-        min_os=(targets[0] if targets else load_target(ANY_DEVICE[kind])).min_os,
+        min_os=(targets[0] if targets else load_target(FORMS[form].baseline)).min_os,
         component=part.component,
         **facts,
     )
@@ -223,14 +203,17 @@ def _coreml_interface(path: Path) -> Interface:
     return Interface(ports(model.inputs), ports(model.outputs), ports(model.states))
 
 
-def parity_facts(report: ParityReport, kind: Format) -> ParityFacts:
+_INTERFACES: Mapping[Format, Callable[[Path], Interface]] = {"onnx": onnx_interface, "coreml": _coreml_interface}
+
+
+def parity_facts(report: ParityReport, form: Form) -> ParityFacts:
     """The end-to-end row of one artifact: checkpoint against shipped file."""
-    row = report.row(kind)
+    row = report.row(form.format)
     if row is None:
-        return ParityFacts(report.artifact_verdict(kind))
+        return ParityFacts(report.artifact_verdict(form.format))
     facts = row.as_json()
     return ParityFacts(
-        verdict=report.artifact_verdict(kind),
+        verdict=report.artifact_verdict(form.format),
         runner=row.runners[1],
         metrics=facts["metrics"],
         thresholds={check["metric"]: _bound(check) for check in facts["thresholds"]},

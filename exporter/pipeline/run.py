@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from exporter.bundle.opened import OpenBundle, open_bundle, stated_scores
 from exporter.bundle.tree import printable
 from exporter.checkpoint.folder import Folder
 from exporter.errors import InputError, UnsupportedError, UsageError
-from exporter.formats import Format
+from exporter.formats import FORMS, Form
 from exporter.parity import ParityOptions, Subjects
 from exporter.parity.subjects import Opener
 from exporter.pipeline.answers import Found, HeadFacts, read_logits
@@ -34,7 +34,7 @@ class Answer:
     head says; runner: what ran it.
     """
 
-    artifact: Format
+    artifact: Form
     runner: str
     tokens: int
     text: str | None = None
@@ -43,7 +43,7 @@ class Answer:
 
     def as_json(self) -> Mapping[str, Any]:
         """All of it."""
-        facts: dict[str, Any] = {"artifact": self.artifact, "runner": self.runner, "tokens": self.tokens}
+        facts: dict[str, Any] = {"artifact": self.artifact.label, "runner": self.runner, "tokens": self.tokens}
         if self.text is not None:
             facts["text"] = self.text
         if self.embedding is not None:
@@ -61,10 +61,11 @@ class Answer:
         return f"[{shown} …]  {self.embedding.size} dimensions, norm {norm:.4f}  (all of them: --format json)"
 
 
-def run_bundle(
-    folder: Path, text: str, kind: Format | None, max_tokens: int | None, second: str | None = None
-) -> Answer:
-    """Runs one text, or a pair of them. Raises InputError for an artifact that isn't in the bundle, and for a text that
+def run_bundle(folder: Path, text: str, asked: str | None, max_tokens: int | None, second: str | None = None) -> Answer:
+    """Runs one text, or a pair of them. asked: a format, or a form such as "onnx/portable"; None means ONNX where the
+    bundle has it.
+
+    Raises InputError for an artifact that isn't in the bundle, and for a text that
     doesn't fit; UsageError for a second text where the task takes one, and the other way round.
     """
     bundle = open_bundle(folder)
@@ -74,28 +75,24 @@ def run_bundle(
         message = f"`kogata run` takes texts for decoders and encoders; this model is for {manifest.task}"
         hint = "its README.md shows how apps run it; `kogata check` runs it on built-in inputs"
         raise UnsupportedError.of("run.task", message, where=printable(str(folder)), hint=hint)
-    kinds = [artifact.kind for artifact in manifest.artifacts]
-    chosen: Format = kind or ("onnx" if "onnx" in kinds else kinds[0])
-    if chosen not in kinds:
-        message, hint = f"the bundle has no {chosen} artifact", f"it has {', '.join(kinds)}"
-        raise InputError.of("run.artifact", message, where=str(folder), hint=hint)
-    paths = {chosen: bundle.artifact(chosen)}
+    artifacts = bundle.artifacts()
+    chosen = _chosen(tuple(artifacts), asked, folder)
     subjects = Subjects(
         task=manifest.task,
         context=context,
         tokenizer=tokenizer,
-        onnx=paths.get("onnx"),
-        coreml=paths.get("coreml"),
+        onnx=artifacts[chosen] if chosen.format == "onnx" else None,
+        coreml=artifacts[chosen] if chosen.format == "coreml" else None,
     )
     _check_pair(manifest.task, second)
     if manifest.task == "text-generation":
         ids = Prompt(text).tokens(tokenizer, chat=True)
         _check_length(len(ids), context)
-        runner = Opener(subjects, ParityOptions()).open(chosen)
+        runner = Opener(subjects, ParityOptions()).open(chosen.format)
         return _generate(cast(DecoderRunner, runner), bundle, ids, chosen, max_tokens)
     encoded = tokenizer.encode_text(text, second)
     _check_length(len(encoded.ids), context)
-    encoder = cast(EncoderRunner, Opener(subjects, ParityOptions()).open(chosen))
+    encoder = cast(EncoderRunner, Opener(subjects, ParityOptions()).open(chosen.format))
     made = encoder.encode(encoded.ids, encoded.types)
     if manifest.task == "feature-extraction":  # without pooling, the first token stands for the text
         vector = made.tokens[0] if made.sentence is None else made.sentence
@@ -104,6 +101,17 @@ def run_bundle(
     facts = HeadFacts(manifest.task, tuple(map(str, labels)), scores)
     found = read_logits(facts, made.tokens, encoded, [text, second or ""], tokenizer)
     return Answer(chosen, encoder.name, len(encoded.ids), found=found)
+
+
+def _chosen(forms: Sequence[Form], asked: str | None, folder: Path) -> Form:
+    """The first artifact of the format or form that was asked for. Raises InputError where the bundle has none."""
+    if asked is None:
+        return min(forms, key=list(FORMS).index)
+    found = [form for form in forms if asked in (form.format, str(form))]
+    if not found:
+        hint = f"it has {', '.join(map(str, forms))}"
+        raise InputError.of("run.artifact", f"the bundle has no {asked} artifact", where=str(folder), hint=hint)
+    return found[0]
 
 
 def _check_length(tokens: int, context: int) -> None:
@@ -121,13 +129,13 @@ def _check_pair(task: str, second: str | None) -> None:
 
 
 def _generate(
-    runner: DecoderRunner, bundle: OpenBundle, prompt: NDArray[np.int64], kind: Format, max_tokens: int | None
+    runner: DecoderRunner, bundle: OpenBundle, prompt: NDArray[np.int64], form: Form, max_tokens: int | None
 ) -> Answer:
     """Greedy decoding with the cache, until an end token or the bound."""
     tokenizer, context = bundle.require_tokenizer(), bundle.manifest.context or MAX_CONTEXT
     bound = min(max_tokens or _stated_length(bundle.folder) or MAX_TOKENS, context - len(prompt) + 1)
     answer = [token for token in greedy(runner, prompt, bound, tokenizer.eos_ids) if token not in tokenizer.eos_ids]
-    return Answer(kind, runner.name, len(answer), text=tokenizer.decode(answer))
+    return Answer(form, runner.name, len(answer), text=tokenizer.decode(answer))
 
 
 def _stated_length(folder: Path) -> int | None:

@@ -10,8 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from exporter.errors import Diagnostic, UnsupportedError, UsageError, file_problem
-from exporter.formats import FORMATS, Format
+from exporter.errors import Diagnostic, UnsupportedError, UsageError
+from exporter.formats import FORMATS, Form, Format, default_form
+from exporter.lower.onnx import OnnxWeights
+from exporter.pipeline.options import OutputOptions
 from exporter.targets import CLUSTER_DIMS, PALETTE_BITS, Target
 
 BITS = 4  # without any wish: a quarter of the bytes, and most models still say the same
@@ -19,7 +21,6 @@ GROUP_SIZE = 16  # as in Apple's shipped model: fine enough for 4 bits, and the 
 
 BudgetKind = Literal["bpw", "size", "kl"]
 OPTIONS: Mapping[BudgetKind, str] = {"bpw": "--bpw", "size": "--max-size", "kl": "--max-kl"}
-_DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([kKmMgG]?)([iI]?)[bB]?", re.ASCII)
 
 
@@ -60,17 +61,23 @@ class Widths:
 
 @dataclass(frozen=True)
 class Settings:
-    """formats: what to write, in that order.
+    """forms: what to write, in that order.
 
     bits: of all palettes, None where they are mixed; group_size: output rows that share one lookup table, where they
-        aren't. widths: what was asked for.
+        aren't. widths: what was asked for. onnx_weights: how ONNX files store matrices.
     """
 
-    formats: tuple[Format, ...]
+    forms: tuple[Form, ...]
     targets: tuple[Target, ...]
     bits: int | None
     group_size: int
     widths: Widths = Widths()
+    onnx_weights: OnnxWeights = "palette"
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """Those of `forms`."""
+        return tuple(dict.fromkeys(form.format for form in self.forms))
 
     @property
     def allowed_bits(self) -> tuple[int, ...]:
@@ -105,12 +112,13 @@ class Settings:
         UnsupportedError.raise_all(refused)
 
 
-def settle(formats: Sequence[Format], targets: Sequence[Target], widths: Widths) -> Settings:
+def settle(outputs: OutputOptions, widths: Widths) -> Settings:
     """Options win over targets, targets over defaults.
 
     Raises UsageError for options that make no sense, UnsupportedError with everything that a target can't take.
     """
     _require_one(widths)
+    formats, targets = outputs.formats, outputs.targets
     mixed = widths.budget is not None or widths.plan is not None
     bits = None if mixed else BITS if widths.bits is None else widths.bits
     if bits is not None and bits not in PALETTE_BITS:
@@ -134,7 +142,8 @@ def settle(formats: Sequence[Format], targets: Sequence[Target], widths: Widths)
     )
     sizes = [target.group_size for target in targets]
     usual = widths.group_size or min(sizes, default=GROUP_SIZE)
-    return Settings(asked or brought, tuple(targets), bits, usual, widths)
+    forms = tuple(default_form(kind) for kind in asked or brought)
+    return Settings(forms, targets, bits, usual, widths, outputs.onnx_weights)
 
 
 def read_budget(bpw: float | None, max_size: str | None, max_kl: float | None) -> Budget | None:
@@ -169,31 +178,6 @@ def read_size(text: str) -> int:
     scale = (1024 if binary else 1000) ** " kmg".index(prefix or " ")
     whole, _, decimals = number.partition(".")
     return int(Fraction(f"{whole}.{decimals or 0}") * scale)
-
-
-def require_calibration(stated: str | None, recover: int = 0, device: str = "cpu") -> None:
-    """Raises UsageError unless it is "builtin", "none", None or a file of texts that is there; for training on none;
-    for a device by another name."""
-    if not _DEVICE.fullmatch(device):
-        hint = "cpu, cuda, cuda:1 or mps"
-        raise UsageError.of(
-            "options.device", "no device that calibration runs on", where=f"--device {device[:80]}", hint=hint
-        )
-    if recover and stated == "none":
-        hint = "leave out --calibrate none"
-        raise UsageError.of("options.recover", "training needs texts", where="--recover", hint=hint)
-    if stated in ("builtin", "none", None):
-        return
-    path = Path(stated)
-    try:
-        problem = file_problem(path)
-    except (OSError, ValueError):  # too long, a null byte
-        problem = "no name that a file could have"
-    if not problem and path.suffix not in (".txt", ".jsonl"):
-        problem = "neither .txt nor .jsonl"
-    if problem:
-        hint = "builtin, none, or a file: .txt with one text a line, or .jsonl"
-        raise UsageError.of("options.calibrate", problem, where=f"--calibrate {stated[:200]}", hint=hint)
 
 
 def _require_one(widths: Widths) -> None:

@@ -1,26 +1,30 @@
-"""How large files become, found by writing them: with palettes of the right sizes that hold nothing."""
+"""How large files become: they are written with empty palettes of the right sizes, and measured."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.bundle.canonical import canonical_json
-from exporter.checkpoint import Checkpoint
-from exporter.checkpoint.tokens.shipping import shipped_tokenizer
 from exporter.compress import Choice
-from exporter.formats import Format
+from exporter.compress.search import Choices
+from exporter.formats import FORMS, Form, artifact_path
 from exporter.graph.bits import packed_size
 from exporter.graph.model import Hub
 from exporter.graph.palette import Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
+from exporter.lower.forms import write_form
+from exporter.pipeline.bits import Mixed
+from exporter.pipeline.opened import OpenModel
+from exporter.pipeline.parts import component_of, write_options
+from exporter.pipeline.settings import Settings
 
-Write = Callable[[Hub, Path, Format], Path]
 GENAI = 4096  # bytes at most of genai_config.json, and of the fields that shipped configurations gain
 
 
@@ -55,24 +59,46 @@ def hollow_palettes(shapes: Mapping[str, tuple[int, ...]], choices: Mapping[str,
     return palettes
 
 
-def weighed(
-    hub: Hub, choices: Mapping[str, Choice], formats: Iterable[Format], folder: Path, write: Write
-) -> dict[Format, int]:
-    """Format → bytes of the graph's files with these choices. They are for a moment in `folder`."""
-    shapes = {weight.name: weight.shape for weight in hub.weights}
-    compressed = apply_palettes(hub, hollow_palettes(shapes, choices))
-    sizes: dict[Format, int] = {}
-    for kind in formats:
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            write(compressed, Path(scratch), kind)
-            sizes[kind] = sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())
-    return sizes
+@dataclass(frozen=True)
+class FileSizes:
+    """How large the files of a model become with given bits. Calling it gives the bytes of the largest form."""
 
+    model: OpenModel
+    hubs: tuple[Hub, ...]
+    settings: Settings
+    name: str
+    folder: Path
+    _known: dict[frozenset[tuple[str, Choice]], Mapping[Form, int]] = field(default_factory=dict, repr=False)
 
-def beside_onnx(checkpoint: Checkpoint) -> int:
-    """Bytes of what lies in `onnx/` besides the graphs: tokenizer and configuration; rather too much."""
-    shipped = shipped_tokenizer(checkpoint).files if checkpoint.tokenizer_files else {}
-    files = [len(held) if isinstance(held, bytes) else held.stat().st_size for held in shipped.values()]
-    stated = [checkpoint.config, checkpoint.generation_config, checkpoint.preprocessor]
-    template = (checkpoint.chat_template or "").encode("utf-8", "backslashreplace")
-    return sum(files) + sum(len(canonical_json(config)) for config in stated) + len(template) + GENAI
+    def __call__(self, choices: Choices) -> int:
+        """Bytes of the largest form, with the files that lie beside it."""
+        return max(self.by_form(choices).values())
+
+    def by_form(self, choices: Choices) -> Mapping[Form, int]:
+        """Form → bytes. Files are in the work area while they are measured."""
+        key = frozenset(choices.items())
+        if key not in self._known:
+            self._known[key] = {form: self._size(form, choices) for form in self.settings.forms}
+        return self._known[key]
+
+    def _size(self, form: Form, choices: Choices) -> int:
+        size = self._beside if FORMS[form].client_files else 0
+        mixed = Mixed(choices, "")
+        for hub in self.hubs:
+            shapes = {weight.name: weight.shape for weight in hub.weights}
+            compressed = apply_palettes(hub, hollow_palettes(shapes, mixed.of(hub, self.hubs)))
+            options = write_options(self.name, self.model.checkpoint, hub, self.settings)
+            with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+                write_form(form, compressed, Path(scratch) / artifact_path(form, self.name, component_of(hub)), options)
+                size += sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())
+        return size
+
+    @cached_property
+    def _beside(self) -> int:
+        """Bytes of tokenizer and configuration, which lie beside the model of some forms; rather too many."""
+        checkpoint = self.model.checkpoint
+        shipped = self.model.shipped_tokenizer.files.values()
+        files = sum(len(held) if isinstance(held, bytes) else held.stat().st_size for held in shipped)
+        stated = (checkpoint.config, checkpoint.generation_config, checkpoint.preprocessor)
+        template = (checkpoint.chat_template or "").encode("utf-8", "backslashreplace")
+        return files + sum(len(canonical_json(config)) for config in stated) + len(template) + GENAI

@@ -16,10 +16,11 @@ import torch
 import transformers
 from support.checkpoints import SENTENCES
 from support.encoder_checkpoints import tiny_encoder
+from support.requests import export_request
 from transformers import AutoTokenizer, pipeline
 
 from exporter.errors import InputError, UsageError
-from exporter.pipeline.export import ExportRequest, export_checkpoint
+from exporter.pipeline.export import export_checkpoint
 from exporter.pipeline.run import run_bundle
 from exporter.progress import NoProgress
 
@@ -41,7 +42,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     family, settings = CASES[request.param]
     root = tmp_path_factory.mktemp("tasks")
     checkpoint = tiny_encoder(root / "checkpoint", family, f"For{request.param}", **settings)
-    asked = ExportRequest(str(checkpoint), root / "bundle", bits=16, parity="none")
+    asked = export_request(checkpoint, root / "bundle", bits=16)
     return request.param, checkpoint, export_checkpoint(asked, NoProgress()).path
 
 

@@ -12,7 +12,7 @@ from support.calibrated import few_tokens
 from support.checkpoints import tiny_bert, tiny_llama
 from support.command import kogata
 
-from exporter.pipeline import build
+from exporter.pipeline import decide
 
 
 @pytest.fixture(scope="module")
@@ -147,5 +147,5 @@ def test_a_limit_on_kl_for_embeddings(
 ) -> None:
     """They have none, which is told before texts are read."""
     bert = tiny_bert(tmp_path / "bert")
-    monkeypatch.setattr(build, "open_session", None)
+    monkeypatch.setattr(decide, "open_session", None)
     assert "this model's outputs have none" in refused(2, capsys, bert, tmp_path / "out", "--max-kl", 0.1)

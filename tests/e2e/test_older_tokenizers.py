@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from support.checkpoints import tiny_bert, tiny_llama
+from support.requests import export_request
 from support.sentencepiece_models import processor, trained
 from transformers import AutoTokenizer
 
 from exporter.bundle import verify_bundle
 from exporter.checkpoint.tokens.tokenizer import load_tokenizer
-from exporter.pipeline.export import ExportRequest, ExportResult, export_checkpoint
+from exporter.pipeline.export import ExportResult, export_checkpoint
 from exporter.pipeline.run import run_bundle
 from exporter.progress import NoProgress
 
@@ -20,7 +21,7 @@ TEXT = "Hello, naïve World! 東京"
 
 
 def export(checkpoint: Path, out: Path) -> ExportResult:
-    request = ExportRequest(str(checkpoint), out, formats=("onnx",), bits=8, parity="quick")
+    request = export_request(checkpoint, out, formats=("onnx",), bits=8, parity="quick")
     return export_checkpoint(request, NoProgress())
 
 

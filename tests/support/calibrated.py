@@ -12,11 +12,12 @@ import torch
 
 from exporter.calibration import corpus, material
 from exporter.calibration.session import Session
-from exporter.importers.routes import Asked, import_model, open_model, route_of
-from exporter.pipeline.compare import open_tokenizer
-from exporter.pipeline.export import ExportRequest, ExportResult, export_checkpoint
+from exporter.importers.routes import Asked, import_model
+from exporter.pipeline.export import ExportResult, export_checkpoint
 from exporter.pipeline.fit import open_session
+from exporter.pipeline.opened import open_source
 from exporter.progress import NoProgress
+from support.requests import export_request
 
 HOME_INTENTS = Path(__file__).parents[2] / "samples/home_intents/checkpoint"  # 2.7 M parameters, trained
 _FOLDER = TemporaryDirectory()
@@ -33,15 +34,15 @@ def few_tokens(patch: pytest.MonkeyPatch, tokens: int = 600) -> None:
 @cache
 def session_of(checkpoint: Path, tokens: int = 1500) -> Session:
     """The first graph of a checkpoint with that many tokens of the built-in texts."""
-    opened = open_model(str(checkpoint))
-    hub = import_model(opened, Asked(None, {}), Path(_FOLDER.name)).hubs[0]
+    model = open_source(str(checkpoint), None)
+    hub = import_model(model.checkpoint, Asked(), Path(_FOLDER.name), model.route).hubs[0]
     with pytest.MonkeyPatch.context() as patch:
         few_tokens(patch, tokens)
-        session = open_session(hub, open_tokenizer(opened, route_of(opened)), None, NoProgress())
+        session = open_session(hub, model.tokenizer, None, NoProgress())
     assert isinstance(session, Session)
     return session
 
 
 def exported(checkpoint: Path, out: Path, **asked: Any) -> ExportResult:
     """Unchecked, for ONNX."""
-    return export_checkpoint(ExportRequest(str(checkpoint), out, ("onnx",), parity="none", **asked), NoProgress())
+    return export_checkpoint(export_request(checkpoint, out, formats=("onnx",), **asked), NoProgress())

@@ -18,6 +18,7 @@ from exporter.bundle import (
     Port,
     SourceFacts,
 )
+from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.graph.model import CacheSpec, DecoderSpec, EncoderSpec
 
 PASSED = ParityFacts(
@@ -81,13 +82,13 @@ def make_decoder_plan(made: Path) -> BundlePlan:
         ),
         artifacts=(
             ArtifactPlan(
-                "onnx",
-                made / "onnx",
+                PORTABLE,
+                made / "onnx" / "model.onnx",
                 Interface((IDS, MASK), (Port("logits", "float32", ("batch", "seq", 64)),)),
                 ("android",),
             ),
             ArtifactPlan(
-                "coreml",
+                FLEXIBLE,
                 package,
                 Interface(
                     (Port("inputIds", "int32", (1, 1), ranges=((1, 1), (1, 128))),),

@@ -113,7 +113,7 @@ def test_the_python_snippet_of_an_encoder_runs(
         helper.make_graph(nodes, "g", values, outputs), opset_imports=[helper.make_opsetid("", 17)]
     )
     graph.ir_version = 8
-    onnx.save(graph, encoder_plan.artifacts[0].path / "model.onnx")
+    onnx.save(graph, encoder_plan.artifacts[0].path)
     (code,) = re.findall(r"```python\n(.*?)```", card(encoder_plan, tmp_path), re.DOTALL)
     monkeypatch.chdir(tmp_path / "out")
     found: dict[str, np.ndarray] = {}

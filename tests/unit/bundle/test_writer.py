@@ -24,6 +24,7 @@ from exporter.bundle import (
 )
 from exporter.bundle.tree import sha256
 from exporter.errors import InputError, KogataError
+from exporter.formats import PORTABLE
 
 Snapshot = Callable[[Path], dict[str, bytes]]
 HERE = Path(__file__).parent
@@ -76,7 +77,7 @@ def test_one_artifact_alone(decoder_plan: BundlePlan, tmp_path: Path, snapshot: 
 
 
 def test_without_parity_there_is_no_report_and_no_claim(decoder_plan: BundlePlan, tmp_path: Path) -> None:
-    artifacts = tuple(ArtifactPlan(a.kind, a.path, a.interface) for a in decoder_plan.artifacts)
+    artifacts = tuple(ArtifactPlan(a.form, a.path, a.interface) for a in decoder_plan.artifacts)
     out = write_bundle(
         replace(decoder_plan, artifacts=artifacts, parity_report=None, parity_html=None), tmp_path / "out"
     )
@@ -91,9 +92,9 @@ def test_artifacts_written_in_place_are_taken_as_they_are(decoder_plan: BundlePl
         place = staging.path / "coreml" / "tiny.mlpackage"
         place.parent.mkdir()
         coreml.path.rename(place)
-        onnx.path.rename(staging.path / "onnx")
+        onnx.path.parent.rename(staging.path / "onnx")
         inode = (place / "Manifest.json").stat().st_ino
-        artifacts = (replace(onnx, path=staging.path / "onnx"), replace(coreml, path=place))
+        artifacts = (replace(onnx, path=staging.path / "onnx" / "model.onnx"), replace(coreml, path=place))
         finish_bundle(replace(decoder_plan, artifacts=artifacts), staging.path)
         assert (place / "Manifest.json").stat().st_ino == inode
         staging.commit()
@@ -134,7 +135,7 @@ def test_sums_are_right_by_sha256sum_itself(decoder_plan: BundlePlan, tmp_path: 
 
 
 def test_modes_do_not_depend_on_the_umask(decoder_plan: BundlePlan, tmp_path: Path) -> None:
-    (decoder_plan.artifacts[0].path / "model.onnx").chmod(0o600)
+    decoder_plan.artifacts[0].path.chmod(0o600)
     old = os.umask(0o077)
     try:
         out = write_bundle(decoder_plan, tmp_path / "out")
@@ -216,7 +217,7 @@ def test_a_tokenizer_file_that_vanished_is_named(decoder_plan: BundlePlan, tmp_p
 def test_a_plan_that_makes_no_sense_is_a_bug_not_a_bundle(decoder_plan: BundlePlan, tmp_path: Path) -> None:
     onnx, coreml = decoder_plan.artifacts
     (tmp_path / "empty").mkdir()
-    missing = ArtifactPlan("onnx", tmp_path / "empty", Interface((), ()))
+    missing = ArtifactPlan(PORTABLE, tmp_path / "empty" / "model.onnx", Interface((), ()))
     for artifacts in ((), (onnx, onnx), (missing, coreml)):
         with pytest.raises(ValueError, match="artifact"):
             write_bundle(replace(decoder_plan, artifacts=artifacts), tmp_path / "out")
@@ -262,7 +263,7 @@ def test_bom_serial_number_is_the_contents(decoder_plan: BundlePlan, tmp_path: P
 
     first = serial(decoder_plan, "a")
     assert first == serial(decoder_plan, "b")
-    (decoder_plan.artifacts[0].path / "model.onnx").write_bytes(b"other")
+    decoder_plan.artifacts[0].path.write_bytes(b"other")
     assert first != serial(decoder_plan, "c")
 
 

@@ -23,7 +23,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from exporter.checkpoint import open_checkpoint
 from exporter.graph.model import DecoderSpec, Hub
-from exporter.importers import import_checkpoint, reference_points, unused_tensors
+from exporter.importers import import_checkpoint, reference_points
+from exporter.importers.drawing import plan_import
 
 TOLERANCE = 2e-5
 SAMPLE = Path(__file__).parents[3] / "samples" / "home_intents" / "checkpoint"
@@ -124,7 +125,7 @@ def test_prefix_free_names_and_stored_frequencies(tmp_path: Path) -> None:
     save_file(state, folder / "model.safetensors")
     checkpoint = open_checkpoint(folder)
     assert_equal(in_pieces(import_checkpoint(checkpoint), ids, mask, [len(ids[0])]), expected)
-    assert list(unused_tensors(checkpoint)) == ["layers.0.self_attn.rotary_emb.inv_freq"]
+    assert list(plan_import(checkpoint, None).binding.unused) == ["layers.0.self_attn.rotary_emb.inv_freq"]
 
 
 def test_head_beside_tied_embedding_is_known_when_equal(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_head_beside_tied_embedding_is_known_when_equal(tmp_path: Path) -> None:
     save_file(state, folder / "model.safetensors")
     checkpoint = open_checkpoint(folder)
     hub = import_checkpoint(checkpoint)
-    assert list(unused_tensors(checkpoint)) == ["lm_head.weight"]
+    assert list(plan_import(checkpoint, None).binding.unused) == ["lm_head.weight"]
     assert "lm_head.weight" not in hub.model.graph.initializers
     assert hub.weights[0].roles == ("embedding", "linear")
 

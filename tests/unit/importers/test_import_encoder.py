@@ -21,7 +21,8 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from exporter.checkpoint import open_checkpoint
 from exporter.graph.model import EncoderSpec
-from exporter.importers import import_checkpoint, reference_points, unused_tensors
+from exporter.importers import import_checkpoint, reference_points
+from exporter.importers.drawing import plan_import
 
 TOLERANCE = 2e-5
 
@@ -105,7 +106,7 @@ def test_minilm_equals_transformers_on_varied_sentences() -> None:
     assert_equal(tokens[real], expected[real])
     assert_equal(sentence, expected_sentence(expected, feeds["attention_mask"], "mean", True).numpy())
     used = {name for name in hub.model.graph.initializers if name in checkpoint.tensors}
-    assert used | set(unused_tensors(checkpoint)) == set(checkpoint.tensors)
+    assert used | set(plan_import(checkpoint, None).binding.unused) == set(checkpoint.tensors)
 
 
 def test_masked_rows_stay_finite(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_old_names_prefix_and_pretraining_heads(tmp_path: Path) -> None:
     (tokens,) = open_session(import_checkpoint(checkpoint)).run(None, feeds)
     real = feeds["attention_mask"] == 1
     assert_equal(tokens[real], expected[real])
-    unused = unused_tensors(checkpoint)
+    unused = plan_import(checkpoint, None).binding.unused
     assert {"bert.embeddings.position_ids", "bert.pooler.dense.weight", "cls.predictions.bias"} <= set(unused)
     assert all(name.startswith(("cls.", "bert.pooler.", "bert.embeddings.position_ids")) for name in unused)
 

@@ -21,7 +21,8 @@ from support.hub_sessions import open_session
 from transformers import AutoTokenizer
 
 from exporter.checkpoint import open_checkpoint
-from exporter.importers import import_checkpoint, reference_points, unused_tensors
+from exporter.importers import import_checkpoint, reference_points
+from exporter.importers.drawing import plan_import
 
 TOLERANCE = 1e-4
 AUTO = {
@@ -134,7 +135,7 @@ def test_outputs_equal_transformers(family: str, head: str, quirk: int, tmp_path
     if labels:
         assert hub.spec.labels == ("no", "maybe", "yes")
     names = {name.rsplit("/", 1)[0] for name in hub.stored}  # a fused tensor's parts are `name/q`, `name/k`, …
-    assert names | set(unused_tensors(checkpoint)) == set(checkpoint.tensors)
+    assert names | set(plan_import(checkpoint, None).binding.unused) == set(checkpoint.tensors)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

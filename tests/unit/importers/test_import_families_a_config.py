@@ -19,9 +19,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, UnsupportedError
 from exporter.graph.model import DecoderSpec
-from exporter.importers import import_checkpoint, supported, unused_tensors
+from exporter.importers import import_checkpoint, supported
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_layout import DecoderLayout
+from exporter.importers.drawing import plan_import
 from exporter.importers.families import FAMILIES
 
 REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
@@ -129,7 +130,7 @@ def test_gemma3_text_out_of_a_multimodal_checkpoint(renamed: bool, tmp_path: Pat
     checkpoint = open_checkpoint(tmp_path)
     mine = in_pieces(import_checkpoint(checkpoint), ids, np.ones_like(ids), [7, 13])
     np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    left_out = unused_tensors(checkpoint)
+    left_out = plan_import(checkpoint, None).binding.unused
     assert left_out
     assert all("vision" in name or "projector" in name for name in left_out)
     assert set(left_out.values()) == {"vision: only text is exported"}

@@ -40,7 +40,8 @@ from transformers import AutoTokenizer
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, UnsupportedError
 from exporter.graph.model import DecoderSpec, Hub
-from exporter.importers import import_checkpoint, reference_points, unused_tensors
+from exporter.importers import import_checkpoint, reference_points
+from exporter.importers.drawing import plan_import
 from exporter.importers.routes import route_of
 from exporter.parity.locate.onnx_values import capture_onnx
 from exporter.parity.locate.torch_values import capture_torch, token_feeds
@@ -163,7 +164,7 @@ def test_buffers_of_old_gpt2_checkpoints(tmp_path: Path) -> None:
         state[f"transformer.h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
     save_file(state, tmp_path / "model.safetensors")
     assert_imported(tmp_path, model)
-    unused = unused_tensors(open_checkpoint(tmp_path))
+    unused = plan_import(open_checkpoint(tmp_path), None).binding.unused
     assert sorted(unused) == [f"transformer.h.{i}.attn.{kind}" for i in range(2) for kind in ("bias", "masked_bias")]
 
 

@@ -26,7 +26,7 @@ from support.newer_spelling import newer
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError
 from exporter.graph.model import EncoderSpec
-from exporter.importers import import_checkpoint, unused_tensors
+from exporter.importers import import_checkpoint
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_layout import DecoderLayout
 from exporter.importers.drawing import plan_import
@@ -203,7 +203,7 @@ def test_a_published_encoder_imports(name: str, tmp_path: Path) -> None:
     assert hub.family == row["config"]["model_type"]
     heads = "(cls|lm_head|predictions|sop_classifier|discriminator_predictions|.*pooler)[.].+"
     listed = row.get("extra", {})
-    assert all(name in listed or re.fullmatch(heads, name) for name in unused_tensors(checkpoint))
+    assert all(name in listed or re.fullmatch(heads, name) for name in plan_import(checkpoint, None).binding.unused)
 
 
 def layout_of(config: dict[str, Any]) -> DecoderLayout | EncoderLayout:

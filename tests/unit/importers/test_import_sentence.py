@@ -15,7 +15,8 @@ from support.hub_sessions import open_session
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, UnsupportedError
-from exporter.importers import import_checkpoint, unused_tensors
+from exporter.importers import import_checkpoint
+from exporter.importers.drawing import plan_import
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.runners.mil import load_mlpackage
 from exporter.runners.reference import TorchEncoder
@@ -103,7 +104,7 @@ def test_modules_win_over_the_head(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(folder)
     hub = import_checkpoint(checkpoint)
     assert (hub.task, hub.spec.pooling) == ("feature-extraction", "mean")
-    assert {name.split(".")[0] for name in unused_tensors(checkpoint)} == {"lm_head"}
+    assert {name.split(".")[0] for name in plan_import(checkpoint, None).binding.unused} == {"lm_head"}
     assert_close(from_hub(folder), embeddings(folder))
 
 

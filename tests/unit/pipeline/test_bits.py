@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.checkpoints import tiny_llama
+from support.requests import export_request
 
 from exporter.bundle import verify_bundle
 from exporter.checkpoint import Checkpoint
@@ -18,8 +19,9 @@ from exporter.compress.search import ErrorKind, Offer
 from exporter.errors import InputError, UnsupportedError, UsageError
 from exporter.importers.routes import Asked, import_model, open_model
 from exporter.pipeline.bits import planned
-from exporter.pipeline.export import ExportRequest, ExportResult, export_checkpoint
+from exporter.pipeline.export import ExportResult, export_checkpoint
 from exporter.pipeline.inspect import inspect_path
+from exporter.pipeline.options import OutputOptions
 from exporter.pipeline.settings import Widths, read_budget, settle
 from exporter.pipeline.sizes import hollow_palettes
 from exporter.progress import NoProgress, Progress
@@ -33,7 +35,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def export(llama: Path, out: Path, bpw: float | None = None, size: str | None = None, **asked: object) -> ExportResult:
     budget = read_budget(bpw, size, None)
-    request = ExportRequest(str(llama), out, budget=budget, calibrate="none", parity="none", **asked)  # type: ignore[arg-type]
+    request = export_request(llama, out, budget=budget, calibrate="none", **asked)
     return export_checkpoint(request, NoProgress())
 
 
@@ -135,7 +137,7 @@ def test_budgets_that_nothing_meets(
     llama: Path, tmp_path: Path, bpw: float | None, size: str | None, kl: float | None, told: str
 ) -> None:
     budget = read_budget(bpw, size, kl)
-    request = ExportRequest(str(llama), tmp_path / "out", budget=budget, calibrate="none", parity="none")
+    request = export_request(llama, tmp_path / "out", budget=budget, calibrate="none")
     with pytest.raises(UsageError, match=told):
         export_checkpoint(request, NoProgress())
     assert not list(tmp_path.iterdir())
@@ -149,19 +151,19 @@ def test_what_is_told_as_the_least_can_be_asked_for(llama: Path, tmp_path: Path)
 
 
 def hubs(checkpoint: Checkpoint, tmp_path: Path) -> tuple:
-    return import_model(checkpoint, Asked(None, {}), tmp_path).hubs
+    return import_model(checkpoint, Asked(), tmp_path).hubs
 
 
 def test_a_quality_is_looked_for_with_headroom(llama: Path, tmp_path: Path) -> None:
     sensitivity = Measured()
     graphs = hubs(open_model(str(llama)), tmp_path)
-    settings = settle((), (), Widths(budget=read_budget(None, None, 0.5)))
+    settings = settle(OutputOptions(), Widths(budget=read_budget(None, None, 0.5)))
     mixed = planned(graphs, settings, sensitivity, lambda _: 0, NoProgress())
     assert sensitivity.joint(mixed.choices) <= 0.45
     assert mixed.found is not None
     assert mixed.found.chosen.measured == sensitivity.joint(mixed.choices) >= 0.3
     narrow = replace(load_target("iphone"), bits=(2, 4))
-    tight = settle((), (narrow,), Widths(budget=read_budget(None, None, 1e-9)))
+    tight = settle(OutputOptions((), (narrow,)), Widths(budget=read_budget(None, None, 1e-9)))
     with pytest.raises(UsageError, match="the least that was measured is"):
         planned(graphs, tight, sensitivity, lambda _: 0, NoProgress())
 

@@ -28,7 +28,7 @@ from exporter.graph.moments import Moments
 from exporter.graph.palette import Palette
 from exporter.graph.spill import Spill
 from exporter.importers.routes import open_model
-from exporter.pipeline import build
+from exporter.pipeline import decide
 from exporter.pipeline import fit as fitting
 from exporter.pipeline.fit import fitted_compression, open_session
 from exporter.pipeline.parts import candidates
@@ -250,7 +250,7 @@ def test_eight_bits_are_fitted_only_when_asked_for(tmp_path: Path, monkeypatch: 
         opened.append(arguments[2])
         return open_session(*arguments, **options)
 
-    monkeypatch.setattr(build, "open_session", count)
+    monkeypatch.setattr(decide, "open_session", count)
     for name, asked in (("a", {"bits": 8}), ("b", {"bits": 16}), ("c", {"bits": 4, "calibrate": "none"})):
         assert exported(llama, tmp_path / name, **asked).manifest.compression.calibration == ()
     assert opened == []

@@ -21,9 +21,9 @@ from exporter.compress.fitting import fit_palette
 from exporter.compress.search import Offer
 from exporter.errors import InputError, UsageError
 from exporter.graph.spill import Spill
-from exporter.pipeline import build
+from exporter.pipeline import decide
 from exporter.pipeline import sensitivity as measuring
-from exporter.pipeline.bits import HEADROOM
+from exporter.pipeline.bits import KL_MARGIN
 from exporter.pipeline.parts import candidates
 from exporter.pipeline.sensitivity import FACTORS, PAIRS, PROBE, QUICK, TextSensitivity
 from exporter.pipeline.settings import Budget, read_budget
@@ -276,7 +276,7 @@ def test_pairs_are_chosen_where_they_cost_less(tmp_path: Path, monkeypatch: pyte
 def test_sizes_that_nothing_meets_are_refused_before_texts_are_read(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "open_session", None)
+    monkeypatch.setattr(decide, "open_session", None)
     for asked, told in ((read_budget(0.5, None, None), "the least is"), (read_budget(None, "1kB", None), "smallest")):
         with pytest.raises(UsageError, match=told):
             exported(llama, tmp_path / "out", budget=asked)
@@ -289,7 +289,7 @@ def kept_limits(checkpoint: Path, out: Path, limits: list[float]) -> list[int]:
         done = exported(checkpoint, out / str(limit), budget=budget(kl=limit))
         assert done.passed
         (fit,) = done.manifest.compression.calibration
-        assert 0.3 * limit < min(fit.fitted, fit.plain) <= HEADROOM * limit
+        assert 0.3 * limit < min(fit.fitted, fit.plain) <= KL_MARGIN * limit
         sizes.append(done.manifest.compression.stored_bytes)
     return sizes
 

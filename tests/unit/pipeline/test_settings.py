@@ -8,51 +8,52 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import UnsupportedError, UsageError
-from exporter.pipeline.settings import GROUP_SIZE, Budget, Widths, read_budget, read_size, require_calibration, settle
+from exporter.pipeline.options import CalibrationOptions, OutputOptions
+from exporter.pipeline.settings import GROUP_SIZE, Budget, Widths, read_budget, read_size, settle
 from exporter.targets import load_target
 
 
 def test_defaults() -> None:
-    settings = settle((), (), Widths(4))
+    settings = settle(OutputOptions(), Widths(4))
     assert settings.formats == ("onnx", "coreml")
     assert settings.group_size == GROUP_SIZE
 
 
 def test_targets_bring_their_formats() -> None:
     iphone, android = load_target("iphone"), load_target("android")
-    assert settle((), (iphone,), Widths(4)).formats == ("coreml",)
-    assert settle((), (android,), Widths(4)).formats == ("onnx",)
-    both = settle((), (iphone, android), Widths(4))
+    assert settle(OutputOptions((), (iphone,)), Widths(4)).formats == ("coreml",)
+    assert settle(OutputOptions((), (android,)), Widths(4)).formats == ("onnx",)
+    both = settle(OutputOptions((), (iphone, android)), Widths(4))
     assert both.formats == ("onnx", "coreml")
     assert both.targets_of("coreml") == (iphone,)
 
 
 def test_options_win_over_targets() -> None:
     iphone, android = load_target("iphone"), load_target("android")
-    settings = settle(("coreml",), (iphone,), Widths(3, group_size=8))
+    settings = settle(OutputOptions(("coreml",), (iphone,)), Widths(3, group_size=8))
     assert settings.formats == ("coreml",)
     assert settings.group_size == 8
     with pytest.raises(UsageError, match="takes onnx, not coreml"):
-        settle(("coreml",), (iphone, android), Widths(4))
+        settle(OutputOptions(("coreml",), (iphone, android)), Widths(4))
 
 
 def test_the_smallest_group_of_all_targets_counts() -> None:
     iphone = load_target("iphone")
-    assert settle((), (iphone, replace(iphone, group_size=8)), Widths(4)).group_size == 8
+    assert settle(OutputOptions((), (iphone, replace(iphone, group_size=8))), Widths(4)).group_size == 8
 
 
 def test_everything_that_a_target_cannot_take_is_told_at_once() -> None:
     iphone = replace(load_target("iphone"), bits=(4, 8))
     android = replace(load_target("android"), bits=(4,))
     with pytest.raises(UnsupportedError) as caught:
-        settle((), (iphone, android), Widths(3))
+        settle(OutputOptions((), (iphone, android)), Widths(3))
     assert len(caught.value.diagnostics) == 2
 
 
 @pytest.mark.parametrize("bits", [0, 5, 7, 17])
 def test_bits_that_nothing_stores(bits: int) -> None:
     with pytest.raises(UsageError, match="can't be stored"):
-        settle((), (), Widths(bits))
+        settle(OutputOptions(), Widths(bits))
 
 
 @pytest.mark.parametrize(
@@ -92,20 +93,20 @@ def test_budgets() -> None:
 
 def test_one_of_bits_budget_and_plan(tmp_path: Path) -> None:
     budget = Budget("bpw", 3.7, "3.7")
-    assert settle((), (), Widths()).bits == 4
-    assert settle((), (), Widths(budget=budget)).bits is None
-    assert settle((), (), Widths(plan=tmp_path)).bits is None
+    assert settle(OutputOptions(), Widths()).bits == 4
+    assert settle(OutputOptions(), Widths(budget=budget)).bits is None
+    assert settle(OutputOptions(), Widths(plan=tmp_path)).bits is None
     for widths in (Widths(4, budget), Widths(4, plan=tmp_path), Widths(None, budget, tmp_path)):
         with pytest.raises(UsageError, match="exclude each other"):
-            settle((), (), widths)
+            settle(OutputOptions(), widths)
     with pytest.raises(UsageError, match="--plan and --group-size"):
-        settle((), (), Widths(plan=tmp_path, group_size=8))
+        settle(OutputOptions(), Widths(plan=tmp_path, group_size=8))
 
 
 def test_mixed_bits_are_those_that_every_target_takes() -> None:
     iphone = replace(load_target("iphone"), bits=(2, 4, 8, 16))
     android = replace(load_target("android"), bits=(4, 8, 16))
-    mixed = settle((), (iphone, android), Widths(budget=Budget("bpw", 4.0, "4")))
+    mixed = settle(OutputOptions((), (iphone, android)), Widths(budget=Budget("bpw", 4.0, "4")))
     assert mixed.allowed_bits == (4, 8, 16)
     mixed.require_bits({4: ["a"], 16: ["b"]})
     with pytest.raises(UnsupportedError) as caught:
@@ -117,50 +118,50 @@ def test_mixed_bits_are_those_that_every_target_takes() -> None:
 def test_tables_of_pairs_are_for_targets_that_take_them() -> None:
     android, iphone = load_target("android"), replace(load_target("iphone"), cluster_dims=(1,))
     mixed = Widths(budget=Budget("bpw", 4.0, "4"))
-    assert not settle((), (), mixed).pairs
-    assert settle((), (), replace(mixed, cluster_dim=2)).pairs
-    assert settle((), (android,), replace(mixed, cluster_dim=2)).pairs
-    assert not settle((), (android,), replace(mixed, cluster_dim=1)).pairs
-    neither = settle((), (android, iphone), mixed)
+    assert not settle(OutputOptions(), mixed).pairs
+    assert settle(OutputOptions(), replace(mixed, cluster_dim=2)).pairs
+    assert settle(OutputOptions((), (android,)), replace(mixed, cluster_dim=2)).pairs
+    assert not settle(OutputOptions((), (android,)), replace(mixed, cluster_dim=1)).pairs
+    neither = settle(OutputOptions((), (android, iphone)), mixed)
     with pytest.raises(UnsupportedError, match="any iPhone with iOS 18 or newer can't take tables of pairs"):
         neither.require_bits({4: ["a"]}, ["a"])
     neither.require_bits({4: ["a"]})
     with pytest.raises(UnsupportedError, match="tables of pairs"):
-        settle((), (iphone,), replace(mixed, cluster_dim=2))
+        settle(OutputOptions((), (iphone,)), replace(mixed, cluster_dim=2))
     with pytest.raises(UsageError, match="no table has entries for 3 rows"):
-        settle((), (), replace(mixed, cluster_dim=3))
+        settle(OutputOptions(), replace(mixed, cluster_dim=3))
     for widths in (Widths(bits=2, cluster_dim=2), Widths(cluster_dim=1)):
         with pytest.raises(UsageError, match="nothing is chosen here"):
-            settle((), (), widths)
+            settle(OutputOptions(), widths)
 
 
 def test_calibration_texts(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("hello")
     (tmp_path / "text.csv").write_text("hello")
     for stated in ("builtin", "none", str(tmp_path / "text.txt")):
-        require_calibration(stated)
+        CalibrationOptions(stated).require_valid()
     for stated, told in (
-        (str(tmp_path / "text.csv"), "neither"),
+        (str(tmp_path / "text.csv"), "must end in .txt"),
         ("nowhere.txt", "no such file"),
         ("", "regular file"),
         (str(tmp_path), "regular file"),
-        ("x" * 9999, "no "),
-        ("a\0b", "no "),
+        ("x" * 9999, "can.t be the name of a file"),
+        ("a\0b", "no such file"),
     ):
         with pytest.raises(UsageError, match=told):
-            require_calibration(stated)
+            CalibrationOptions(stated).require_valid()
 
 
 def test_training_needs_texts() -> None:
-    require_calibration(None, 3)
-    require_calibration("none", 0)
+    CalibrationOptions(None, 3).require_valid()
+    CalibrationOptions("none", 0).require_valid()
     with pytest.raises(UsageError, match="training needs texts"):
-        require_calibration("none", 3)
+        CalibrationOptions("none", 3).require_valid()
 
 
 def test_devices() -> None:
     for device in ("cpu", "cuda", "cuda:1", "mps"):
-        require_calibration(None, 0, device)
+        CalibrationOptions(None, 0, device).require_valid()
     for device in ("", "gpu", "meta", "cuda:", "cuda:1x", "CPU", "cpu\n"):
-        with pytest.raises(UsageError, match="no device"):
-            require_calibration(None, 0, device)
+        with pytest.raises(UsageError, match="calibration runs on cpu"):
+            CalibrationOptions(None, 0, device).require_valid()

@@ -1,0 +1,36 @@
+"""A model whose checkpoint was opened: what later steps need of it, each read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from exporter.checkpoint import Checkpoint
+from exporter.checkpoint.tokens.shipping import ShippedTokenizer, shipped_tokenizer
+from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
+from exporter.importers.routes import Route, open_model, route_of
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """route: how the model is imported. tokenizer: None for a model without text."""
+
+    checkpoint: Checkpoint
+    route: Route
+    tokenizer: Tokenizer | None
+
+    @cached_property
+    def shipped_tokenizer(self) -> ShippedTokenizer:
+        """The tokenizer files that a bundle ships; none for a model without text."""
+        return shipped_tokenizer(self.checkpoint) if self.checkpoint.tokenizer_files else ShippedTokenizer({})
+
+
+def open_source(reference: str, revision: str | None) -> OpenModel:
+    """reference: a checkpoint folder, a hub id, or an `.onnx` file.
+
+    Raises as `open_model`, `route_of` and `load_tokenizer`. A model that isn't imported natively may lack a tokenizer.
+    """
+    checkpoint = open_model(reference, revision=revision)
+    route = route_of(checkpoint)
+    tokenizer = load_tokenizer(checkpoint) if route == "native" or checkpoint.tokenizer_files else None
+    return OpenModel(checkpoint, route, tokenizer)
