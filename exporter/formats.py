@@ -2,7 +2,8 @@
 
 A *format* is a kind of file (ONNX, Core ML). A *form* is what one family of runtimes wants of that format, such as
 weights as a kernel reads them. `Form` is the key of an artifact everywhere: in memory, in the manifest and in parity.
-A new form needs an entry in `FORMS`, a writer in `lower/forms.py` and a runner in `runners/`.
+A new form needs an entry in `FORMS`, a writer in `lower/forms.py` and a runtime in
+`runners/shipped.py`.
 """
 
 from __future__ import annotations

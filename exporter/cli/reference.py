@@ -93,9 +93,10 @@ def limits() -> str:
 
 def _graphs() -> Iterator[tuple[str, tuple[Limit, ...]]]:
     """Of graphs that kogata doesn't draw; logits over a vocabulary are held to the decoders' limits."""
+    from exporter.parity import thresholds as t
     from exporter.parity.graphs import limits as g
 
-    yield "coreml lowering", g.LOWERING_COREML
+    yield "coreml lowering", t.LOWERING_COREML_DENSE
     for bits, found in g.COSINES.items():
         classes = (Limit("top1_or_tie", g.CLASSES[bits], f"classes; {g.CHOICE}"),) if bits in g.CLASSES else ()
         yield f"{bits} bits", (*found, *classes)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+TIE_DB = 40.0  # what float16 hardware is granted: it can't tell apart what is nearer than that either
 EQUAL_DB = 300.0  # stands for an infinite PSNR: one bit of one float32 among 10**12 would still be below it
 _ROWS = 64  # positions turned into float64 at a time: 64 × a vocabulary of 150,000 are 77 MB
 
@@ -161,7 +162,7 @@ class LogitsComparison:
             step = int(steps[0]) - start + 1
             self.greedy_first = min(self.greedy_first or step, step)
 
-    def metrics(self, tie_db: float = 40.0) -> dict[str, float]:
+    def metrics(self, tie_db: float = TIE_DB) -> dict[str, float]:
         """`tie_db`: a disagreement is a tie where the reference's own gap is below the error of that PSNR."""
         ties = sum(gap < self.error.peak * 10 ** (-tie_db / 20) for gap in self.gaps)
         result = {

@@ -1,4 +1,4 @@
-"""What parity compares, and how thoroughly."""
+"""What parity compares, and how."""
 
 from __future__ import annotations
 
@@ -9,23 +9,51 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
+    from exporter.formats import Form
     from exporter.graph.model import Hub, Scores, Task
     from exporter.runners.base import MaskConvention
+    from exporter.runners.shipped import CoreMLRunner
 
 Depth = Literal["full", "quick"]
-OnnxWeights = Literal["palette", "int4", "int8", "fp16", "fp32"]
+OnnxWeights = Literal["palette", "fp16", "fp32"]
 Judged = Literal["tokens", "classes", "scores", "embeddings"]  # what the outputs are, and so how they are compared
-CoreMLRunner = Literal["auto", "reference", "system"]
 
 
-@dataclass(frozen=True)
-class Subjects:
-    """The things to compare; each of them may be absent, and rows that need it are then absent too.
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What every model has to compare. Each of them may be absent, and rows that need it are then absent too.
+
+    hub: the imported graph. compressed: the graph that the files were written from; `hub` itself where nothing was
+        compressed; None where that graph isn't known, and nobody can say whether a file was lowered correctly.
+    artifacts: form → shipped `.onnx` file or `.mlpackage`.
+    """
+
+    hub: Hub | None = None
+    compressed: Hub | None = None
+    artifacts: Mapping[Form, Path] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path | None:
+        """The checkpoint's folder; None where there is no checkpoint in torch to compare with."""
+        return None
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills a program's fixed length."""
+        return 0
+
+    @property
+    def mask(self) -> MaskConvention:
+        """The causalMask that the program's first caller sends."""
+        return "swift-transformers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subjects(Compared):
+    """A text model: the checkpoint, its graphs, and what ships.
 
     context: tokens that the artifacts were made for; longer prompts are cut to it.
-    checkpoint: folder that transformers loads as the reference.
-    hub, compressed: the graph before and after compression; the same object (or None) where nothing was compressed.
-    onnx: shipped `model.onnx`; coreml: shipped `.mlpackage`.
+    checkpoint: the folder that transformers loads as the reference.
     reference_points: hub value name → module path in transformers' model whose output is the same tensor.
     coreml_callers: the causalMask conventions that the decoder program promises to serve.
     rope_switch: as in `DecoderSpec`. scores: as in `EncoderSpec`.
@@ -35,14 +63,25 @@ class Subjects:
     context: int
     tokenizer: Tokenizer
     checkpoint: Path | None = None
-    hub: Hub | None = None
-    compressed: Hub | None = None
-    onnx: Path | None = None
-    coreml: Path | None = None
     reference_points: Mapping[str, str] = field(default_factory=dict)
     coreml_callers: tuple[MaskConvention, ...] = ("swift-transformers", "exact")
     rope_switch: int | None = None
     scores: Scores | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """`checkpoint`."""
+        return self.checkpoint
+
+    @property
+    def pad_id(self) -> int:
+        """The tokenizer's padding token, 0 where it has none."""
+        return self.tokenizer.pad_id or 0
+
+    @property
+    def mask(self) -> MaskConvention:
+        """The first of `coreml_callers`."""
+        return self.coreml_callers[0]
 
 
 def judged(task: Task, scores: Scores | None) -> Judged:
@@ -58,16 +97,16 @@ def judged(task: Task, scores: Scores | None) -> Judged:
 class ParityOptions:
     """How to compare.
 
-    depth: "full": all prompts, a greedy continuation of each, all tasks; "quick": a quarter of both, no continuation.
+    depth: "full": all prompts, a greedy continuation of each, all tasks; "quick": a quarter of the prompts and tasks,
+        no continuation.
     bits: bits per palettized weight, the mean where they are mixed; 16 where nothing is compressed.
-    onnx_weights: how the ONNX file stores its weights; only "palette" holds the very numbers of the Core ML file.
+    onnx_weights: how ONNX files store weights; "fp16" rounds them.
     prompts: the user's file; None: the built-in set. max_prompts: more are thinned out evenly.
     tasks: task file, see `exporter.parity.task`; max_task_drop: points of accuracy that an artifact may lose,
         None: by bits (`exporter.parity.thresholds.TASK_DROP`).
-    limits: metric name → limit on the end-to-end rows instead of the one by bits: a budget or a target's tolerance.
-    coreml_runner: "system" is Core ML itself (macOS), "reference" Kogata's executor, "auto" the first where it exists.
-    threads: for torch and onnxruntime; fixed, so that two runs on a machine give the same last digit. None: 1 for
-        small models, which lose more by waiting than they gain, and up to 4 for large ones.
+    limits: metric name → limit on the end-to-end rows, in place of the limit by bits: a budget or a target's tolerance.
+    coreml_runner: as in `runners.shipped.Conditions`.
+    threads: of torch and onnxruntime; None: by the model's size, as `runners.threads.threads_for` says.
     """
 
     depth: Depth = "full"

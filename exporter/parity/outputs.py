@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.parity.keys import Key
+
 Arrays = tuple[NDArray[np.float32] | None, ...]
 
 _BUDGET = 512 * 2**20  # logits of 24 prompts of 100 tokens over a vocabulary of 32,000 are 300 MB
@@ -22,7 +24,7 @@ class Outputs:
 
     def __init__(self, budget: int = _BUDGET) -> None:
         self._budget = budget
-        self._held: dict[tuple[str, int], Arrays] = {}
+        self._held: dict[tuple[Key, int], Arrays] = {}
         self._folder: Path | None = None
 
     def __enter__(self) -> Outputs:
@@ -33,7 +35,7 @@ class Outputs:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def put(self, subject: str, index: int, *arrays: NDArray[np.float32] | None) -> None:
+    def put(self, subject: Key, index: int, *arrays: NDArray[np.float32] | None) -> None:
         """Keeps what `subject` made of prompt `index`."""
         size = sum(a.nbytes for a in arrays if a is not None)
         if size <= self._budget:
@@ -44,11 +46,11 @@ class Outputs:
                 None if a is None else self._spill(a, f"{len(self._held)}.{i}.npy") for i, a in enumerate(arrays)
             )
 
-    def get(self, subject: str, index: int) -> Arrays:
+    def get(self, subject: Key, index: int) -> Arrays:
         """What `put` was given; memory-mapped if it lies on disk."""
         return self._held[subject, index]
 
-    def has(self, subject: str) -> bool:
+    def has(self, subject: Key) -> bool:
         """Whether `subject` has run."""
         return (subject, 0) in self._held
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from exporter.errors import Diagnostic
+from exporter.formats import FORMS, Form
+from exporter.parity.keys import row_name
 from exporter.parity.metrics import METRICS
 from exporter.parity.thresholds import Limit
 
 Verdict = Literal["passed", "failed", "unchecked"]
-Artifact = Literal["onnx", "coreml"]
-
-REFERENCE_EXECUTOR = "Core ML program executed by Kogata's reference executor"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Row:
 
     name: str
     compares: str
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[Form, ...]
     runners: tuple[str, str]
     metrics: Mapping[str, float]
     checks: tuple[Check, ...]
@@ -86,7 +85,7 @@ class Row:
         return {
             "name": self.name,
             "compares": self.compares,
-            "artifacts": list(self.artifacts),
+            "artifacts": [str(form) for form in self.artifacts],
             "runners": list(self.runners),
             "metrics": {name: rounded(value) for name, value in self.metrics.items()},
             "thresholds": [check.as_json() for check in self.checks],
@@ -108,7 +107,7 @@ class TaskScore:
     """
 
     subject: str
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[Form, ...]
     runner: str
     correct: int
     total: int
@@ -136,7 +135,7 @@ class TaskScore:
         """All fields, accuracy as a share."""
         return {
             "subject": self.subject,
-            "artifacts": list(self.artifacts),
+            "artifacts": [str(form) for form in self.artifacts],
             "runner": self.runner,
             "correct": self.correct,
             "total": self.total,
@@ -176,13 +175,14 @@ class ParityReport:
         """ "failed" if any row, task or finding failed; "unchecked" if nothing was gated."""
         return _worst([*(r.verdict for r in self.rows), *(t.verdict for t in self.tasks)], self.findings)
 
-    def artifact_verdict(self, artifact: Artifact) -> Verdict:
+    def artifact_verdict(self, form: Form) -> Verdict:
         """The verdict of the rows and tasks that speak about one shipped file."""
-        rows = [r.verdict for r in self.rows if artifact in r.artifacts]
-        return _worst([*rows, *(t.verdict for t in self.tasks if artifact in t.artifacts)], ())
+        rows = [row.verdict for row in self.rows if form in row.artifacts]
+        return _worst([*rows, *(task.verdict for task in self.tasks if form in task.artifacts)], ())
 
-    def row(self, name: str) -> Row | None:
-        """The row of that name."""
+    def row(self, about: Form | str) -> Row | None:
+        """The end-to-end row of a form, or the row of that name."""
+        name = row_name(about) if isinstance(about, Form) else about
         return next((row for row in self.rows if row.name == name), None)
 
     def as_json(self) -> dict[str, Any]:
@@ -190,9 +190,9 @@ class ParityReport:
         return {
             "verdict": self.verdict,
             "artifacts": {
-                artifact: self.artifact_verdict(artifact)
-                for artifact in ("onnx", "coreml")
-                if any(artifact in row.artifacts for row in self.rows)
+                str(form): self.artifact_verdict(form)
+                for form in FORMS
+                if any(form in row.artifacts for row in self.rows)
             },
             "depth": self.depth,
             "bits": rounded(self.bits),

@@ -1,46 +1,69 @@
-"""Runs the subjects one after the other on the same texts and tasks, and keeps what they answered."""
+"""Runs a text model's subjects one after the other on the same prompts and tasks, and compares their outputs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.formats import Form
 from exporter.parity import selfcheck
-from exporter.parity.locate.mil_values import OverflowScan
+from exporter.parity.engine import Engine, Measured
+from exporter.parity.keys import Key, Unrounded, title
+from exporter.parity.locate.divergence import Divergence
+from exporter.parity.locate.search import Text, TextSearch
+from exporter.parity.measures import measured
 from exporter.parity.outputs import Outputs
-from exporter.parity.results import Artifact, Row
-from exporter.parity.subjects import TITLES, Key, Opener
+from exporter.parity.results import Row
+from exporter.parity.rows import Comparison
+from exporter.parity.subjects import TextOpener
 from exporter.parity.task import Answers, EncodedItem, answer_tasks
 from exporter.parity.texts import GREEDY_TOKENS, Texts
-from exporter.progress import Progress
+from exporter.parity.thresholds import Limit, compression_limits
 from exporter.runners.base import DecoderRunner, EncoderRunner
 from exporter.runners.greedy import greedy
 
-_TASK_SUBJECTS: tuple[Key, ...] = ("checkpoint", "onnx", "coreml")  # the reference, and what is shipped
 
+@dataclass(kw_only=True)
+class TextEngine(Engine):
+    """A text model: outputs per prompt, rows of subjects against themselves, answers to tasks."""
 
-@dataclass
-class Running:
-    """What has been computed so far: outputs per text, rows of subjects against themselves, answers to tasks.
-
-    overflow: float16 tensor of the Core ML program → its largest value, where that is beyond ±65504, in program order.
-    """
-
-    opener: Opener
+    opener: TextOpener
     outputs: Outputs
-    progress: Progress
     texts: Texts
     tasks: tuple[EncodedItem, ...] = ()
-    runners: dict[Key, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     answers: dict[Key, Answers] = field(default_factory=dict)
-    overflow: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The beginning of each prompt."""
+        return [prompt.shown for prompt in self.texts.prompts]
+
+    @property
+    def lossy(self) -> tuple[Limit, ...]:
+        """By the kind of outputs."""
+        return compression_limits(self.opener.options.bits, self.opener.judged)
+
+    def measure(self, comparison: Comparison) -> Measured:
+        """Compares two subjects prompt by prompt."""
+        sigmoid = self.opener.judged == "classes" and self.opener.subjects.scores == "sigmoid"
+        pairs = [
+            (self.outputs.get(comparison.reference, index), self.outputs.get(comparison.artifact, index))
+            for index in range(len(self.texts.ids))
+        ]
+        return measured(self.opener.judged, pairs, comparison.psnr_limit, self.texts.greedy_from, sigmoid=sigmoid)
+
+    def locate(self, comparison: Comparison, index: int) -> Divergence | None:
+        """On one prompt."""
+        types = self.texts.types[index] if self.texts.types else None
+        return TextSearch(self.opener).find(comparison, Text.of(self.texts.ids[index], types))
 
     def run(self, key: Key) -> None:
-        """Runs one subject; its model is let go of afterwards. The first one to run continues the prompts."""
-        scan = OverflowScan(self.opener.mil_model()) if key == "coreml unrounded" else None
+        """Runs one subject and lets go of its model. The first one to run continues the prompts."""
+        scan = self.opener.scan(key)
         runner = self.opener.open(key, scan)
         first = not self.runners
         self.runners[key] = runner.name
@@ -48,44 +71,41 @@ class Running:
             self._decoder(key, runner, first)
         else:
             self._encoder(key, runner)
-        if key in ("hub", "onnx"):
-            artifacts: tuple[Artifact, ...] = ("onnx",) if key == "onnx" else ()
-            row = selfcheck.padding_row(runner, key, artifacts, self.texts, self.outputs)
+        if key == "hub" or isinstance(key, Form):
+            row = selfcheck.padding_row(runner, key, self.texts, self.outputs)
             self.rows += [row] if row else []
         if scan is not None:
-            self.overflow = scan.largest
+            self.overflow[key] = scan.largest
 
     def _decoder(self, key: Key, runner: DecoderRunner, first: bool) -> None:
         if first and self.opener.options.depth == "full":
             self.texts = self.texts.continued(self._greedy(runner))
-        self.progress.stage(f"parity: {TITLES[key]}", len(self.texts.ids))
+        self.progress.stage(f"parity: {title(key)}", len(self.texts.ids))
         for index, ids in enumerate(self.texts.ids):
             self.outputs.put(key, index, runner.session().feed(ids), None)
             self.progress.advance(self.texts.prompts[index].shown)
         switch = self.opener.subjects.rope_switch
-        if key in ("onnx", "coreml"):
+        if isinstance(key, Form):
             self.rows.append(selfcheck.cached_decode_row(runner, key, self.texts, self.outputs, switch))
-        callers = self.opener.subjects.coreml_callers
-        if key == "coreml unrounded" and len(callers) > 1:
-            other = self.opener.mil(rounding=False, mask=callers[1])
-            assert isinstance(other, DecoderRunner)
+        other = self.opener.other_caller(key) if isinstance(key, Unrounded) else None
+        if isinstance(key, Unrounded) and other is not None:
             self.rows.append(selfcheck.masks_row(other, key, self.texts, self.outputs, switch))
-        if self.tasks and key in _TASK_SUBJECTS:
-            self.progress.stage(f"tasks: {TITLES[key]}", len(self.tasks))
+        if self.tasks and (key == "checkpoint" or isinstance(key, Form)):
+            self.progress.stage(f"tasks: {title(key)}", len(self.tasks))
             tokenizer, context = self.opener.subjects.tokenizer, self.opener.subjects.context
             self.answers[key] = answer_tasks(runner, self.tasks, tokenizer, context, self.progress)
 
     def _encoder(self, key: Key, runner: EncoderRunner) -> None:
-        self.progress.stage(f"parity: {TITLES[key]}", len(self.texts.ids))
+        self.progress.stage(f"parity: {title(key)}", len(self.texts.ids))
         for index, (ids, types) in enumerate(zip(self.texts.ids, self.texts.types, strict=True)):
             made = runner.encode(ids, types)
             self.outputs.put(key, index, self.texts.counted(index, made.tokens), made.sentence)
             self.progress.advance(self.texts.prompts[index].shown)
 
     def _greedy(self, runner: DecoderRunner) -> list[NDArray[np.int64]]:
-        """What the first subject says after each prompt: up to `GREEDY_TOKENS`, the end token included.
+        """The first subject's continuation of each prompt: up to `GREEDY_TOKENS`, the end token included.
 
-        No more than the context has room for; the last token is never fed, so it may stand behind it.
+        It is no longer than the context has room for; the last token is never fed, so it may lie one behind the end.
         """
         self.progress.stage("parity: greedy continuations", len(self.texts.ids))
         tails = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.parity.metrics import Difference, Floats, difference
+from exporter.parity.metrics import TIE_DB, Difference, Floats, difference
 
 
 def two_classes(logits: Floats) -> Floats:
@@ -33,7 +33,7 @@ class ScoreComparison:
         self.references.append(reference[0])
         self.artifacts.append(artifact[0])
 
-    def metrics(self, tie_db: float = 40.0) -> dict[str, float]:
+    def metrics(self, tie_db: float = TIE_DB) -> dict[str, float]:
         """`tie_db`: reference scores nearer to each other than the error of that PSNR are the same.
 
         They have no order, and scores that are all alike (a reranker's, of texts none of which fits) spread that much.

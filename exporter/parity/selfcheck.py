@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.formats import Form
+from exporter.parity.keys import Key, Unrounded, row_name
 from exporter.parity.metrics import EmbeddingComparison, LogitsComparison
 from exporter.parity.outputs import Outputs
-from exporter.parity.results import Artifact, Check, Row
-from exporter.parity.subjects import Key
+from exporter.parity.results import Check, Row
 from exporter.parity.texts import Texts
 from exporter.parity.thresholds import CACHED_FP16, CACHED_FP32, MASKS, PADDING, Limit
 from exporter.runners.base import BatchDecoderRunner, BatchEncoderRunner, DecoderRunner, Runner
+from exporter.runners.shipped import rounds
 
 _TEXTS = 6  # prompts that are fed in pieces: each piece is a run of its own, and the first texts differ enough
 _SINGLES = 4  # tokens fed one at a time, as a generation does
@@ -29,18 +31,16 @@ def pieces(length: int) -> list[slice]:
 
 
 def cached_decode_row(
-    runner: DecoderRunner, artifact: Artifact, texts: Texts, outputs: Outputs, rope_switch: int | None
+    runner: DecoderRunner, form: Form, texts: Texts, outputs: Outputs, rope_switch: int | None
 ) -> Row:
     """Pieces through the cache against the same text in one go, which `outputs` holds."""
-    compared = _in_pieces(runner, artifact, texts, outputs, rope_switch)
-    limits = CACHED_FP32 if artifact == "onnx" else CACHED_FP16
+    compared = _in_pieces(runner, form, texts, outputs, rope_switch)
+    limits = CACHED_FP16 if rounds(form) else CACHED_FP32
     compares = "fed in pieces through the cache against in one go"
-    return _row(f"{artifact} cached decode", compares, (artifact,), runner.name, compared, limits)
+    return _row(row_name(form, "cached decode"), compares, (form,), runner.name, compared, limits)
 
 
-def padding_row(
-    runner: Runner, key: Key, artifacts: tuple[Artifact, ...], texts: Texts, outputs: Outputs
-) -> Row | None:
+def padding_row(runner: Runner, key: Key, texts: Texts, outputs: Outputs) -> Row | None:
     """Texts of several lengths in one padded batch against each of them alone. None where there are no batches."""
     indices = by_length(texts)
     batch = [texts.ids[index] for index in indices]
@@ -60,14 +60,16 @@ def padding_row(
             compared.add(alone, logits)
     else:
         return None
-    return _row(f"{key} padding", "in a padded batch against alone", artifacts, runner.name, compared, PADDING)
+    artifacts = (key,) if isinstance(key, Form) else ()
+    compares = "in a padded batch against alone"
+    return _row(row_name(key, "padding"), compares, artifacts, runner.name, compared, PADDING)
 
 
-def masks_row(runner: DecoderRunner, key: Key, texts: Texts, outputs: Outputs, rope_switch: int | None) -> Row:
+def masks_row(runner: DecoderRunner, key: Unrounded, texts: Texts, outputs: Outputs, rope_switch: int | None) -> Row:
     """`runner` sends the other caller's mask, in pieces; `outputs` holds what the first caller got in one go."""
     compared = _in_pieces(runner, key, texts, outputs, rope_switch)
     compares = "swift-transformers' mask of zeros against Apple's exact causal mask"
-    return _row("coreml masks", compares, ("coreml",), runner.name, compared, MASKS)
+    return _row(row_name(key.form, "masks"), compares, (key.form,), runner.name, compared, MASKS)
 
 
 def _in_pieces(
@@ -103,7 +105,7 @@ def by_length(texts: Texts) -> list[int]:
 def _row(
     name: str,
     compares: str,
-    artifacts: tuple[Artifact, ...],
+    artifacts: tuple[Form, ...],
     runner: str,
     compared: LogitsComparison | EmbeddingComparison,
     limits: tuple[Limit, ...],

@@ -1,44 +1,96 @@
-"""The things that rows compare, each with a name and a way to open it as a runner."""
+"""Opens what rows compare: the checkpoint, the graphs, and the shipped files."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from exporter.parity.options import Judged, ParityOptions, Subjects, judged
-from exporter.runners import coreml
-from exporter.runners.base import MaskConvention, Runner
-from exporter.runners.mil_texts import MilDecoder, MilEncoder, Observe, encoder_lengths, takes_types
-from exporter.runners.ort import OnnxDecoder, OnnxEncoder, OnnxSource
+from exporter.formats import FORMS, Form
+from exporter.parity.keys import GraphKey, Key, Unrounded
+from exporter.parity.locate.mil_values import OverflowScan
+from exporter.parity.options import Compared, Judged, ParityOptions, Subjects, judged
+from exporter.runners.base import DecoderRunner, Runner
+from exporter.runners.mil_texts import Observe
+from exporter.runners.ort import OnnxSource
 from exporter.runners.reference import TorchDecoder, TorchEncoder
+from exporter.runners.shipped import Conditions, CoreMLFile, ModelFile, OnnxFile, rounds, shipped_file
+from exporter.runners.threads import stored_bytes, threads_for
 
 if TYPE_CHECKING:
-    from exporter.runners.mil import MilModel
-
-_LARGE = 200_000_000  # bytes: below that, single ops are too short to share, above they take most of the time
-Key = Literal["checkpoint", "hub", "compressed", "onnx", "coreml unrounded", "coreml"]
-
-TITLES: dict[Key, str] = {
-    "checkpoint": "checkpoint in torch",
-    "hub": "imported graph",
-    "compressed": "compressed graph",
-    "onnx": "shipped ONNX file",
-    "coreml unrounded": "shipped Core ML program without rounding",
-    "coreml": "shipped Core ML program",
-}
+    from exporter.graph.model import Hub
 
 
 @dataclass
 class Opener:
-    """Opens subjects one after the other; only the Core ML program is kept between two of them."""
+    """Opens subjects one after the other; only shipped Core ML programs stay in memory between two of them."""
+
+    subjects: Compared
+    options: ParityOptions
+    _shipped: dict[Form, OnnxFile | CoreMLFile] = field(default_factory=dict)
+
+    @cached_property
+    def threads(self) -> int:
+        """The number of threads of every runtime."""
+        return self.options.threads or threads_for(_largest(self.subjects))
+
+    def keys(self) -> tuple[Key, ...]:
+        """Everything there is to compare, from the checkpoint outwards."""
+        s = self.subjects
+        keys: list[Key] = ["checkpoint"] if s.folder is not None else []
+        if s.hub is not None:
+            keys.append("hub")
+        if s.compressed is not None and s.compressed is not s.hub and s.compressed.palettes:
+            keys.append("compressed")
+        for form in sorted(s.artifacts, key=list(FORMS).index):
+            keys += [Unrounded(form), form] if rounds(form) else [form]
+        return tuple(keys)
+
+    @property
+    def conditions(self) -> Conditions:
+        """How shipped files are executed."""
+        return Conditions(self.threads, self.subjects.pad_id, self.subjects.mask, self.options.coreml_runner)
+
+    def shipped(self, form: Form) -> OnnxFile | CoreMLFile:
+        """The file of that form."""
+        if form not in self._shipped:
+            self._shipped[form] = shipped_file(form, self.subjects.artifacts[form], self.conditions)
+        return self._shipped[form]
+
+    def program(self, key: Key) -> CoreMLFile | None:
+        """The Core ML program that `key` stands for, rounded or not; None where it stands for something else."""
+        form = key.form if isinstance(key, Unrounded) else key
+        file = self.shipped(form) if isinstance(form, Form) else None
+        return file if isinstance(file, CoreMLFile) else None
+
+    def file(self, key: Key, observe: Observe | None = None) -> ModelFile:
+        """Anything but the checkpoint. observe: is shown every tensor of an unrounded program."""
+        if isinstance(key, Form):
+            return self.shipped(key)
+        if isinstance(key, Unrounded):
+            program = self.program(key)
+            assert program is not None
+            return program.executed(rounding=False, observe=observe)
+        assert key != "checkpoint"
+        return OnnxFile(OnnxSource(model=self.hub(key).model), self.threads)
+
+    def hub(self, key: GraphKey) -> Hub:
+        """The graph in memory."""
+        hub = self.subjects.hub if key == "hub" else self.subjects.compressed
+        assert hub is not None
+        return hub
+
+    def scan(self, key: Key) -> OverflowScan | None:
+        """Watches an unrounded program for values that float16 can't hold; None for anything else."""
+        program = self.program(key) if isinstance(key, Unrounded) else None
+        return None if program is None else OverflowScan(program.model)
+
+
+@dataclass
+class TextOpener(Opener):
+    """Opens a text model's subjects as decoders or encoders."""
 
     subjects: Subjects
-    options: ParityOptions
-    _mil: MilModel | None = None
 
     @property
     def decoder(self) -> bool:
@@ -50,108 +102,29 @@ class Opener:
         """What the outputs are."""
         return judged(self.subjects.task, self.subjects.scores)
 
-    @cached_property
-    def threads(self) -> int:
-        """How many threads every runtime uses."""
-        if self.options.threads is not None:
-            return self.options.threads
-        return 1 if _stored_bytes(self.subjects) < _LARGE else min(4, os.cpu_count() or 1)
-
-    def keys(self) -> tuple[Key, ...]:
-        """What there is to compare, from the checkpoint outwards."""
-        s = self.subjects
-        there: dict[Key, bool] = {
-            "checkpoint": s.checkpoint is not None,
-            "hub": s.hub is not None,
-            "compressed": s.compressed is not None and s.compressed is not s.hub and bool(s.compressed.palettes),
-            "onnx": s.onnx is not None,
-            "coreml unrounded": s.coreml is not None,
-            "coreml": s.coreml is not None,
-        }
-        return tuple(key for key, present in there.items() if present)
-
     def open(self, key: Key, observe: Observe | None = None) -> Runner:
-        """Loads the subject. Heavy: let go of it before the next. `observe` sees every tensor of "coreml unrounded"."""
-        match key:
-            case "checkpoint":
-                return self._torch()
-            case "hub" | "compressed" | "onnx":
-                return self._onnx(key)
-            case "coreml unrounded":
-                return self.mil(rounding=False, mask=self.subjects.coreml_callers[0], observe=observe)
-            case "coreml":
-                return self._coreml()
+        """Loads the subject; the caller lets go of it before the next one is opened."""
+        if key == "checkpoint":
+            return self.reference()
+        file = self.file(key, observe)
+        return file.decoder() if self.decoder else file.encoder()
 
-    def mil_model(self) -> MilModel:
-        """The shipped program, read back from disk."""
-        from exporter.runners.mil import load_mlpackage
+    def reference(self) -> TorchDecoder | TorchEncoder:
+        """The checkpoint in torch."""
+        folder = self.subjects.checkpoint
+        assert folder is not None
+        return TorchDecoder(folder) if self.decoder else TorchEncoder(folder, self.subjects.task)
 
-        if self._mil is None:
-            if self.subjects.coreml is None:
-                raise ValueError("there is no Core ML program")
-            self._mil = load_mlpackage(self.subjects.coreml)
-        return self._mil
-
-    def mil(self, *, rounding: bool, mask: MaskConvention, observe: Observe | None = None) -> Runner:
-        """The shipped program in the reference executor."""
-        model = self.mil_model()
-        if self.decoder:
-            return MilDecoder(model, rounding=rounding, mask=mask, observe=observe)
-        return MilEncoder(model, rounding=rounding, pad_id=self.subjects.tokenizer.pad_id or 0, observe=observe)
-
-    def onnx_source(self, key: Literal["hub", "compressed", "onnx"]) -> OnnxSource:
-        """The graph behind one of these subjects."""
-        s = self.subjects
-        if key == "onnx":
-            return OnnxSource(path=s.onnx)
-        hub = s.hub if key == "hub" else s.compressed
-        return OnnxSource(model=hub.model if hub else None)
-
-    @property
-    def on_system(self) -> bool:
-        """Whether the row "coreml" is run by Core ML itself."""
-        asked = self.options.coreml_runner
-        return asked == "system" or (asked == "auto" and coreml.available())
-
-    def _torch(self) -> Runner:
-        if self.subjects.checkpoint is None:
-            raise ValueError("there is no checkpoint")
-        if self.decoder:
-            return TorchDecoder(self.subjects.checkpoint)
-        return TorchEncoder(self.subjects.checkpoint, self.subjects.task)
-
-    def _onnx(self, key: Literal["hub", "compressed", "onnx"]) -> Runner:
-        return (OnnxDecoder if self.decoder else OnnxEncoder)(self.onnx_source(key), self.threads)
-
-    def _coreml(self) -> Runner:
-        if not self.on_system:
-            return self.mil(rounding=True, mask=self.subjects.coreml_callers[0])
-        s = self.subjects
-        if s.coreml is None:
-            raise ValueError("there is no Core ML program")
-        if self.decoder:
-            return coreml.CoreMLDecoder(s.coreml, s.coreml_callers[0])
-        model = self.mil_model()
-        lengths, typed = encoder_lengths(model), takes_types(model)
-        return coreml.CoreMLEncoder(s.coreml, lengths, s.tokenizer.pad_id or 0, typed=typed)
+    def other_caller(self, key: Unrounded) -> DecoderRunner | None:
+        """An unrounded decoder, called with the second caller's mask; None where the program serves only one."""
+        program, callers = self.program(key), self.subjects.coreml_callers
+        assert program is not None
+        return program.executed(rounding=False, mask=callers[1]).decoder() if len(callers) > 1 else None
 
 
-def _stored_bytes(subjects: Subjects) -> int:
-    """Of the largest of them."""
-    paths = [path for path in (subjects.checkpoint, subjects.onnx and subjects.onnx.parent, subjects.coreml) if path]
-    files = [sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in paths]
+def _largest(subjects: Compared) -> int:
+    """Bytes of the largest of them."""
+    paths = [path for path in (subjects.folder, *subjects.artifacts.values()) if path is not None]
     values = subjects.hub.model.graph.initializers.values() if subjects.hub else ()
-    return max([*files, sum(value.const_value.nbytes for value in values if value.const_value is not None)])
-
-
-@contextmanager
-def fixed_threads(threads: int) -> Iterator[None]:
-    """torch computes with this many threads meanwhile, so that sums are split the same way each time."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    in_memory = sum(value.const_value.nbytes for value in values if value.const_value is not None)
+    return max([*map(stored_bytes, paths), in_memory])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,6 @@ from exporter.errors import InputError
 from exporter.parity.options import ParityOptions, Subjects
 from exporter.parity.prompts import builtin_prompts, require_pairs
 from exporter.texts import MASKED_EVERY, Prompt, choose, mask_id, read_prompts
-
-if TYPE_CHECKING:
-    pass
 
 GREEDY_TOKENS = 16  # continuation of each prompt: enough for a wrong cache or position to lead elsewhere
 

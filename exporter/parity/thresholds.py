@@ -31,6 +31,7 @@ class Limit:
 
 
 FINITE = Limit("non_finite", 0, "NaN and infinity are never an answer")
+SHAPES = Limit("shapes", 0, "outputs must have the reference's shape")
 
 IMPORT = (
     FINITE,
@@ -48,6 +49,10 @@ ONNX_ROUNDED = (
 LOWERING_COREML = (
     FINITE,
     Limit("psnr_db", 60, "the same graph without rounding; only constants that the file stores as float16 differ"),
+)
+LOWERING_COREML_DENSE = (  # of graphs whose program may keep whole matrices as float16 that ONNX keeps as float32
+    FINITE,
+    Limit("psnr_db", 55, "the same graph without rounding, dense weights stored as float16: by 2**-11 at most"),
 )
 FP16 = (
     FINITE,
@@ -252,10 +257,10 @@ def compression_limits(bits: float, judged: Judged) -> tuple[Limit, ...]:
     return (FINITE, *LOSSY[judged][bits_class(bits)])
 
 
-def end_to_end_limits(bits: float, overrides: Mapping[str, float], judged: Judged) -> tuple[Limit, ...]:
-    """Those of compression, where a budget or target doesn't ask for others; `overrides`: metric → limit."""
-    asked = tuple(Limit(metric, value, "asked for by the budget or target") for metric, value in overrides.items())
-    return (*(limit for limit in compression_limits(bits, judged) if limit.metric not in overrides), *asked)
+def replaced(limits: tuple[Limit, ...], asked: Mapping[str, float]) -> tuple[Limit, ...]:
+    """`limits`, with those of a budget or target in place of its metrics'. asked: metric → limit."""
+    own = tuple(Limit(metric, value, "asked for by the budget or target") for metric, value in asked.items())
+    return (*(limit for limit in limits if limit.metric not in asked), *own)
 
 
 def weight_limit(bits: float) -> float:

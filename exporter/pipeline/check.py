@@ -10,7 +10,6 @@ from exporter.bundle.graphs import graph_specs
 from exporter.bundle.opened import OpenBundle, open_bundle, stated_scores
 from exporter.checkpoint import Checkpoint
 from exporter.errors import Diagnostic, InputError
-from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.graph.model import GraphSpec, has_cache
 from exporter.importers import import_checkpoint, reference_points
 from exporter.importers.onnx_file import FAMILY, import_onnx
@@ -72,14 +71,12 @@ def _subjects(bundle: OpenBundle, checkpoint: Checkpoint | None, *, drawn: bool)
     if hub is not None and hub.task != manifest.task:
         message = f"this checkpoint is for {hub.task}, and the bundle for {manifest.task}"
         raise InputError.of("check.task", message, where=str(checkpoint and checkpoint.root), hint=_MADE_FROM)
-    artifacts = bundle.artifacts()
     return Subjects(
         task=manifest.task,
         context=manifest.context or LONGEST_TEXT,
         tokenizer=bundle.require_tokenizer(),
         checkpoint=checkpoint.root if checkpoint else None,
-        onnx=artifacts.get(PORTABLE),
-        coreml=artifacts.get(FLEXIBLE),
+        artifacts=bundle.artifacts(),
         reference_points=reference_points(hub) if hub else {},
         rope_switch=_whole_number(manifest.model.get("rope_switch")),
         scores=stated_scores(manifest.model.get("scores")),
@@ -113,8 +110,7 @@ def _graphs(
         GraphSubjects(
             spec=spec,
             hub=original,
-            onnx=bundle.artifacts(spec.component).get(PORTABLE),
-            coreml=bundle.artifacts(spec.component).get(FLEXIBLE),
+            artifacts=bundle.artifacts(spec.component),
             reference=reference,
             tokenizer=bundle.tokenizer,
             preprocessor=bundle.preprocessor,

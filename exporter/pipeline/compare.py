@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from exporter.checkpoint import Checkpoint
 from exporter.errors import InputError
-from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec, Hub, has_cache
 from exporter.importers import reference_points
 from exporter.importers.routes import Route
@@ -43,8 +42,7 @@ def compare(
             spec=part.hub.spec,
             hub=part.hub,
             compressed=part.compressed,
-            onnx=part.artifacts.get(PORTABLE),
-            coreml=part.artifacts.get(FLEXIBLE),
+            artifacts=part.artifacts,
             reference=reference,
             tokenizer=model.tokenizer,
             preprocessor=model.checkpoint.preprocessor,
@@ -88,8 +86,7 @@ def _subjects(model: OpenModel, part: Part) -> Subjects:
         checkpoint=_folder(model.checkpoint),
         hub=part.hub,
         compressed=part.compressed,
-        onnx=part.artifacts.get(PORTABLE),
-        coreml=part.artifacts.get(FLEXIBLE),
+        artifacts=part.artifacts,
         reference_points=_points(part.hub),
         rope_switch=part.hub.spec.rope_switch if isinstance(part.hub.spec, DecoderSpec) else None,
         scores=part.hub.spec.scores if isinstance(part.hub.spec, EncoderSpec) else None,

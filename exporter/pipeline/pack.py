@@ -208,12 +208,12 @@ _INTERFACES: Mapping[Format, Callable[[Path], Interface]] = {"onnx": onnx_interf
 
 def parity_facts(report: ParityReport, form: Form) -> ParityFacts:
     """The end-to-end row of one artifact: checkpoint against shipped file."""
-    row = report.row(form.format)
+    row = report.row(form)
     if row is None:
-        return ParityFacts(report.artifact_verdict(form.format))
+        return ParityFacts(report.artifact_verdict(form))
     facts = row.as_json()
     return ParityFacts(
-        verdict=report.artifact_verdict(form.format),
+        verdict=report.artifact_verdict(form),
         runner=row.runners[1],
         metrics=facts["metrics"],
         thresholds={check["metric"]: _bound(check) for check in facts["thresholds"]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,11 @@ from exporter.bundle.tree import printable
 from exporter.checkpoint.folder import Folder
 from exporter.errors import InputError, UnsupportedError, UsageError
 from exporter.formats import FORMS, Form
-from exporter.parity import ParityOptions, Subjects
-from exporter.parity.subjects import Opener
 from exporter.pipeline.answers import Found, HeadFacts, read_logits
-from exporter.runners.base import DecoderRunner, EncoderRunner
+from exporter.runners.base import DecoderRunner
 from exporter.runners.greedy import greedy
+from exporter.runners.shipped import Conditions, shipped_file
+from exporter.runners.threads import stored_bytes, threads_for
 from exporter.texts import PAIRED, Prompt
 
 MAX_TOKENS = 128  # where neither the user nor the model's generation_config says how long an answer may be
@@ -77,22 +77,16 @@ def run_bundle(folder: Path, text: str, asked: str | None, max_tokens: int | Non
         raise UnsupportedError.of("run.task", message, where=printable(str(folder)), hint=hint)
     artifacts = bundle.artifacts()
     chosen = _chosen(tuple(artifacts), asked, folder)
-    subjects = Subjects(
-        task=manifest.task,
-        context=context,
-        tokenizer=tokenizer,
-        onnx=artifacts[chosen] if chosen.format == "onnx" else None,
-        coreml=artifacts[chosen] if chosen.format == "coreml" else None,
-    )
     _check_pair(manifest.task, second)
+    conditions = Conditions(threads_for(stored_bytes(artifacts[chosen])), tokenizer.pad_id or 0)
+    file = shipped_file(chosen, artifacts[chosen], conditions)
     if manifest.task == "text-generation":
         ids = Prompt(text).tokens(tokenizer, chat=True)
         _check_length(len(ids), context)
-        runner = Opener(subjects, ParityOptions()).open(chosen.format)
-        return _generate(cast(DecoderRunner, runner), bundle, ids, chosen, max_tokens)
+        return _generate(file.decoder(), bundle, ids, chosen, max_tokens)
     encoded = tokenizer.encode_text(text, second)
     _check_length(len(encoded.ids), context)
-    encoder = cast(EncoderRunner, Opener(subjects, ParityOptions()).open(chosen.format))
+    encoder = file.encoder()
     made = encoder.encode(encoded.ids, encoded.types)
     if manifest.task == "feature-extraction":  # without pooling, the first token stands for the text
         vector = made.tokens[0] if made.sentence is None else made.sentence

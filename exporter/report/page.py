@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from exporter.formats import TITLES, default_form, read_form
 from exporter.report import bit_plots, plots
 from exporter.report.clean import safe_text
 
-TITLES = {"onnx": "ONNX", "coreml": "Core ML"}
 VERDICTS = {"passed": "Passed", "failed": "Failed", "unchecked": "Unchecked"}
 # What an app notices, by prompt: sample → axis, and the smallest error that is drawn apart.
 NOTICED = {
@@ -59,10 +59,15 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
 
 def _ran(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Artifact → what executed it: in its end-to-end row where there is one, else in every row about it alone."""
+
+    def name(artifact: str) -> str:
+        form = read_form(artifact)
+        return artifact if form is None else form.label
+
     ran: dict[str, list[str]] = {}
     for artifact in sorted({artifact for row in rows for artifact in row["artifacts"]}):
         about = [row for row in rows if row["artifacts"] == [artifact]]
-        chosen = [row for row in about if row["name"] == artifact] or about
+        chosen = [row for row in about if row["name"] == name(artifact)] or about
         ran[artifact] = sorted({row["runners"][1] for row in chosen})
     return ran
 
@@ -75,14 +80,14 @@ def _psnr_plot(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _noticed_plot(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows that are gated on what an app notices."""
-    for metric, (label, floor) in NOTICED.items():
+    for metric, (axis, floor) in NOTICED.items():
         strips = [
             _strip(row, [_error(metric, value) for value in row["samples"][metric]])
             for row in rows
             if row["samples"].get(metric) and any(check["metric"].startswith(metric) for check in row["thresholds"])
         ]
         if strips:
-            return plots.strip_plot(strips, plots.error_axis(label, strips, floor), "noticed")
+            return plots.strip_plot(strips, plots.error_axis(axis, strips, floor), "noticed")
     return ""
 
 
@@ -95,7 +100,8 @@ def _error(metric: str, value: float | None) -> float | None:
 
 
 def _colour(artifacts: Sequence[str]) -> str:
-    return {"onnx": plots.ONNX, "coreml": plots.COREML}.get("".join(artifacts), plots.GRAPH)
+    form = read_form(artifacts[0]) if len(artifacts) == 1 else None
+    return plots.GRAPH if form is None else plots.FORMAT_COLOURS[form.format]
 
 
 def _weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
@@ -137,7 +143,10 @@ def _kinds(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _title(artifact: str) -> str:
-    return TITLES.get(artifact, artifact)
+    form = read_form(artifact)
+    if form is None:
+        return artifact
+    return TITLES[form.format] if form == default_form(form.format) else f"{TITLES[form.format]}, {form.name}"
 
 
 def _number(value: float | None, metric: str = "") -> str:

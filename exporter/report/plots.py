@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from exporter.formats import Format
 from exporter.report.clean import safe_line
 
 # Stand-in → CSS variable. No drawing uses these colours for anything else.
@@ -28,6 +29,7 @@ COLOURS = {
     "#131415": "--paper",
 }
 INK, SOFT, LINE, ONNX, COREML, GRAPH, PAPER = COLOURS
+FORMAT_COLOURS: Mapping[Format, str] = {"onnx": ONNX, "coreml": COREML}
 
 WIDTH = 9.5  # inches: the page's column at 96 px an inch, so that 9 points are 12 px there
 TEXT = 9  # points

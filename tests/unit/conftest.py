@@ -16,6 +16,7 @@ from support.encoder_checkpoints import tiny_encoder
 from exporter.checkpoint import open_checkpoint
 from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
 from exporter.compress import Candidate, CompressOptions, compress
+from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.graph.model import EncoderSpec, Hub
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.importers import import_checkpoint, reference_points
@@ -50,8 +51,9 @@ class Built:
 
     def only(self, *kept: str) -> Subjects:
         """The subjects without those that aren't named."""
-        absent = {"checkpoint", "hub", "compressed", "onnx", "coreml"} - set(kept)
-        return replace(self.subjects, **dict.fromkeys(absent))
+        absent = {"checkpoint", "hub", "compressed"} - set(kept)
+        artifacts = {form: path for form, path in self.subjects.artifacts.items() if form.format in kept}
+        return replace(self.subjects, artifacts=artifacts, **dict.fromkeys(absent))
 
 
 def build(checkpoint: Path, folder: Path, bits: int = BITS) -> Built:
@@ -73,8 +75,7 @@ def build(checkpoint: Path, folder: Path, bits: int = BITS) -> Built:
         checkpoint=opened.root,
         hub=hub,
         compressed=compressed,
-        onnx=onnx.path,
-        coreml=coreml.path,
+        artifacts={PORTABLE: onnx.path, FLEXIBLE: coreml.path},
         reference_points=reference_points(hub),
         scores=hub.spec.scores if isinstance(hub.spec, EncoderSpec) else None,
     )

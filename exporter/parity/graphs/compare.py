@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.parity.metrics import EQUAL_DB, Difference, LogitsComparison, cosine, difference
+from exporter.parity.metrics import EQUAL_DB, TIE_DB, Difference, LogitsComparison, cosine, difference
 
 Array = NDArray[Any]
 
 LOGITS = "logits"
-_TIE_DB = 40.0  # what float16 hardware is granted: it can't tell apart what is nearer than that either
 
 
 @dataclass
@@ -68,7 +67,7 @@ class OutputsComparison:
             "prompts": float(self.samples),
         }
         if self.logits.positions:
-            decided = self.logits.metrics(tie_db or _TIE_DB)
+            decided = self.logits.metrics(tie_db or TIE_DB)
             result |= {key: decided[key] for key in ("kl", "kl_max", "top1", "top1_ties", "top1_or_tie", "positions")}
         return result
 
@@ -87,12 +86,6 @@ class OutputsComparison:
             return -EQUAL_DB if np.isnan(db) else db
 
         return min(self.differences, key=rank, default="")
-
-
-def worst(values: Sequence[float], count: int) -> list[int]:
-    """Indices of the lowest values, NaN first."""
-    order = np.argsort(np.where(np.isnan(values), -np.inf, values), kind="stable")
-    return [int(i) for i in order[:count]]
 
 
 def _real(array: Array, length: int | None) -> NDArray[np.float32]:

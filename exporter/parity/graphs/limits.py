@@ -14,12 +14,6 @@ from exporter.parity.thresholds import FINITE, Limit, bits_class, compression_li
 _SAME = "the scale of text embeddings, where other inputs are compared by the same measure"
 CHOICE = "an app shows the first class; near-ties in the reference are not held against it"
 
-# Of a graph, the Core ML program may keep whole matrices as float16 that ONNX keeps as float32.
-LOWERING_COREML = (
-    FINITE,
-    Limit("psnr_db", 55, "the same graph without rounding, dense weights stored as float16: by 2**-11 at most"),
-)
-
 # bits → limits on cosines of any output after compression
 COSINES: Mapping[int, tuple[Limit, ...]] = {
     16: (Limit("cosine_mean", 0.9999, "nothing is compressed: float16 arithmetic keeps 5 nines"),),

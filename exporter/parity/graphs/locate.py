@@ -3,56 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
 from exporter.graph.passes.simplify import simplify
-from exporter.parity.graphs.subjects import GraphSubjects
-from exporter.parity.locate.divergence import Divergence, first_divergence
-from exporter.parity.locate.mil_values import MilCapture
-from exporter.parity.locate.onnx_values import capture_onnx
+from exporter.parity.graphs.subjects import GraphOpener
+from exporter.parity.keys import Key
+from exporter.parity.locate.divergence import Divergence
+from exporter.parity.locate.search import Search
 from exporter.parity.rows import Comparison
-from exporter.parity.subjects import Key
-from exporter.runners.graphs import program_feeds
-from exporter.runners.ort import OnnxSource
-
-if TYPE_CHECKING:
-    from exporter.runners.mil import MilModel
+from exporter.runners.ort import OnnxSession, OnnxSource
+from exporter.runners.shipped import CoreMLFile, MilFile
 
 Array = NDArray[Any]
-
-_MARGIN_DB = 20.0  # a tensor's signal-to-noise ratio is below its PSNR by its crest factor, some 10 to 20 dB
-_LOSSY_DB = 20.0  # rows without a PSNR limit: an error of a tenth of the signal, where meaning begins to go
+Feeds = Mapping[str, Array]
 
 
-def locate(
-    subjects: GraphSubjects, comparison: Comparison, feeds: Mapping[str, Array], threads: int, mil: MilModel | None
-) -> Divergence | None:
-    """The first tensor that diverges, None where none that both sides name does, or one side is torch."""
-    if comparison.reference == "checkpoint":
-        return None  # the exported graph doesn't say which of transformers' modules made a value
-    limit = comparison.psnr_limit
-    artifact = _captured(subjects, comparison.artifact, feeds, threads, mil)
-    reference = _captured(subjects, comparison.reference, feeds, threads, mil)
-    if mil is not None and not isinstance(reference, MilCapture):
-        named = artifact.by_hub_name(reference) if isinstance(artifact, MilCapture) else artifact
-        return first_divergence(reference, named, _LOSSY_DB if limit is None else limit - _MARGIN_DB)
-    left, right = (side.values if isinstance(side, MilCapture) else side for side in (reference, artifact))
-    return first_divergence(left, right, _LOSSY_DB if limit is None else limit - _MARGIN_DB)
+class GraphSearch(Search[GraphOpener, Feeds]):
+    """For graphs, whose samples are their feeds."""
 
+    def find(self, comparison: Comparison, sample: Feeds) -> Divergence | None:
+        """None also where one side is torch: nobody knows which of its modules made which value of the graph."""
+        return None if comparison.reference == "checkpoint" else super().find(comparison, sample)
 
-def _captured(
-    subjects: GraphSubjects, key: Key, feeds: Mapping[str, Array], threads: int, mil: MilModel | None
-) -> dict[str, Array] | MilCapture:
-    if key in ("coreml", "coreml unrounded"):
-        assert mil is not None
-        capture = MilCapture()
-        mil.predict(program_feeds(subjects.spec, feeds), fp16_rounding=key == "coreml", observe=capture)
-        return capture
-    hub = subjects.hub if key == "hub" else subjects.compressed
-    if key == "onnx" or hub is None:
-        return capture_onnx(OnnxSource(path=subjects.onnx), lambda _: feeds, threads)
-    # The Core ML program is written from the simplified graph, whose values it names its own after.
-    model = hub.model if mil is None else simplify(hub.model, subjects.spec.shapes)
-    return capture_onnx(OnnxSource(model=model), lambda _: feeds, threads)
+    def torch(self, sample: Feeds) -> dict[str, Array]:  # noqa: ARG002
+        """Nothing; see `find`."""
+        return {}
+
+    def execute(self, file: MilFile, sample: Feeds) -> None:
+        """One prediction."""
+        file.graph(self.opener.subjects.spec).run(sample)
+
+    def feeds(self, session: OnnxSession, sample: Feeds, beside: CoreMLFile | None) -> Feeds:  # noqa: ARG002
+        """The sample itself."""
+        return sample
+
+    def source(self, key: Key, beside: CoreMLFile | None) -> OnnxSource:
+        """A Core ML program is written from the simplified graph, and names its values after that graph's."""
+        if beside is not None and key in ("hub", "compressed"):
+            return OnnxSource(model=simplify(self.opener.hub(key).model, self.opener.subjects.spec.shapes))
+        return super().source(key, beside)

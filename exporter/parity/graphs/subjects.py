@@ -8,27 +8,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.graph.model import GraphSpec
+from exporter.parity.keys import Key
+from exporter.parity.options import Compared
+from exporter.parity.subjects import Opener
+from exporter.runners.graphs import GraphRunner
+from exporter.runners.mil_texts import Observe
+from exporter.runners.reference_graph import TorchGraph, TorchReference
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
-    from exporter.graph.model import Hub
-    from exporter.runners.reference_graph import TorchReference
 
 
-@dataclass(frozen=True)
-class GraphSubjects:
-    """One component of a model; each thing to compare may be absent, and rows that need it are then absent too.
-
-    hub, compressed: the graph before and after compression; the same object where nothing was compressed. Without
-        `compressed`, the files were written from another graph than `hub`, and their lowering can't be judged.
-    onnx, coreml: what is shipped. tokenizer, preprocessor: for inputs of real texts, and of normalized images.
-    """
+@dataclass(frozen=True, kw_only=True)
+class GraphSubjects(Compared):
+    """One component of a model. tokenizer: for inputs of real texts. preprocessor: for normalized images and sounds."""
 
     spec: GraphSpec
-    hub: Hub | None = None
-    compressed: Hub | None = None
-    onnx: Path | None = None
-    coreml: Path | None = None
     reference: TorchReference | None = None
     tokenizer: Tokenizer | None = None
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of `reference`."""
+        return None if self.reference is None else self.reference.folder
+
+
+@dataclass
+class GraphOpener(Opener):
+    """Opens a component's subjects as graphs."""
+
+    subjects: GraphSubjects
+
+    def open(self, key: Key, observe: Observe | None = None) -> GraphRunner:
+        """Loads the subject; the caller lets go of it before the next one is opened."""
+        if key != "checkpoint":
+            return self.file(key, observe).graph(self.subjects.spec)
+        assert self.subjects.reference is not None
+        return TorchGraph(self.subjects.reference, self.subjects.spec)

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.graph.palette import Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
@@ -41,7 +42,7 @@ def test_sound_decoder_passes_every_row(llama, quick):
     report = quick(llama.subjects, depth="full")
     assert [row.name for row in report.rows] == DECODER_ROWS
     assert failed(report) == [], report.findings
-    assert report.verdict == report.artifact_verdict("onnx") == report.artifact_verdict("coreml") == "passed"
+    assert report.verdict == report.artifact_verdict(PORTABLE) == report.artifact_verdict(FLEXIBLE) == "passed"
     assert report.row("import").metrics["greedy_equal"] == 1
     assert "not run on a device" in report.row("coreml").runners[1]
 
@@ -81,7 +82,7 @@ def test_bundle_without_checkpoint(llama, quick):
 def test_bundle_against_checkpoint(llama, quick):
     report = quick(llama.only("checkpoint", "onnx"))
     assert [row.name for row in report.rows] == ["onnx", "onnx cached decode", "onnx padding"]
-    assert report.artifact_verdict("coreml") == "unchecked"
+    assert report.artifact_verdict(FLEXIBLE) == "unchecked"
 
 
 @pytest.mark.parametrize(
@@ -164,10 +165,10 @@ def test_compression_row_fails_a_broken_encoder_at_any_bits(bert, quick, bits):
 
 def test_onnx_lowering_row_names_the_tensor(llama, quick, tmp_path):
     path = lower_onnx(with_shifted_table(llama, UP_PROJ), tmp_path, OnnxOptions()).path
-    report = quick(replace(llama.only("compressed"), onnx=path))
+    report = quick(replace(llama.only("compressed"), artifacts={PORTABLE: path}))
     assert "onnx lowering" in failed(report)
     assert report.findings[0].where == "layers.1/mlp/up"
-    assert report.artifact_verdict("onnx") == "failed"
+    assert report.artifact_verdict(PORTABLE) == "failed"
 
 
 def test_coreml_lowering_row_names_the_tensor(llama, bert, quick, tmp_path):
@@ -178,17 +179,17 @@ def test_coreml_lowering_row_names_the_tensor(llama, bert, quick, tmp_path):
     for index, (built, weight, tensor) in enumerate(cases):
         path = tmp_path / f"{index}.mlpackage"
         lower_coreml(with_shifted_table(built, weight), path, CoreMLOptions())
-        report = quick(replace(built.only("compressed"), coreml=path))
+        report = quick(replace(built.only("compressed"), artifacts={FLEXIBLE: path}))
         assert "coreml lowering" in failed(report)
         assert report.findings[0].where == tensor
 
 
 def test_artifacts_with_different_palettes_fail_against_each_other(llama, quick, tmp_path):
     path = lower_onnx(with_shifted_table(llama, Q_PROJ), tmp_path, OnnxOptions()).path
-    report = quick(replace(llama.only("coreml"), onnx=path))
+    report = quick(replace(llama.only(), artifacts={PORTABLE: path, FLEXIBLE: llama.subjects.artifacts[FLEXIBLE]}))
     assert failed(report) == ["onnx vs coreml"]
     assert report.findings[0].where == "layers.1/attention/q"
-    assert report.artifact_verdict("onnx") == report.artifact_verdict("coreml") == "failed"
+    assert report.artifact_verdict(PORTABLE) == report.artifact_verdict(FLEXIBLE) == "failed"
 
 
 def test_fp16_row_names_the_first_overflow(llama, quick, breaking, tmp_path):
@@ -198,7 +199,7 @@ def test_fp16_row_names_the_first_overflow(llama, quick, breaking, tmp_path):
     scaled = with_tensor(scaled, "model.layers.1.mlp.down_proj.weight", lambda w: w / np.float32(3e4))
     path = tmp_path / "scaled.mlpackage"
     lower_coreml(scaled, path, CoreMLOptions())
-    report = quick(replace(llama.only(), hub=scaled, coreml=path), bits=16)
+    report = quick(replace(llama.only(), hub=scaled, artifacts={FLEXIBLE: path}), bits=16)
     assert "fp16" in failed(report)
     assert "coreml lowering" not in failed(report)
     finding = next(f for f in report.findings if f.code == "parity.fp16")
@@ -224,7 +225,7 @@ def test_cached_decode_row_finds_positions_that_start_anew(llama, quick, breakin
     """A graph that rotates new tokens as if they were the first is right in one go, and wrong with a cache."""
     _, rewired = breaking
     path = lower_onnx(rewired(llama.hub, _restart_positions), tmp_path, OnnxOptions()).path
-    report = quick(replace(llama.only("checkpoint"), onnx=path), bits=16)
+    report = quick(replace(llama.only("checkpoint"), artifacts={PORTABLE: path}), bits=16)
     assert "onnx cached decode" in failed(report)
     assert "onnx" not in failed(report)
 
@@ -251,7 +252,7 @@ def test_rows_that_follow_from_another_are_not_searched(llama, quick, breaking, 
     with_tensor, _ = breaking
     broken = with_tensor(llama.hub, Q_PROJ, lambda w: w.T)
     path = lower_onnx(broken, tmp_path, OnnxOptions()).path
-    report = quick(replace(llama.only("checkpoint"), hub=broken, onnx=path), bits=16)
+    report = quick(replace(llama.only("checkpoint"), hub=broken, artifacts={PORTABLE: path}), bits=16)
     by_code = {f.code: f.message for f in report.findings}
     assert "because of: import" in by_code["parity.onnx"]
 
@@ -268,12 +269,12 @@ def test_damaged_artifacts_are_input_errors(llama, quick, tmp_path):
     from exporter.errors import InputError
 
     path = tmp_path / "model.onnx"
-    path.write_bytes(llama.subjects.onnx.read_bytes()[:-1000])
+    path.write_bytes(llama.subjects.artifacts[PORTABLE].read_bytes()[:-1000])
     with pytest.raises(InputError):
-        quick(replace(llama.only("checkpoint"), onnx=path))
+        quick(replace(llama.only("checkpoint"), artifacts={PORTABLE: path}))
     package = tmp_path / "cut.mlpackage"
-    shutil.copytree(llama.subjects.coreml, package)
+    shutil.copytree(llama.subjects.artifacts[FLEXIBLE], package)
     weights = next(package.rglob("weight.bin"))
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(InputError):
-        quick(replace(llama.only("checkpoint"), coreml=package))
+        quick(replace(llama.only("checkpoint"), artifacts={FLEXIBLE: package}))

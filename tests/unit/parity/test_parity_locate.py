@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from exporter.errors import InputError
+from exporter.formats import FLEXIBLE
 from exporter.parity.locate import first_divergence, signal_to_noise
 from exporter.parity.locate.mil_values import MilCapture, OverflowScan, mil_name
 from exporter.parity.locate.onnx_values import capture_onnx
@@ -103,7 +104,7 @@ def test_capture_is_in_graph_order_and_without_weights(llama):
 
 def test_program_values_are_those_of_the_graph(llama):
     capture = MilCapture()
-    model = load_mlpackage(llama.subjects.coreml)
+    model = load_mlpackage(llama.subjects.artifacts[FLEXIBLE])
     MilDecoder(model, rounding=False, observe=capture).session().feed(IDS)
     graph = hub_values(llama.compressed)
     program = capture.by_hub_name(graph)
@@ -121,7 +122,7 @@ def test_names_that_collide_are_left_out():
 
 
 def test_overflow_scan_looks_at_float16_tensors_only(llama):
-    model = load_mlpackage(llama.subjects.coreml)
+    model = load_mlpackage(llama.subjects.artifacts[FLEXIBLE])
     scan = OverflowScan(model)
     scan("embedding", torch.tensor([1.0, -65504.0]))
     scan("new_positions", torch.tensor([100_000]))

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from exporter.errors import Diagnostic
+from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.parity.outputs import Outputs
 from exporter.parity.results import Check, ParityReport, Row, rounded
 from exporter.parity.selfcheck import pieces
 from exporter.parity.thresholds import Limit
 
 
-def row(name="onnx", artifacts=("onnx",), value=50.0, limit=45.0):
+def row(name="onnx", artifacts=(PORTABLE,), value=50.0, limit=45.0):
     checks = () if limit is None else (Check(Limit("psnr_db", limit, "because"), value),)
     return Row(name, "a against b", artifacts, ("a", "b"), {"psnr_db": value}, checks)
 
@@ -45,11 +46,11 @@ def test_verdicts():
 
 
 def test_artifacts_have_their_own_verdicts():
-    made = report(row(), row("coreml", ("coreml",), value=10), row("import", ("onnx", "coreml")))
-    assert made.artifact_verdict("onnx") == "passed"
-    assert made.artifact_verdict("coreml") == "failed"
-    assert made.as_json()["artifacts"] == {"onnx": "passed", "coreml": "failed"}
-    assert made.row("coreml").verdict == "failed"
+    made = report(row(), row("coreml", (FLEXIBLE,), value=10), row("import", (PORTABLE, FLEXIBLE)))
+    assert made.artifact_verdict(PORTABLE) == "passed"
+    assert made.artifact_verdict(FLEXIBLE) == "failed"
+    assert made.as_json()["artifacts"] == {"onnx/portable": "passed", "coreml/flexible": "failed"}
+    assert made.row("coreml").verdict == made.row(FLEXIBLE).verdict == "failed"
     assert made.row("none") is None
 
 

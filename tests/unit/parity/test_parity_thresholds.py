@@ -20,7 +20,8 @@ from exporter.parity.thresholds import (
     TASK_DROP,
     WEIGHT_ERROR,
     bits_class,
-    end_to_end_limits,
+    compression_limits,
+    replaced,
 )
 
 
@@ -54,7 +55,7 @@ def test_mean_bits_take_the_next_lower_row():
 
 
 def test_overrides_replace_and_add():
-    limits = end_to_end_limits(4, {"kl": 0.02, "psnr_db": 30}, "tokens")
+    limits = replaced(compression_limits(4, "tokens"), {"kl": 0.02, "psnr_db": 30})
     values = {limit.metric: limit.value for limit in limits}
     assert values["kl"] == 0.02
     assert values["psnr_db"] == 30

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import Diagnostic
+from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.parity.results import Check, ParityReport, PromptScore, Row, TaskScore
 from exporter.parity.thresholds import Limit
 from exporter.report import render_parity_html
@@ -46,12 +47,12 @@ def report(text: str = "Hm?", *, kl: float = 0.02) -> dict[str, Any]:
             samples,
             text,
         )
-        for name, artifacts in (("compression", ("onnx", "coreml")), ("onnx", ("onnx",)), ("coreml", ("coreml",)))
+        for name, artifacts in (("compression", (PORTABLE, FLEXIBLE)), ("onnx", (PORTABLE,)), ("coreml", (FLEXIBLE,)))
     )
     same = Row(
-        "onnx lowering", "a against b", ("onnx",), ("a", "b"), {"psnr_db": 300.0}, (), samples={"psnr_db": (300.0,)}
+        "onnx lowering", "a against b", (PORTABLE,), ("a", "b"), {"psnr_db": 300.0}, (), samples={"psnr_db": (300.0,)}
     )
-    task = TaskScore("onnx", ("onnx",), text, 3, 4, {}, ((text, text, text),), 4, None, text)
+    task = TaskScore("onnx", (PORTABLE,), text, 3, 4, {}, ((text, text, text),), 4, None, text)
     finding = Diagnostic("parity.diverges", text, text, text)
     return ParityReport("full", 4, 40, text, (*rows, same), (task,), (finding,)).as_json()
 

@@ -14,6 +14,7 @@ from support.checkpoints import edit_config, tiny_bert, tiny_llama, write_json
 from transformers import AutoModel, AutoModelForCausalLM
 
 from exporter.errors import InputError, RuntimeMissingError, UnsupportedError
+from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.runners import coreml
 from exporter.runners.base import embeddings_of, logits_of
 from exporter.runners.mil import load_mlpackage
@@ -34,11 +35,11 @@ def expected_logits(folder):
 
 
 def decoders(llama):
-    mil = load_mlpackage(llama.subjects.coreml)
+    mil = load_mlpackage(llama.subjects.artifacts[FLEXIBLE])
     return {
         "torch": (TorchDecoder(llama.subjects.checkpoint), FP32),
         "hub": (OnnxDecoder(OnnxSource(model=llama.hub.model), 1), FP32),
-        "onnx": (OnnxDecoder(OnnxSource(path=llama.subjects.onnx), 1), None),
+        "onnx": (OnnxDecoder(OnnxSource(path=llama.subjects.artifacts[PORTABLE]), 1), None),
         "mil": (MilDecoder(mil), None),
         "mil unrounded": (MilDecoder(mil, rounding=False, mask="exact"), None),
     }
@@ -80,7 +81,7 @@ def test_encoders(bert):
         tokens = model(torch.from_numpy(WORDS)[None]).last_hidden_state[0].numpy()
     mean = tokens.astype(np.float64).mean(0)
     mean /= np.linalg.norm(mean)
-    mil = load_mlpackage(bert.subjects.coreml)
+    mil = load_mlpackage(bert.subjects.artifacts[FLEXIBLE])
     for runner, tolerance in (
         (TorchEncoder(folder), FP32),
         (OnnxEncoder(OnnxSource(model=bert.hub.model), 1), FP32),
@@ -94,7 +95,7 @@ def test_encoders(bert):
 
 
 def test_encoder_takes_the_smallest_length_that_fits(bert):
-    runner = MilEncoder(load_mlpackage(bert.subjects.coreml))
+    runner = MilEncoder(load_mlpackage(bert.subjects.artifacts[FLEXIBLE]))
     seen = []
     predict = runner.model.predict
     runner.model.predict = lambda feeds, **rest: seen.append(feeds["attention_mask"]) or predict(feeds, **rest)
@@ -167,7 +168,7 @@ def test_damaged_onnx_files(llama, tmp_path):
     for name, content in (
         ("empty.onnx", b""),
         ("text.onnx", b"hello"),
-        ("cut.onnx", llama.subjects.onnx.read_bytes()[:5000]),
+        ("cut.onnx", llama.subjects.artifacts[PORTABLE].read_bytes()[:5000]),
     ):
         path = tmp_path / name
         path.write_bytes(content)
@@ -221,7 +222,7 @@ def test_callers_masks():
 @pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is there")
 def test_core_ml_is_refused_where_there_is_none(llama, quick):
     with pytest.raises(RuntimeMissingError) as caught:
-        coreml.CoreMLDecoder(llama.subjects.coreml)
+        coreml.CoreMLDecoder(llama.subjects.artifacts[FLEXIBLE])
     assert caught.value.exit_code == 4
     with pytest.raises(RuntimeMissingError):
         quick(llama.only("coreml"), coreml_runner="system")
@@ -246,20 +247,22 @@ def test_core_ml_runner_calls_the_model_as_an_app_does(llama, bert, monkeypatch)
     import coremltools
 
     monkeypatch.setattr(coremltools.models, "MLModel", Model)
-    session = coreml.CoreMLDecoder(llama.subjects.coreml).session()
-    reference = MilDecoder(load_mlpackage(llama.subjects.coreml)).session()
+    session = coreml.CoreMLDecoder(llama.subjects.artifacts[FLEXIBLE]).session()
+    reference = MilDecoder(load_mlpackage(llama.subjects.artifacts[FLEXIBLE])).session()
     for piece in (IDS[:4], IDS[4:5], IDS[5:]):
         np.testing.assert_array_equal(session.feed(piece), reference.feed(piece))
-    mil = MilEncoder(load_mlpackage(bert.subjects.coreml))
-    made = coreml.CoreMLEncoder(bert.subjects.coreml, mil.lengths).encode(WORDS)
+    mil = MilEncoder(load_mlpackage(bert.subjects.artifacts[FLEXIBLE]))
+    made = coreml.CoreMLEncoder(bert.subjects.artifacts[FLEXIBLE], mil.lengths).encode(WORDS)
     np.testing.assert_array_equal(made.tokens, mil.encode(WORDS).tokens)
 
 
 def test_copied_package_gives_the_same_numbers(llama, tmp_path):
     """Nothing of the runner depends on where a file lies."""
     copy = tmp_path / "copy.mlpackage"
-    shutil.copytree(llama.subjects.coreml, copy)
-    one, other = (MilDecoder(load_mlpackage(path)).session().feed(IDS) for path in (llama.subjects.coreml, copy))
+    shutil.copytree(llama.subjects.artifacts[FLEXIBLE], copy)
+    one, other = (
+        MilDecoder(load_mlpackage(path)).session().feed(IDS) for path in (llama.subjects.artifacts[FLEXIBLE], copy)
+    )
     np.testing.assert_array_equal(one, other)
 
 

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from exporter.compress import CompressOptions, compress
 from exporter.errors import InputError
+from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.graph.model import Hub
 from exporter.graph.palette import Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
@@ -58,7 +59,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> GraphSubjects:
     compressed = apply_palettes(hub, palettes)
     onnx_path = lower_onnx(compressed, folder / "onnx", OnnxOptions()).path
     coreml_path = lower_coreml(compressed, folder / "m.mlpackage", CoreMLOptions()).path
-    return GraphSubjects(hub.spec, hub, compressed, onnx_path, coreml_path)
+    artifacts = {PORTABLE: onnx_path, FLEXIBLE: coreml_path}
+    return GraphSubjects(spec=hub.spec, hub=hub, compressed=compressed, artifacts=artifacts)
 
 
 def check(subjects: GraphSubjects) -> ParityReport:
@@ -97,7 +99,7 @@ def broken(hub: Hub, name: str) -> Hub:
 @pytest.mark.parametrize("name", ["kernel", "hidden"])
 def test_a_broken_palette_fails_compression_and_is_named(made: GraphSubjects, name: str) -> None:
     assert made.compressed is not None
-    report = check(replace(made, compressed=broken(made.compressed, name), onnx=None, coreml=None))
+    report = check(replace(made, compressed=broken(made.compressed, name), artifacts={}))
     assert verdicts(report)["compression"] == "failed"
     assert report.findings[0].where == name
 
@@ -105,7 +107,7 @@ def test_a_broken_palette_fails_compression_and_is_named(made: GraphSubjects, na
 def test_a_broken_file_fails_its_lowering_and_is_named(made: GraphSubjects, tmp_path: Path) -> None:
     assert made.compressed is not None
     other = lower_onnx(broken(made.compressed, "hidden"), tmp_path, OnnxOptions()).path
-    report = check(replace(made, onnx=other, coreml=None))
+    report = check(replace(made, artifacts={PORTABLE: other}))
     found = verdicts(report)
     assert (found["compression"], found["onnx lowering"], found["onnx"]) == ("passed", "failed", "failed")
     by_code = {finding.code: finding for finding in report.findings}
@@ -116,7 +118,7 @@ def test_a_broken_file_fails_its_lowering_and_is_named(made: GraphSubjects, tmp_
 def test_a_broken_program_fails_its_lowering_and_is_named(made: GraphSubjects, tmp_path: Path) -> None:
     assert made.compressed is not None
     other = lower_coreml(broken(made.compressed, "kernel"), tmp_path / "m.mlpackage", CoreMLOptions()).path
-    report = check(replace(made, coreml=other))
+    report = check(replace(made, artifacts={**made.artifacts, FLEXIBLE: other}))
     found = verdicts(report)
     assert (found["onnx"], found["coreml lowering"], found["onnx vs coreml"]) == ("passed", "failed", "failed")
     finding = next(f for f in report.findings if f.code == "parity.coreml-lowering")
@@ -129,12 +131,12 @@ def test_files_alone_are_held_against_each_other(made: GraphSubjects, tmp_path: 
     assert list(verdicts(check(alone))) == ["fp16", "onnx vs coreml"]
     assert made.compressed is not None
     other = lower_coreml(broken(made.compressed, "kernel"), tmp_path / "m.mlpackage", CoreMLOptions()).path
-    assert verdicts(check(replace(alone, coreml=other)))["onnx vs coreml"] == "failed"
+    assert verdicts(check(replace(alone, artifacts={**made.artifacts, FLEXIBLE: other})))["onnx vs coreml"] == "failed"
 
 
 def test_nothing_to_compare(made: GraphSubjects) -> None:
     with pytest.raises(InputError, match="nothing to compare"):
-        check(GraphSubjects(made.spec))
+        check(GraphSubjects(spec=made.spec))
 
 
 def test_components_are_told_apart(made: GraphSubjects) -> None:

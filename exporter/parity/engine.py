@@ -1,0 +1,133 @@
+"""What comparing texts and comparing graphs have in common: subjects that ran become rows, findings and a report."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from exporter.errors import Diagnostic, InputError
+from exporter.parity.findings import findings
+from exporter.parity.keys import Key, Unrounded
+from exporter.parity.locate.divergence import Divergence
+from exporter.parity.results import Check, PromptScore, Row
+from exporter.parity.rows import Comparison, comparisons
+from exporter.parity.subjects import Opener
+from exporter.parity.thresholds import SHAPES, Limit
+from exporter.parity.weights import WeightError, weight_errors
+from exporter.progress import Progress
+
+WORST_SHOWN = 3  # prompts or samples shown per row
+_WORST_WEIGHT = "worst weight: "
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How far apart two subjects are.
+
+    metrics: with "shapes" among them, outputs had different shapes and nothing else counts.
+    samples: metric → one value per prompt or sample. leading: the metric that says which of them are worst.
+    """
+
+    metrics: dict[str, float]
+    samples: Mapping[str, tuple[float, ...]]
+    leading: str
+    note: str = ""
+
+
+@dataclass
+class Engine(ABC):
+    """Subjects, and what came of running them.
+
+    runners: subject → what ran it. overflow: unrounded program → its float16 tensors with values beyond ±65504, in
+    program order, each with its largest value.
+    """
+
+    opener: Opener
+    progress: Progress
+    runners: dict[Key, str] = field(default_factory=dict)
+    overflow: dict[Key, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    @abstractmethod
+    def labels(self) -> Sequence[str]:
+        """What each prompt or sample is, for people."""
+
+    @property
+    @abstractmethod
+    def lossy(self) -> tuple[Limit, ...]:
+        """What compression may cost."""
+
+    @abstractmethod
+    def measure(self, comparison: Comparison) -> Measured:
+        """Compares the outputs of two subjects that ran."""
+
+    @abstractmethod
+    def locate(self, comparison: Comparison, index: int) -> Divergence | None:
+        """The first tensor that diverges on the prompt or sample `index`."""
+
+    @cached_property
+    def keys(self) -> tuple[Key, ...]:
+        """Everything there is to compare. Raises InputError where there is nothing."""
+        keys = self.opener.keys()
+        if not keys:
+            raise InputError.of("parity.nothing", "there is nothing to compare")
+        return keys
+
+    def judge(self) -> tuple[tuple[Row, ...], list[Diagnostic]]:
+        """All rows that compare two subjects, and what is to be said about those that failed."""
+        planned = comparisons(self.keys, self.opener.subjects, self.opener.options, self.lossy)
+        return findings(planned, [self._row(comparison) for comparison in planned], self._blame)
+
+    @cached_property
+    def weights(self) -> Sequence[WeightError]:
+        """The errors of all palettes, the worst first."""
+        hub, compressed = self.opener.subjects.hub, self.opener.subjects.compressed
+        return weight_errors(hub, compressed) if hub and compressed and "compressed" in self.keys else ()
+
+    def _row(self, comparison: Comparison) -> Row:
+        measured = self.measure(comparison)
+        metrics, limits, note = dict(measured.metrics), comparison.limits, measured.note
+        if "shapes" in metrics:
+            limits = (SHAPES,)
+        elif comparison.compresses and self.weights:
+            metrics["weight_error"] = self.weights[0].error
+            limits, note = (*limits, self.weights[0].limit), f"{_WORST_WEIGHT}{self.weights[0].name}"
+        elif isinstance(comparison.reference, Unrounded):
+            metrics["overflow"] = float(len(self.overflow[comparison.reference]))
+        values = measured.samples.get(measured.leading, ())
+        return Row(
+            name=comparison.name,
+            compares=comparison.compares,
+            artifacts=comparison.artifacts,
+            runners=(self.runners[comparison.reference], self.runners[comparison.artifact]),
+            metrics=metrics,
+            checks=tuple(Check(limit, metrics[limit.metric]) for limit in limits if limit.metric in metrics),
+            worst=tuple(
+                PromptScore(i, self.labels[i], measured.leading, values[i]) for i in worst(values, measured.leading)
+            ),
+            samples=measured.samples,
+            note=note,
+        )
+
+    def _blame(self, comparison: Comparison, row: Row) -> tuple[str, str]:
+        """The tensor to blame for a failed row, and how that is known."""
+        if overflow := self.overflow.get(comparison.reference):
+            name, value = next(iter(overflow.items()))
+            return name, f"first tensor beyond ±65504: {name}, largest value {value:.6g}"
+        if any(check.limit.metric == "weight_error" and not check.passed for check in row.checks):
+            return row.note.removeprefix(_WORST_WEIGHT), row.note
+        divergence = self.locate(comparison, row.worst[0].index if row.worst else 0)
+        if divergence is None:
+            return "", row.note or "no intermediate tensor that both sides name diverges"
+        return divergence.tensor, divergence.describe()
+
+
+def worst(values: Sequence[float], metric: str, count: int = WORST_SHOWN) -> list[int]:
+    """Indices of the worst values of `metric`: the highest KL, the lowest of any other; NaN before all."""
+    badness = np.asarray(values) if metric == "kl" else -np.asarray(values)
+    order = np.argsort(np.where(np.isnan(badness), -np.inf, -badness), kind="stable")
+    return [int(i) for i in order[:count]]
