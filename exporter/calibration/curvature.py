@@ -18,7 +18,7 @@ from exporter.calibration.feeds import Batch
 from exporter.calibration.saliency import UseSaliency
 from exporter.calibration.statistics import columns, runs, statistic
 from exporter.graph.moments import Moments
-from exporter.runners.torch_graph.uses import WeightUse
+from exporter.runners.torch_graph.products import WeightUse
 
 SMOOTHING = 0.1  # of the mean, added to each row's share: texts are few, and a row that none of them needs may matter
 PULL = 0.3  # of the mean curvature: how much a shifted weight is drawn to the original

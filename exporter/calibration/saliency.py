@@ -22,7 +22,7 @@ from exporter.calibration.objective import Objective
 from exporter.calibration.statistics import at_positions, statistic
 from exporter.progress import Progress
 from exporter.runners.torch_graph.graph import Tap, TorchGraph
-from exporter.runners.torch_graph.uses import WeightUse
+from exporter.runners.torch_graph.products import WeightUse
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from exporter.graph.model import Hub
 from exporter.graph.moments import Moments
 from exporter.progress import Progress
 from exporter.runners.torch_graph.graph import TorchGraph
-from exporter.runners.torch_graph.uses import WeightUse
+from exporter.runners.torch_graph.products import WeightUse
 
 Dense = NDArray[np.float32]
 DOUBT = 1  # standard errors of a mean that other texts may differ by

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from exporter.calibration.feeds import Batch
-from exporter.runners.torch_graph.uses import WeightUse
+from exporter.runners.torch_graph.products import WeightUse
 
 TOGETHER = 2048  # tokens whose products are summed in float32
 Part = tuple[Tensor, Tensor, Batch]  # inputs of a use, the share of each of its products, and their batch

@@ -17,7 +17,8 @@ from torch import Tensor
 from exporter.calibration.memory import release
 from exporter.runners.torch_graph.compiler import Slots, Step
 from exporter.runners.torch_graph.graph import Feeds, Planned, TorchGraph
-from exporter.runners.torch_graph.uses import Given, Matrix, WeightUse
+from exporter.runners.torch_graph.matrices import Given, Matrix
+from exporter.runners.torch_graph.products import WeightUse
 
 
 @dataclass(frozen=True)

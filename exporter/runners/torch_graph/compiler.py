@@ -13,9 +13,11 @@ from torch import Tensor
 from exporter.errors import Diagnostic, UnsupportedError
 from exporter.graph.model import Hub
 from exporter.runners.torch_graph.attributes import Attributes, Op
+from exporter.runners.torch_graph.matrices import Matrix
+from exporter.runners.torch_graph.products import WeightUse
 from exporter.runners.torch_graph.registry import op_of, unknown_op
 from exporter.runners.torch_graph.stored import Stored, unreadable
-from exporter.runners.torch_graph.uses import Matrix, WeightNode, WeightUse, matrices, weight_nodes
+from exporter.runners.torch_graph.uses import WeightNode, matrices, weight_nodes
 
 Slots = list[Any]
 """A run's values, None where there is none; slot 0 stands for inputs that are left out."""

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from exporter.graph.model import Hub
 from exporter.runners.torch_graph.compiler import Compiler, Slots, Step
+from exporter.runners.torch_graph.matrices import Given, Matrix
+from exporter.runners.torch_graph.products import WeightUse
 from exporter.runners.torch_graph.stored import from_array
-from exporter.runners.torch_graph.uses import Given, Matrix, WeightUse
 
 Feeds = Mapping[str, Tensor | NDArray[Any]]
 Weights = Mapping[str, Tensor] | Given

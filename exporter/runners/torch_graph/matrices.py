@@ -1,23 +1,20 @@
-"""Palettized weights whose lookup tables learn: products with them that keep their input and nothing else.
+"""Weight matrices in one run: stored on disk, given as tensors, or palettized with LUTs that learn.
 
-The matrix is decoded for the product and again for the gradient, and what would be its own gradient goes into the LUT
-entries at once, some rows at a time. On the CPU the same numbers come out of every run; elsewhere additions may come
-in any order.
+The gradient for a palettized matrix goes into its LUT entries at once, some rows at a time. On the CPU every run gives
+the same numbers; other devices may add in any order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from exporter.graph.palette import BLOCK, Palette
-from exporter.runners.torch_graph.stored import from_array
-
-if TYPE_CHECKING:
-    from exporter.runners.torch_graph.uses import Product
+from exporter.runners.torch_graph.stored import Stored, from_array
 
 RowGradients = Callable[[slice], Tensor]
 """Some rows of a matrix → the gradient for them, `[rows, in]`."""
@@ -60,11 +57,6 @@ class Lookup:
         """Rows `ids` `[…]`, none of them negative: `[…, in]`; the LUT gets its gradient."""
         rows: Tensor = _Rows.apply(self.lut, self, ids, dtype)  # type: ignore[no-untyped-call]
         return rows
-
-    def multiplied(self, x: Tensor, product: Product) -> Tensor:
-        """The product with `x`; both get their gradients."""
-        made: Tensor = _Multiplied.apply(x, self.lut, self, product)  # type: ignore[no-untyped-call]
-        return made
 
     def decoded(self, dtype: torch.dtype) -> Tensor:
         """The matrix `[out, in]`, without a gradient."""
@@ -154,16 +146,45 @@ class _Rows(torch.autograd.Function):
         return found.to(lut.dtype).reshape(lut.shape), None, None, None
 
 
-class _Multiplied(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, lut: Tensor, lookup: Lookup, product: Product) -> Tensor:
-        ctx.lookup, ctx.product = lookup, product
-        ctx.save_for_backward(x, lut)  # the LUT takes no memory, but must not have been written to
-        return product.forward(x, lookup.decoded(product.dtype))
+Given = Callable[[str], Tensor | Lookup | None]
+"""Weight name → what is used in its place, `[out, in]`, or None."""
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-        (x, _), lookup, product = ctx.saved_tensors, ctx.lookup, ctx.product
-        of_lut = lookup.gathered(product.gradients(x, grads[0]))
-        of_x = product.backward(grads[0], lookup.decoded(product.dtype), x.shape) if ctx.needs_input_grad[0] else None
-        return of_x, of_lut, None, None
+
+class Matrix:
+    """A weight in one run: what is given in its place, else the stored one, read whenever it is needed."""
+
+    __slots__ = ("_give", "_stored", "name")
+
+    def __init__(self, name: str, stored: Stored, give: Given | None) -> None:
+        self.name = name
+        self._stored = stored
+        self._give = give
+
+    def given(self) -> Tensor | Lookup | None:
+        """What is used in place of the stored matrix. Raises ValueError for another shape."""
+        given = None if self._give is None else self._give(self.name)
+        if given is None:
+            return None
+        if tuple(given.shape) != self._stored.shape:
+            raise ValueError(f"{self.name} is {self._stored.shape}, what is given for it {tuple(given.shape)}")
+        return given if isinstance(given, Lookup) else given.to(self._stored.device)
+
+    def read(self, dtype: torch.dtype | None = None) -> Tensor:
+        """The matrix `[out, in]`, in `dtype` or else the graph's."""
+        return self.placed(self.given(), dtype)
+
+    def placed(self, given: Tensor | Lookup | None, dtype: torch.dtype | None) -> Tensor:
+        """What `read` makes of what is `given`."""
+        if isinstance(given, Lookup):
+            return given.read(dtype or self._stored.dtype)
+        return self._stored.read(dtype) if given is None else given.to(dtype or self._stored.dtype)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """`[…, in]` for ids `[…]`."""
+        given = self.given()
+        if given is None:
+            return self._stored.rows(ids)
+        ids = torch.where(ids < 0, ids + self._stored.shape[0], ids)
+        if isinstance(given, Lookup):
+            return given.rows(ids, self._stored.dtype)
+        return functional.embedding(ids, given).to(self._stored.dtype)

@@ -1,168 +1,19 @@
-"""Where a graph uses its weight matrices, and products with them that don't keep them in memory."""
+"""Where a graph uses its weight matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import onnx_ir as ir
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.nn import grad as gradients
 
 from exporter.runners.torch_graph.attributes import Attributes
-from exporter.runners.torch_graph.matrices import Lookup, RowGradients
+from exporter.runners.torch_graph.matrices import Matrix
 from exporter.runners.torch_graph.ops.conv import Window
 from exporter.runners.torch_graph.ops.math import affine
-from exporter.runners.torch_graph.stored import Stored
-
-UseKind = Literal["linear", "embedding"]
-_OF_INPUT = (gradients.conv1d_input, gradients.conv2d_input, gradients.conv3d_input)
-_OF_KERNEL = (gradients.conv1d_weight, gradients.conv2d_weight, gradients.conv3d_weight)
-
-
-@dataclass(frozen=True)
-class WeightUse:
-    """One node that computes with a weight matrix `[out, in]`.
-
-    kind: "linear" (MatMul, Gemm, Conv) or "embedding" (Gather). input: the value that the matrix is multiplied with,
-        `[…, in]` (`[batch, channels, …]` for a convolution), or the ids that are looked up. output: what leaves the
-        node, `[…, out]`, before a bias that another node adds.
-    transposed: whether rows of the matrix make outputs, `x · Wᵀ`; otherwise it is `x · W`.
-    op: the node's op. window: of a convolution, whose kernel is the matrix in another shape.
-    """
-
-    weight: str
-    kind: UseKind
-    input: str
-    output: str
-    transposed: bool
-    op: str
-    window: Window | None = None
-
-    def columns(self, x: Tensor) -> Tensor:
-        """What the matrix is multiplied with, `[positions, in]`, in the order of the output's positions."""
-        if self.kind != "linear":
-            raise ValueError(f"{self.weight} is looked up by {self.output}, not multiplied")
-        if self.window is not None:
-            return self.window.patches(x)
-        return x.reshape(-1, x.shape[-1])
-
-
-Given = Callable[[str], Tensor | Lookup | None]
-"""Weight name → what is used in its place, `[out, in]`, or None."""
-
-
-class Matrix:
-    """A weight in one run: what is given in its place, else the stored one, read whenever it is needed."""
-
-    __slots__ = ("_give", "_stored", "name")
-
-    def __init__(self, name: str, stored: Stored, give: Given | None) -> None:
-        self.name = name
-        self._stored = stored
-        self._give = give
-
-    def given(self) -> Tensor | Lookup | None:
-        """What is used in place of the stored matrix. Raises ValueError for another shape."""
-        given = None if self._give is None else self._give(self.name)
-        if given is None:
-            return None
-        if tuple(given.shape) != self._stored.shape:
-            raise ValueError(f"{self.name} is {self._stored.shape}, what is given for it {tuple(given.shape)}")
-        return given if isinstance(given, Lookup) else given.to(self._stored.device)
-
-    def read(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The matrix `[out, in]`, in `dtype` or else the graph's."""
-        return self.placed(self.given(), dtype)
-
-    def placed(self, given: Tensor | Lookup | None, dtype: torch.dtype | None) -> Tensor:
-        """What `read` makes of what is `given`."""
-        if isinstance(given, Lookup):
-            return given.read(dtype or self._stored.dtype)
-        return self._stored.read(dtype) if given is None else given.to(dtype or self._stored.dtype)
-
-    def rows(self, ids: Tensor) -> Tensor:
-        """`[…, in]` for ids `[…]`."""
-        given = self.given()
-        if given is None:
-            return self._stored.rows(ids)
-        ids = torch.where(ids < 0, ids + self._stored.shape[0], ids)
-        if isinstance(given, Lookup):
-            return given.rows(ids, self._stored.dtype)
-        return functional.embedding(ids, given).to(self._stored.dtype)
-
-
-@dataclass(frozen=True)
-class Product:
-    """What a node multiplies its input with: the matrix as it is used. dtype: in which the product is computed."""
-
-    use: WeightUse
-    kernel: tuple[int, ...] | None
-    dtype: torch.dtype
-
-    def __call__(self, matrix: Matrix, x: Tensor) -> Tensor:
-        """The product; unless the matrix learns, it is read again for the gradient instead of being kept for it."""
-        if self.use.window is not None:
-            x = self.use.window.padded(x)
-        given = matrix.given()
-        if isinstance(given, Lookup) and given.lut.requires_grad and torch.is_grad_enabled():
-            return given.multiplied(x, self)
-        weight = matrix.placed(given, self.dtype)
-        if weight.requires_grad or not (x.requires_grad and torch.is_grad_enabled()):
-            return self.forward(x, weight)
-        product: Tensor = _Reread.apply(x, weight, matrix, self)  # type: ignore[no-untyped-call]
-        return product
-
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """`x` times the matrix `[out, in]`, which has the product's dtype already; the result has that of `x`."""
-        dtype = x.dtype
-        x = x.to(self.dtype)
-        if self.use.window is not None:
-            assert self.kernel is not None
-            return self.use.window.convolved(x, weight.reshape(self.kernel)).to(dtype)
-        return functional.linear(x, weight if self.use.transposed else weight.t()).to(dtype)
-
-    def backward(self, grad: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-        """The gradient for an `x` of this shape."""
-        dtype = grad.dtype
-        grad = grad.to(self.dtype)
-        window = self.use.window
-        if window is None:
-            return torch.matmul(grad, weight if self.use.transposed else weight.t()).to(dtype)
-        assert self.kernel is not None
-        of_input: Any = _OF_INPUT[len(window.kernel) - 1]
-        kernel = weight.reshape(self.kernel)
-        found: Tensor = of_input(shape, kernel, grad, window.strides, 0, window.dilations, window.groups)
-        return found.to(dtype)
-
-    def gradients(self, x: Tensor, grad: Tensor) -> RowGradients:
-        """Those for the matrix, made when they are asked for; a convolution's all at once."""
-        x, grad = x.to(self.dtype), grad.to(self.dtype)
-        window = self.use.window
-        if window is not None:
-            assert self.kernel is not None
-            of_kernel: Any = _OF_KERNEL[len(window.kernel) - 1]
-            kernel: Tensor = of_kernel(x, self.kernel, grad, window.strides, 0, window.dilations, window.groups)
-            return kernel.reshape(len(kernel), -1).__getitem__
-        x, grad = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
-        left, right = (grad, x) if self.use.transposed else (x, grad)
-        return lambda rows: left[:, rows].t() @ right
-
-
-class _Reread(torch.autograd.Function):
-    """A product that keeps neither of its factors: the gradient for one needs only the other, which lies on disk."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, matrix: Matrix, product: Product) -> Tensor:
-        ctx.matrix, ctx.product, ctx.shape = matrix, product, x.shape
-        return product.forward(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        return ctx.product.backward(grads[0], ctx.matrix.read(ctx.product.dtype), ctx.shape), None, None, None
+from exporter.runners.torch_graph.products import Product, UseKind, WeightUse
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from exporter.graph.moments import Moments
 from exporter.progress import NoProgress
 from exporter.runners.torch_graph.graph import TorchGraph
 from exporter.runners.torch_graph.ops.conv import Window
-from exporter.runners.torch_graph.uses import WeightUse
+from exporter.runners.torch_graph.products import WeightUse
 
 OUT, IN = 5, 7
 RNG = np.random.default_rng(37)

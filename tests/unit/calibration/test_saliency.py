@@ -27,7 +27,7 @@ from exporter.graph.model import Hub
 from exporter.importers import import_checkpoint
 from exporter.progress import NoProgress
 from exporter.runners.torch_graph.graph import TorchGraph
-from exporter.runners.torch_graph.uses import WeightUse
+from exporter.runners.torch_graph.products import WeightUse
 
 RNG = np.random.default_rng(31)
 TEXTS = [RNG.integers(5, 200, length) for length in (7, 4, 4, 2)]

@@ -18,8 +18,8 @@ from torch import Tensor
 from exporter.calibration.walk import Replacement, Visit, walk
 from exporter.runners.torch_graph.compiler import Slots, Step
 from exporter.runners.torch_graph.graph import TorchGraph
+from exporter.runners.torch_graph.matrices import Matrix
 from exporter.runners.torch_graph.stored import Stored
-from exporter.runners.torch_graph.uses import Matrix
 
 
 def _chain(layers: int) -> ir.Model:
