@@ -1,6 +1,6 @@
-"""How far an artifact's outputs are from the reference's: logits and embeddings, with float64 accumulators.
+"""The distance of an artifact's outputs from the reference's, for logits and embeddings, summed in float64.
 
-Both accumulators are fed prompt by prompt, so that logits of a large vocabulary never pile up.
+Both comparisons take one prompt at a time, so that logits of a large vocabulary are never all in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROWS = 64  # positions turned into float64 at a time: 64 × a vocabulary of 150
 
 @dataclass(frozen=True)
 class Metric:
-    """What a number in a report is. `unit` is empty for shares and cosines."""
+    """The meaning of a number in a report. `unit` is empty for shares and cosines."""
 
     label: str
     unit: str = ""

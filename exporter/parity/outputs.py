@@ -20,7 +20,7 @@ _BUDGET = 512 * 2**20  # logits of 24 prompts of 100 tokens over a vocabulary of
 
 
 class Outputs:
-    """A context manager; what it spilled to disk goes when it ends."""
+    """A context manager; it removes what it wrote to disk when it ends."""
 
     def __init__(self, budget: int = _BUDGET) -> None:
         self._budget = budget
@@ -36,7 +36,7 @@ class Outputs:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def put(self, subject: Key, index: int, *arrays: NDArray[np.float32] | None) -> None:
-        """Keeps what `subject` made of prompt `index`."""
+        """Keeps the outputs of `subject` for prompt `index`."""
         size = sum(a.nbytes for a in arrays if a is not None)
         if size <= self._budget:
             self._budget -= size
@@ -47,7 +47,7 @@ class Outputs:
             )
 
     def get(self, subject: Key, index: int) -> Arrays:
-        """What `put` was given; memory-mapped if it lies on disk."""
+        """The arrays that `put` was given, memory-mapped if they lie on disk."""
         return self._held[subject, index]
 
     def has(self, subject: Key) -> bool:

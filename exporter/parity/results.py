@@ -1,4 +1,4 @@
-"""What parity found, as plain data; `as_json` gives the same bytes for the same numbers."""
+"""The results of parity as plain data; `as_json` gives the same bytes for the same numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Verdict = Literal["passed", "failed", "unchecked"]
 
 @dataclass(frozen=True)
 class Check:
-    """One limit and whether a row's metric keeps it. A metric that is NaN keeps no limit."""
+    """One limit, and whether a row's metric keeps it. NaN breaks every limit."""
 
     limit: Limit
     value: float
@@ -44,7 +44,7 @@ class Check:
 
 @dataclass(frozen=True)
 class PromptScore:
-    """How one prompt fared: one of the worst of its row."""
+    """One of the worst prompts of a row, with its value."""
 
     index: int
     text: str
@@ -60,7 +60,7 @@ class Row:
     artifacts: the shipped files that fail when this row fails.
     runners: what computed the reference's side and the other side.
     samples: metric → one value per prompt, in prompt order, for plots.
-    note: what a reader must know to read the numbers right; may be empty.
+    note: what a reader must know to understand the numbers; may be empty.
     """
 
     name: str
@@ -156,10 +156,10 @@ class TaskScore:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """Everything that parity found.
+    """All results of one run.
 
     prompts: number compared; prompt_source: "built-in" or the file's name.
-    findings: diagnostics, each failed row with the first tensor that diverges among them.
+    findings: diagnostics; that of a failed row names the first tensor that diverges.
     """
 
     depth: str
@@ -208,7 +208,7 @@ class ParityReport:
 
 
 def rounded(value: float) -> float | int | None:
-    """6 significant digits; whole numbers as integers; None for NaN and infinity, which JSON has not."""
+    """6 significant digits; whole numbers as integers; None for NaN and infinity, which JSON can't hold."""
     if not math.isfinite(value):
         return None
     number = float(f"{value:.6g}")

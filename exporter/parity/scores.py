@@ -1,4 +1,4 @@
-"""Comparisons of what isn't one class of many: independent classes, and free numbers."""
+"""Comparisons of independent classes and of free numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class ScoreComparison:
     def metrics(self, tie_db: float = TIE_DB) -> dict[str, float]:
         """`tie_db`: reference scores nearer to each other than the error of that PSNR are the same.
 
-        They have no order, and scores that are all alike (a reranker's, of texts none of which fits) spread that much.
+        Such scores have no order. The same value is the least spread that scores are measured by: a reranker gives
+        texts that all don't fit almost the same score.
         """
         a, b = (np.stack(rows).astype(np.float64) for rows in (self.references, self.artifacts))
         tie = self.error.peak * 10 ** (-tie_db / 20)

@@ -1,4 +1,4 @@
-"""Rows that hold one subject against itself: fed in pieces or in one go, padded or alone, with either caller's mask."""
+"""Rows that compare one subject with itself: in pieces or in one go, padded or alone, with either caller's mask."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SINGLES = 4  # tokens fed one at a time, as a generation does
 
 
 def pieces(length: int) -> list[slice]:
-    """How a text is fed in pieces: about half of it as a prompt, some single tokens, the rest as a second prompt."""
+    """The pieces of a text: about half of it as a prompt, some single tokens, the rest as a second prompt."""
     middle = -(-length // 2)
     ends = [middle, *range(middle + 1, min(middle + _SINGLES, length) + 1)]
     if ends[-1] < length:
@@ -41,7 +41,7 @@ def cached_decode_row(
 
 
 def padding_row(runner: Runner, key: Key, texts: Texts, outputs: Outputs) -> Row | None:
-    """Texts of several lengths in one padded batch against each of them alone. None where there are no batches."""
+    """Texts of several lengths in one padded batch against each alone. None for a runner that takes no batches."""
     indices = by_length(texts)
     batch = [texts.ids[index] for index in indices]
     compared: LogitsComparison | EmbeddingComparison
@@ -75,7 +75,7 @@ def masks_row(runner: DecoderRunner, key: Unrounded, texts: Texts, outputs: Outp
 def _in_pieces(
     runner: DecoderRunner, key: Key, texts: Texts, outputs: Outputs, rope_switch: int | None
 ) -> LogitsComparison:
-    """Texts that cross the switch are cut there: beyond it, pieces are meant to give other numbers."""
+    """Texts that cross the RoPE switch are cut there: beyond it, a text in pieces has other numbers by design."""
     compared = LogitsComparison()
     for index in sample(texts):
         session = runner.session()

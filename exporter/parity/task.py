@@ -55,7 +55,7 @@ class EncodedItem:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a runner answered. `generated` equals the expected text where `correct`."""
+    """A runner's answer to one item. `generated` is the expected text where `correct`."""
 
     item: TaskItem
     correct: bool
@@ -96,22 +96,22 @@ def read_tasks(path: Path) -> tuple[TaskItem, ...]:
 
 
 def require_generation(task: Task, path: Path) -> None:
-    """Raises InputError for a model that gives no answers."""
+    """Raises InputError for a model that doesn't generate text."""
     if task != "text-generation":
-        message = f"a task file asks for answers, and this model is for {task}"
+        message = f"a task file needs a model that generates text; this model is for {task}"
         raise InputError.of("task.model", message, where=path.name, hint="leave out --task")
 
 
 def encode_tasks(items: Sequence[TaskItem], tokenizer: Tokenizer, context: int) -> tuple[EncodedItem, ...]:
     """Token ids of all items. Raises InputError for items beyond `context`, or a tokenizer without end token."""
     if not tokenizer.eos_ids:
-        raise InputError.of("task.eos", "the checkpoint names no end token, so no answer ever ends")
+        raise InputError.of("task.eos", "the checkpoint names no end token; without one, an answer never ends")
     encoded, problems = [], []
     for number, item in enumerate(items, start=1):
         prompt = item.prompt.tokens(tokenizer, chat=True)
         answer = np.asarray(tokenizer.encode(item.expected, special_tokens=False), np.int64)
         if len(prompt) + len(answer) + 1 > context or not len(prompt):
-            message = f"{len(prompt)} tokens and {len(answer)} of the answer, the context holds {context}"
+            message = f"the prompt has {len(prompt)} tokens and the answer {len(answer)}; the context holds {context}"
             problems.append(Diagnostic("task.length", message, where=f"item {number}: {item.prompt.shown}"))
         encoded.append(EncodedItem(item, prompt, answer))
     InputError.raise_all(problems[:_PROBLEMS])
@@ -171,7 +171,7 @@ def _generate(
 
 
 def _parted(text: str, expected: str) -> bool:
-    """Whether a text that begins with `text` can't be `expected`. More tokens may still change its last characters."""
+    """Whether a text that begins with `text` can't become `expected`. More tokens may change its last characters."""
     settled = text[: max(len(text) - _UNSETTLED, 0)]
     return not expected.startswith(settled)
 

@@ -1,4 +1,4 @@
-"""How far each palettized weight is from the weight that it stands for."""
+"""The error of each palettized weight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONSTANT = 2.0**-20  # of a weight's mean square: with less variance it is measu
 class WeightError:
     """error: squared error over variance of one weight; 0 equal, 1 as good as its mean, 2 unrelated rows.
 
-    Of a weight that is all but constant: over its mean square.
+    For a weight that is almost constant: over its mean square.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What every runner looks like from outside, whichever runtime is behind it."""
+"""The interface of every runner, whichever runtime is behind it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class EncoderRunner(Protocol):
 
 @runtime_checkable
 class BatchEncoderRunner(EncoderRunner, Protocol):
-    """An encoder that may also take padded batches, so that its attention mask can be put to the test."""
+    """An encoder that may also take padded batches, which test its attention mask."""
 
     takes_batches: bool
 
@@ -68,7 +68,7 @@ class BatchEncoderRunner(EncoderRunner, Protocol):
 
 @runtime_checkable
 class BatchDecoderRunner(DecoderRunner, Protocol):
-    """A decoder that may also take padded batches, so that its attention mask can be put to the test."""
+    """A decoder that may also take padded batches, which test its attention mask."""
 
     takes_batches: bool
 
@@ -91,7 +91,9 @@ def embeddings_of(results: Mapping[str, NDArray[Any]], count: int, *, tokens: st
     """
     made = _one(results, tokens, (None, None))[:count]
     if len(made) != count:
-        raise InputError.of("parity.outputs", f"{tokens} has {len(made)} positions for {count} tokens", where=tokens)
+        raise InputError.of(
+            "parity.outputs", f"{tokens} has {len(made)} positions for a text of {count} tokens", where=tokens
+        )
     return Embeddings(made, _one(results, _SENTENCE, (None,)) if _SENTENCE in results else None)
 
 

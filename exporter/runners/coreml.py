@@ -69,12 +69,12 @@ class CoreMLEncoder:
 
 
 def load(path: Path) -> tuple[Any, str]:
-    """The model and its runner's name. Raises RuntimeMissingError where this is no Mac, InputError for a bad file."""
+    """The model and its runner's name. Raises RuntimeMissingError on anything but macOS, InputError for a bad file."""
     if not available():
         raise RuntimeMissingError.of(
             "parity.coreml-runtime",
-            f"Core ML runs on macOS, this is {platform.system()}",
-            hint="leave the runner on auto: the reference executor takes its place",
+            f"Core ML runs on macOS only; this is {platform.system()}",
+            hint="use the runner auto: it falls back on the reference executor",
         )
     import coremltools
 

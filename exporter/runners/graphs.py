@@ -31,10 +31,10 @@ class GraphRunner(Protocol):
 
     @property
     def name(self) -> str:
-        """Which, as reports print it."""
+        """The runner's name in reports."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """One sample."""
+        """Outputs by name, for one sample."""
 
 
 class OnnxGraph:
@@ -48,7 +48,7 @@ class OnnxGraph:
         """Raises InputError where the graph lacks an input, or refuses the values."""
         missing = sorted(self._session.inputs.keys() - feeds.keys())
         if missing:
-            raise InputError.of("parity.onnx-inputs", f"the graph has an input more: {missing[0]}", where=missing[0])
+            raise InputError.of("parity.onnx-inputs", f"the graph has another input: {missing[0]}", where=missing[0])
         return self._session.run({name: feeds[name] for name in self._session.inputs})
 
 
@@ -63,7 +63,7 @@ class MilGraph:
 
     @property
     def name(self) -> str:
-        """As reports print it."""
+        """The runner's name in reports."""
         return executor_name(self.rounding)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -85,7 +85,7 @@ class CoreMLGraph:
 
 
 def program_feeds(spec: GraphSpec, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """By the names and in the types that the Core ML lowering gives the inputs. A scalar has shape `[1]`."""
+    """The feeds with the names and types that the Core ML lowering gives the inputs. A scalar has shape `[1]`."""
     made = {}
     for port in spec.inputs:
         array = feeds[port.name]
@@ -95,7 +95,7 @@ def program_feeds(spec: GraphSpec, feeds: Mapping[str, Array]) -> dict[str, Arra
 
 
 def graph_outputs(spec: GraphSpec, made: Mapping[str, Array]) -> dict[str, Array]:
-    """Under the graph's own names. Raises InputError where one is missing."""
+    """A program's outputs under the graph's names. Raises InputError where one is missing."""
     lacking = [name for name in spec.outputs if identifier(name) not in made]
     if lacking:
         raise InputError.of("parity.outputs", f"the program has no output {lacking[0]}", where=lacking[0])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def greedy(runner: DecoderRunner, ids: NDArray[np.int64], bound: int, eos_ids: Collection[int]) -> list[int]:
-    """What `runner` says after `ids` `[n]`: at most `bound` tokens, the end token included where one comes.
+    """The continuation of `ids` `[n]`: at most `bound` tokens, the end token included where one comes.
 
     The last token is never fed, so a context of c tokens has room for c - n + 1.
     """

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 Observe = Callable[[str, "torch.Tensor"], None]
 
-MASKED = -4e4  # what Apple's examples and our programs add to a score that must not count; -inf is NaN on some hardware
+MASKED = -4e4  # added to scores that must not count, as in Apple's examples; -inf is NaN on some hardware
 
 
 class MilDecoder:
-    """A stateful decoder program (`inputIds`, `causalMask` → `logits`), called as one kind of app calls it."""
+    """A stateful decoder program (`inputIds`, `causalMask` → `logits`). mask: the convention of the app that calls it."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class MilEncoder:
 
 
 def executor_name(rounding: bool) -> str:
-    """How reports call this runner."""
+    """The runner's name in reports."""
     precision = "fp16 rounding" if rounding else "no rounding"
     return f"Core ML program executed by Kogata's reference executor ({precision}); not run on a device"
 
@@ -112,7 +112,7 @@ def encoder_lengths(model: MilModel) -> tuple[int, ...]:
 
 
 def takes_types(model: MilModel) -> bool:
-    """Whether the program tells two texts apart."""
+    """Whether the program has an input for token types."""
     return any(feature.name == "token_type_ids" for feature in model.inputs)
 
 
@@ -127,7 +127,9 @@ def encoder_feeds(
     """`input_ids`, `attention_mask` and, where given, `token_type_ids`, `[1, L]` for the smallest L that fits."""
     length = next((n for n in lengths if n >= len(ids)), None)
     if length is None:
-        raise InputError.of("parity.coreml-length", f"{len(ids)} tokens, the program takes at most {lengths[-1]}")
+        raise InputError.of(
+            "parity.coreml-length", f"the text has {len(ids)} tokens; the program takes at most {lengths[-1]}"
+        )
     room = (0, length - len(ids))
     rows = np.pad(ids, room, constant_values=pad_id)[None].astype(np.int32)
     feeds = {"input_ids": rows, "attention_mask": np.pad(np.ones_like(ids), room)[None].astype(np.int32)}

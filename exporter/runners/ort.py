@@ -73,7 +73,7 @@ class OnnxDecoder:
 
     @property
     def takes_batches(self) -> bool:
-        """Whether the graph has what a batch with padding at the start needs."""
+        """Whether the graph has the inputs for a batch with padding at the start."""
         return {"attention_mask", "position_ids"} <= self.onnx.inputs.keys() and any_batch(self.onnx)
 
     def session(self) -> OnnxDecoderSession:
@@ -120,7 +120,7 @@ class OnnxEncoder:
 
     @property
     def takes_batches(self) -> bool:
-        """Whether the graph has what a padded batch needs."""
+        """Whether the graph has the inputs for a padded batch."""
         return "attention_mask" in self.onnx.inputs and any_batch(self.onnx)
 
     def encode(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None) -> Embeddings:
@@ -138,12 +138,12 @@ class OnnxEncoder:
 
 
 def any_batch(onnx: OnnxSession) -> bool:
-    """Whether the batch axis has no fixed size."""
+    """Whether the graph takes batches of any size."""
     return "input_ids" in onnx.inputs and not isinstance(onnx.inputs["input_ids"].shape[0], int)
 
 
 def decoder_feeds(onnx: OnnxSession, ids: NDArray[np.int64], past: int) -> dict[str, Array]:
-    """The inputs of one step but the cache: only those that the graph declares, in its integer types."""
+    """The inputs of one step without the cache: only those that the graph declares, in its integer types."""
     total = past + len(ids)
     feeds: dict[str, Array] = {
         "input_ids": ids[None],
@@ -163,14 +163,17 @@ def empty_cache(onnx: OnnxSession) -> dict[str, Array]:
                 raise InputError.of("parity.onnx-cache", message, where=name)
             cache[name] = np.zeros((1, value.shape[1], 0, value.shape[3]), _DTYPES.get(value.type, np.float32))
     if not cache or any(name.replace("past_key_values", "present", 1) not in onnx.outputs for name in cache):
-        raise InputError.of("parity.onnx-cache", "the decoder has no complete past_key_values/present cache")
+        raise InputError.of(
+            "parity.onnx-cache",
+            "the decoder's inputs past_key_values.* and outputs present.* don't make a complete cache",
+        )
     return cache
 
 
 def encoder_feeds(
     onnx: OnnxSession, texts: Sequence[NDArray[np.int64]], types: Sequence[NDArray[np.int64]] = ()
 ) -> dict[str, Array]:
-    """A padded batch. Padding is token 0 behind mask 0: what stands there must not matter."""
+    """A padded batch. Padding is token 0 with mask 0, which must not matter."""
     length = max(len(ids) for ids in texts)
     ids, kinds = (
         np.stack([np.pad(row, (0, length - len(row))) for row in rows])
@@ -181,7 +184,7 @@ def encoder_feeds(
 
 
 def declared(onnx: OnnxSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Those feeds that the graph has inputs for, in the inputs' types."""
+    """The feeds that the graph has inputs for, in the inputs' types."""
     return {
         name: array.astype(_DTYPES.get(onnx.inputs[name].type, np.float32))
         for name, array in feeds.items()
@@ -215,7 +218,7 @@ def check_external_data(path: Path) -> None:
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except (OSError, DecodeError, ValueError) as error:
-        raise InputError.of("parity.onnx-load", f"can't be read as ONNX: {error}", where=path.name) from error
+        raise InputError.of("parity.onnx-load", f"not a readable ONNX file: {error}", where=path.name) from error
     folder = path.parent.resolve()
     graphs = [proto.graph, *proto.functions]
     while graphs:
@@ -235,7 +238,7 @@ def check_external_data(path: Path) -> None:
 
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises: its own classes share no base but Exception."""
+    """The exceptions of onnxruntime: its classes share no base but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     found = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]

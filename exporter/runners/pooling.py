@@ -16,7 +16,7 @@ from exporter.errors import InputError, UnsupportedError
 if TYPE_CHECKING:
     import torch
 
-# The order they are concatenated in.
+# In the order in which they are concatenated.
 _POOLINGS = ("cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
 _ACTIVATIONS = ("GELU", "Identity", "ReLU", "SiLU", "Tanh")  # of torch.nn
 
@@ -37,9 +37,9 @@ class SentencePooling:
 
     @classmethod
     def read(cls, folder: Path) -> SentencePooling | None:
-        """What `modules.json` asks for; None without that file or without a Pooling module.
+        """The modules that `modules.json` lists; None without that file or without a Pooling module.
 
-        Raises InputError for a damaged file, UnsupportedError for a module that isn't known here.
+        Raises InputError for a damaged file, UnsupportedError for an unknown module.
         """
         if not (folder / "modules.json").is_file():
             return None
@@ -59,7 +59,9 @@ class SentencePooling:
                     normalize = True
                 case other:
                     raise UnsupportedError.of(
-                        "parity.sentence-module", f"parity can't compute the module {other!r}", where="modules.json"
+                        "parity.sentence-module",
+                        f"parity can't compute the sentence-transformers module {other!r}",
+                        where="modules.json",
                     )
         return cls(modes, normalize, tuple(dense)) if modes else None
 
@@ -119,7 +121,9 @@ def _dense(folder: Path, path: str) -> Dense:
     settings = _read_json(folder, f"{path}/config.json", dict)
     name = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rsplit(".", 1)[-1]
     if name not in _ACTIVATIONS:
-        raise UnsupportedError.of("parity.sentence-module", f"parity can't compute {name[:60]!r}", where=path)
+        raise UnsupportedError.of(
+            "parity.sentence-module", f"parity can't compute the activation {name[:60]!r}", where=path
+        )
     try:
         linear = torch.nn.Linear(settings["in_features"], settings["out_features"], bool(settings.get("bias", True)))
         tensors = load_file(_inside(folder, f"{path}/model.safetensors"))

@@ -76,7 +76,7 @@ class TorchEncoder:
         auto = AUTO_CLASSES.get(task, "AutoModel")
         self.model, self.name = load_reference(folder, auto)
         self._pooling = SentencePooling.read(folder) if auto == "AutoModel" else None
-        # Where modules of the bare model are found.
+        # The path of the bare model's modules.
         self.inner = "" if auto == "AutoModel" else f"{self.model.base_model_prefix}."
 
     def encode(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None) -> Embeddings:
@@ -93,7 +93,7 @@ class TorchEncoder:
 
 
 def torch_feeds(model: Any, ids: NDArray[np.int64], types: NDArray[np.int64] | None) -> dict[str, torch.Tensor]:
-    """The inputs of a transformers encoder for one text; token types where it has several."""
+    """The inputs of a transformers encoder for one text; with token types where the model knows more than one."""
     import torch
 
     rows = torch.from_numpy(ids)[None]
@@ -106,7 +106,7 @@ def torch_feeds(model: Any, ids: NDArray[np.int64], types: NDArray[np.int64] | N
 def load_reference(folder: Path, auto: str) -> tuple[Any, str]:
     """The model in eval mode and its runner name.
 
-    Raises InputError where torch can't load the folder, or would have to invent weights.
+    Raises InputError where torch can't load the folder, or where weights are missing.
     """
     import torch
     import transformers
@@ -160,7 +160,7 @@ def _automatic(folder: Path, auto: str) -> Loaded:
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """No progress bars and no warnings of transformers meanwhile: the missing weights are checked by us."""
+    """Silences transformers' progress bars and warnings: the caller checks for missing weights itself."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -1,6 +1,6 @@
 """The reference for exported models: the checkpoint in transformers, called as its own documentation calls it.
 
-fp32, eager attention, local files only, safetensors only, no remote code; none of the exporter's patches.
+fp32, eager attention, local files only, safetensors only, no remote code, and without the exporter's patches.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TorchGraph:
         found = {name: made[name] for name in self._spec.outputs if isinstance(made.get(name), torch.Tensor)}
         if not found:
             names = ", ".join(self._spec.outputs)
-            raise InputError.of("parity.reference", f"transformers' model has none of the outputs {names}")
+            raise InputError.of("parity.reference", f"transformers' model has none of these outputs: {names}")
         return {name: tensor.float().numpy() for name, tensor in found.items()}
 
     def _outputs(self, feeds: dict[str, torch.Tensor]) -> Mapping[str, Any]:
@@ -77,7 +77,7 @@ def _mapping(output: Any) -> Mapping[str, Any]:
 
 
 def _normalized(features: Any) -> torch.Tensor:
-    """Length 1, as the whole model gives its embeddings out."""
+    """Scaled to length 1, as the whole model returns its embeddings."""
     tensor = features if hasattr(features, "norm") else features.pooler_output
     normalized: torch.Tensor = tensor / tensor.norm(p=2, dim=-1, keepdim=True)
     return normalized

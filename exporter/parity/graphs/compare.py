@@ -1,4 +1,4 @@
-"""Compares a graph's outputs, whatever they are: numbers by PSNR, vectors by cosine, logits by what they decide."""
+"""Compares a graph's outputs: numbers by PSNR, vectors by cosine, logits by what they decide."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class OutputsComparison:
     psnr_by_sample: list[float] = field(default_factory=list)
 
     def add(self, reference: Mapping[str, Array], artifact: Mapping[str, Array], length: int | None) -> None:
-        """Adds a sample; outputs that only the artifact has are left out. length: tokens that are no padding."""
+        """Adds a sample; outputs that only the artifact has are left out. length: number of tokens without padding."""
         self.samples += 1
         pairs = {name: (array, artifact[name]) for name, array in reference.items() if name in artifact}
         if not pairs or any(a.shape != b.shape for a, b in pairs.values()):
@@ -73,7 +73,7 @@ class OutputsComparison:
 
     @property
     def by_sample(self) -> dict[str, tuple[float, ...]]:
-        """What plots show."""
+        """Metric → one value per sample, for plots."""
         kl = {"kl": tuple(self.logits.kl_by_prompt)} if self.logits.positions and not self.shapes else {}
         return {"cosine": tuple(self.cosines), "psnr_db": tuple(self.psnr_by_sample), **kl}
 

@@ -1,4 +1,4 @@
-"""Limits on what compression may cost a graph, each with its reason; those between equals are the other rows' own.
+"""Limits on what compression may cost a graph, each with its reason. `thresholds.py` has the limits of all other rows.
 
 Logits that choose a token are held to the limits of decoders; classes, embeddings and feature maps to cosines.
 """
@@ -36,7 +36,7 @@ def chooses_tokens(spec: GraphSpec) -> bool:
 
 
 def decides(spec: GraphSpec) -> bool:
-    """Whether the graph's logits choose anything."""
+    """Whether the graph's logits choose a token or a class."""
     return chooses_tokens(spec) or (LOGITS in spec.outputs and spec.task.endswith("classification"))
 
 

@@ -30,7 +30,10 @@ _MOST = 64  # samples of a user's file that are run
 
 @dataclass(frozen=True)
 class Sample:
-    """feeds: input → array. length: tokens that are no padding, None for a graph without ids; label: what it shows."""
+    """One set of inputs.
+
+    feeds: input → array. length: number of tokens without padding, None for a graph without ids. label: for people.
+    """
 
     label: str
     feeds: Mapping[str, Array]
@@ -39,7 +42,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """source: "built-in" or the file's name."""
+    """All samples of one run. source: "built-in" or the file's name."""
 
     items: tuple[Sample, ...]
     source: str
@@ -47,7 +50,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Materials:
-    """What inputs are made of. upstream: component → its samples and, for each, its outputs."""
+    """The sources of inputs. upstream: component → its samples and, for each, its outputs."""
 
     tokenizer: Tokenizer | None = None
     preprocessor: Mapping[str, Any] | None = None
@@ -95,7 +98,7 @@ def _sample(spec: GraphSpec, index: int, text: Prompt | None, materials: Materia
 
 
 def _tokens(port: GraphInput, index: int, text: Prompt | None, tokenizer: Tokenizer | None) -> NDArray[np.int64]:
-    """Ids below the vocabulary, no more than the input holds: of a text, else drawn."""
+    """Token ids of `text`, or random ids without a text; at most as many as the input holds."""
     room = port.shape[-1] if port.shape else 1
     if text is not None and tokenizer is not None and room > 4:
         ids = np.asarray(tokenizer.encode(text.text, max_length=room), np.int64)
@@ -142,14 +145,14 @@ def _filled(values: NDArray[Any], shape: tuple[int, ...], padding: int) -> Array
 
 
 def _from_upstream(port: GraphInput, index: int, materials: Materials) -> Array:
-    """What another component made, or was fed."""
+    """The output of another component, or one of its inputs."""
     assert port.source is not None
     component, name = port.source
     sample, outputs = (materials.upstream or {})[component][index]
     array = outputs[name] if name in outputs else sample.feeds[name]
     if array.shape != port.shape:
-        message = f"{component} gives {name} {list(array.shape)}, and {list(port.shape)} is asked for"
-        raise InputError.of("parity.components", message, where=port.name, hint="give both the same sizes: --shape")
+        message = f"{component} gives {name} of shape {list(array.shape)}; this input takes {list(port.shape)}"
+        raise InputError.of("parity.components", message, where=port.name, hint="give both the same sizes with --shape")
     return array
 
 
@@ -157,12 +160,12 @@ def _from_archive(spec: GraphSpec, path: Path) -> Samples:
     """Arrays `[samples, …]` by input name: each row of them is one sample of batch 1."""
     arrays = _read_archive(path)
     problems = [
-        Diagnostic("prompts.npz", f"there is no array '{port.name}'", path.name)
+        Diagnostic("prompts.npz", f"the file has no array '{port.name}'", path.name)
         for port in spec.inputs
         if port.name not in arrays
     ]
     problems += [
-        Diagnostic("prompts.npz", f"'{name}' is no input of the model", path.name, f"inputs: {_names(spec)}")
+        Diagnostic("prompts.npz", f"the model has no input '{name}'", path.name, f"inputs: {_names(spec)}")
         for name in sorted(set(arrays) - {port.name for port in spec.inputs})
     ]
     InputError.raise_all(problems)
@@ -183,14 +186,14 @@ def _from_archive(spec: GraphSpec, path: Path) -> Samples:
 def _misfits(port: GraphInput, array: Array, count: int, where: str) -> list[Diagnostic]:
     problems = []
     if len(array) != count or not count:
-        problems.append(f"'{port.name}' has {len(array)} samples, another input {count}")
+        problems.append(f"'{port.name}' has {len(array)} samples, and another input {count}")
     if math.prod(array.shape[1:]) != math.prod(port.shape):
         found = list(array.shape[1:])
         problems.append(f"a sample of '{port.name}' has shape {found}, the model takes {list(port.shape)}")
     if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-        problems.append(f"'{port.name}' doesn't hold finite numbers alone")
+        problems.append(f"'{port.name}' holds values that aren't finite numbers")
     elif port.kind == "ids" and port.vocabulary is not None and ((array < 0) | (array >= port.vocabulary)).any():
-        problems.append(f"'{port.name}' holds ids that aren't from 0 to {port.vocabulary - 1}")
+        problems.append(f"'{port.name}' holds ids outside of 0 to {port.vocabulary - 1}")
     return [Diagnostic("prompts.npz", problem, where) for problem in problems]
 
 
@@ -199,7 +202,7 @@ def _names(spec: GraphSpec) -> str:
 
 
 def _read_archive(path: Path) -> dict[str, Array]:
-    """No pickles; the sizes are looked at before anything is read."""
+    """Reads no pickles, and checks the sizes before it reads any array."""
     import zipfile
 
     try:
@@ -213,5 +216,10 @@ def _read_archive(path: Path) -> dict[str, Array]:
         message = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError.of("prompts.npz", f"not a readable .npz file: {message}", where=path.name) from None
     scalars = [name for name, array in arrays.items() if not array.ndim]
-    InputError.raise_all([Diagnostic("prompts.npz", f"'{name}' has no axis of samples", path.name) for name in scalars])
+    InputError.raise_all(
+        [
+            Diagnostic("prompts.npz", f"'{name}' is a single number; it needs a first axis with the samples", path.name)
+            for name in scalars
+        ]
+    )
     return arrays

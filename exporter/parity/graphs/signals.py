@@ -19,7 +19,7 @@ _RATE = 16_000  # samples a second, where the checkpoint doesn't say
 
 
 def image_names(count: int) -> list[str]:
-    """What the first `count` images show."""
+    """Labels of the first `count` images."""
     return [f"{_IMAGES[i % len(_IMAGES)]} {i // len(_IMAGES) + 1}" for i in range(count)]
 
 
@@ -113,5 +113,5 @@ def _wave(index: int, samples: int, rate: int) -> Floats:
 
 
 def numbers(index: int, shape: tuple[int, ...]) -> Floats:
-    """Of no known meaning: normally distributed around 0."""
+    """Normally distributed around 0, for an input whose meaning isn't known."""
     return np.random.default_rng([index, 1]).standard_normal(shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Names the first tensor at which two computations of the same model part ways.
+"""Names the first tensor that differs between two computations of the same model.
 
 Each module here captures the intermediate values of one runtime by hub value name; `first_divergence` compares any two
 such captures in graph order.

@@ -19,7 +19,7 @@ _MASKED = 1e4  # masks differ between runtimes (-inf, -4e4, smallest float): all
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where an error first shows.
+    """The first tensor that shows an error.
 
     tensor: hub value name; position: its place (from 1) among the `total` tensors compared, in graph order.
     snr_db: 10·log10(signal energy / error energy) there, NaN where values are not finite.

@@ -38,7 +38,7 @@ class MilCapture:
         self.values[name] = np.array(tensor.detach().numpy())
 
     def by_hub_name(self, names: Iterable[str]) -> dict[str, Array]:
-        """Hub value name → array. Names that become the same identifier are left out: which is which is unknown."""
+        """Hub value name → array. Names that become the same identifier are left out: nothing tells them apart."""
         names = list(names)
         count = Counter(mil_name(name) for name in names)
         return {
@@ -51,8 +51,8 @@ class MilCapture:
 class OverflowScan:
     """An `observe` callback that notes float16 tensors with elements beyond ±65504 (or NaN), in program order.
 
-    Values are observed before they are rounded, so that the scan sees what float16 can't hold. Tensors that the program
-    computes in float32 are none of its business.
+    Values are observed before they are rounded, so that the scan sees what float16 can't hold. It ignores tensors that
+    the program computes in float32.
     """
 
     def __init__(self, model: MilModel) -> None:

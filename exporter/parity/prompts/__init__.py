@@ -34,5 +34,5 @@ def require_pairs(task: Task, prompts: Sequence[Prompt], source: str) -> None:
     """Raises InputError where the task takes two texts and a prompt has one. source: what to call the prompts."""
     lone = next((prompt for prompt in prompts if prompt.second is None), None) if task in PAIRED else None
     if lone is not None:
-        message = f"{task} takes two texts, and a prompt has one: {lone.shown!r}"
+        message = f"{task} takes two texts, and a prompt has only one: {lone.shown!r}"
         raise InputError.of("prompts.pairs", message, where=source, hint='{"text": "…", "second": "…"}')

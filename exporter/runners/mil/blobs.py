@@ -27,7 +27,7 @@ class BlobFile:
     """Reads single blobs; nothing stays open between reads."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InputError when `path` is no weight file of the known version."""
+        """Raises InputError when `path` isn't a weight file of the known version."""
         self._path = path
         self._where = path.name
         try:
@@ -45,11 +45,11 @@ class BlobFile:
         """
         where = f"{self._where}@{offset}"
         if offset % ALIGNMENT or offset < _HEADER.size:
-            raise InputError.of("weights.offset", f"{offset} is not where a blob can begin", where=where)
+            raise InputError.of("weights.offset", f"no blob can begin at {offset}", where=where)
         metadata = self._bytes(offset, _METADATA.size).tobytes()
         sentinel, code, size, start, padding = _METADATA.unpack(metadata)
         if sentinel != SENTINEL:
-            raise InputError.of("weights.sentinel", "there is no blob here", where=where)
+            raise InputError.of("weights.sentinel", "no blob begins here", where=where)
         if BLOB_TYPES.get(code) != dtype.name:
             found = BLOB_TYPES.get(code, f"unknown type {code}")
             raise InputError.of("weights.dtype", f"holds {found}, the program says {dtype.name}", where=where)

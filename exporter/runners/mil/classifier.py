@@ -31,15 +31,17 @@ def read_classifier(operations: Iterable[Any]) -> Classifier | None:
     given = {key: list(argument.arguments) for key, argument in operation.inputs.items()}
     scores, classes = given.get("probabilities", []), given.get("classes", [])
     if more or len(outputs) != 2 or len(scores) != 1 or len(classes) != 1 or scores[0].WhichOneof("binding") != "name":
-        raise InputError.of("mil.classifier", "not one classify op with two outputs", where=", ".join(outputs))
+        raise InputError.of(
+            "mil.classifier", "a classifier needs exactly one classify op with two outputs", where=", ".join(outputs)
+        )
     values = classes[0].value.immediateValue.list.values
     labels = tuple(str(text) for value in values for text in value.immediateValue.tensor.strings.values)
     if not labels or len(labels) != len(values):
-        raise InputError.of("mil.classifier", "its classes are no list of texts", where=outputs[0])
+        raise InputError.of("mil.classifier", "its classes aren't a list of texts", where=outputs[0])
     return Classifier(outputs[0], outputs[1], labels, str(scores[0].name))
 
 
 def described_classifier(description: Any) -> tuple[str, str] | None:
-    """What a model description calls the two outputs; None for a model that is no classifier."""
+    """The names of the two outputs in the model description; None for a model that isn't a classifier."""
     label, probabilities = str(description.predictedFeatureName), str(description.predictedProbabilitiesName)
     return (label, probabilities) if label else None

@@ -73,7 +73,7 @@ class Executable:
 
 
 def knows(kind: str) -> bool:
-    """Whether the runtime can run ops of this kind."""
+    """Whether the runtime has ops of this kind."""
     return kind in REGISTRY or kind in STATE_OPS or is_constant(kind)
 
 
@@ -83,7 +83,7 @@ def is_constant(kind: str) -> bool:
 
 
 def rounding(dtype: DataType) -> Round | None:
-    """What brings a held value into the precision of `dtype`: fp16 rounds to nearest even and overflows to infinity."""
+    """The function that rounds a held value to `dtype`: fp16 to nearest even, with overflow to infinity."""
     if dtype.name == "fp16":
         return _round_half
     if dtype.name in ("int8", "uint8", "int16"):
@@ -179,11 +179,11 @@ class _Compiler:
         names = [operand for operand in operation.inputs.get("input", ()) if isinstance(operand, str)]
         states = {value.name: value for value in self._function.inputs if value.state}
         if len(names) != 1 or names[0] not in states:
-            raise InputError.of("mil.state", "its input is no state", where=operation.label)
+            raise InputError.of("mil.state", "its input isn't a state", where=operation.label)
         state, slot = states[names[0]], self._slots[names[0]]
         if operation.kind == "read_state":
             if len(operation.outputs) != 1:
-                raise InputError.of("mil.state", "reads into no value", where=operation.label)
+                raise InputError.of("mil.state", "read_state must give one value", where=operation.label)
             return (lambda slots: slots[slot]), (slot,)
         data = operation.inputs.get("data", ())
         if len(data) != 1 or operation.outputs:
@@ -254,7 +254,7 @@ class _Compiler:
 
 @dataclass(frozen=True)
 class _Fetch:
-    """How a step gets one argument: as it is from its only slot, or by `get`."""
+    """The source of one argument of a step: its only slot as it is, or `get`."""
 
     slots: tuple[int, ...]
     get: Callable[[Slots], Any] | None = None

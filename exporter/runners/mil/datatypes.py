@@ -113,7 +113,7 @@ def data_type(code: int, where: str) -> DataType:
 
 
 def element_count(shape: tuple[int, ...], where: str) -> int:
-    """How many values a tensor of `shape` holds; refuses what no program for a phone needs."""
+    """The number of values of a tensor of `shape`. Raises InputError beyond `MAX_ELEMENTS`."""
     count = 1
     for size in shape:
         count *= size

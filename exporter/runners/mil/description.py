@@ -1,4 +1,4 @@
-"""What a model says of its inputs, outputs and states, and whether given arrays fit it."""
+"""A model's description of its inputs, outputs and states, and whether given arrays fit it."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Feature:
         return str(list(self.shape))
 
     def problem(self, array: NDArray[Any]) -> Diagnostic | None:
-        """What keeps `array` from being this input; None when it fits."""
+        """The problem with `array` as this input; None when it fits."""
         if array.dtype != np.dtype(self.dtype):
             return Diagnostic("mil.input", f"is {array.dtype}, the model takes {self.dtype}", where=self.name)
         if not self.accepts(array.shape):
-            message = f"has shape {list(array.shape)}, the model takes {self.constraint()}"
+            message = f"has shape {list(array.shape)}; the model takes {self.constraint()}"
             return Diagnostic("mil.input", message, where=self.name)
         return None
 
@@ -72,7 +72,7 @@ class Interface:
     classifier: tuple[str, str] | None = None
 
     def check_inputs(self, inputs: Mapping[str, NDArray[Any]]) -> None:
-        """Raises InputError with everything that keeps the model from taking `inputs`."""
+        """Raises InputError with every problem of `inputs`."""
         known = {feature.name for feature in self.inputs}
         problems = [
             Diagnostic("mil.input", "the model has no such input", where=name)

@@ -53,7 +53,7 @@ def load_mlpackage(path: Path, function: str | None = None) -> MilModel:
 
 
 class MilState:
-    """What a stateful model remembers between predictions. Zero at first, as Core ML's."""
+    """The states of a model between predictions; zero at first, as in Core ML."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = dict(tensors)
@@ -64,7 +64,7 @@ class MilState:
         return array
 
     def copy(self) -> MilState:
-        """A state that goes on from here on its own. Cheap: predictions replace tensors and never write into them."""
+        """An independent copy. It is cheap: predictions replace tensors and never write into them."""
         return MilState(self.tensors)
 
 
@@ -78,22 +78,22 @@ class MilModel:
 
     @property
     def inputs(self) -> tuple[Feature, ...]:
-        """What the model description says of the inputs."""
+        """The inputs, as the model description has them."""
         return self._interface.inputs
 
     @property
     def outputs(self) -> tuple[Feature, ...]:
-        """What the model description says of the outputs."""
+        """The outputs, as the model description has them."""
         return self._interface.outputs
 
     @property
     def states(self) -> tuple[Feature, ...]:
-        """What the model description says of the states."""
+        """The states, as the model description has them."""
         return self._interface.states
 
     @property
     def classifier(self) -> Classifier | None:
-        """The labels, and what the outputs are called that carry them; None for a model that is no classifier."""
+        """The labels, and the names of the outputs that carry them; None for a model that isn't a classifier."""
         return self._function.classifier
 
     @property
@@ -104,7 +104,7 @@ class MilModel:
     def constant(self, name: str) -> NDArray[Any]:
         """The stored value `name` of the program, decoded (palettes: dense), in its own type.
 
-        Raises InputError where the program stores none of that name.
+        Raises InputError where the program stores no value of that name.
         """
         pool = ConstantPool()
         for operation in self._function.operations:

@@ -40,14 +40,14 @@ class Package:
         if not any(path == item or item in path.parents for item in self.items):
             raise InputError.of("mlpackage.unlisted", f"the manifest doesn't list {name!r}", where=where)
         if not _is(path, stat.S_ISREG):
-            raise InputError.of("mlpackage.missing", f"there is no file {name!r}", where=where)
+            raise InputError.of("mlpackage.missing", f"the package has no file {name!r}", where=where)
         return path
 
 
 def read_package(path: Path) -> Package:
     """Reads and checks `path/Manifest.json`.
 
-    Raises InputError: not a package, a manifest that is no such JSON, a path that leaves the package (also by a
+    Raises InputError: not a package, a manifest that isn't such JSON, a path that leaves the package (also by a
     symbolic link), a listed item or the model specification is absent.
     """
     where = path.name
@@ -114,7 +114,7 @@ def _inside(root: Path, base: Path, relative: str, where: str) -> Path:
 
 
 def _is(path: Path, kind: Callable[[int], bool]) -> bool:
-    """Whether `path` exists and is of that kind; a name that no file can have doesn't exist."""
+    """Whether `path` exists and is of that kind; False for a name that no file can have."""
     try:
         return kind(path.stat().st_mode)
     except OSError:

@@ -36,7 +36,7 @@ class Operation:
 
     @property
     def label(self) -> str:
-        """How messages call it."""
+        """Its name in messages."""
         return f"{self.kind} '{self.name}'"
 
 
@@ -44,7 +44,7 @@ class Operation:
 class Function:
     """A function whose values are each defined once, before they are used.
 
-    outputs: the tensors; a classifier has two more, which are none.
+    outputs: the tensors; a classifier has two more outputs, which aren't tensors.
     """
 
     name: str
@@ -69,7 +69,7 @@ def read_function(program: Any, name: str, package: Package, known_ops: Callable
     """
     if name not in program.functions:
         raise InputError.of(
-            "mil.function", f"there is no function '{name}'", where=", ".join(sorted(program.functions))
+            "mil.function", f"the program has no function '{name}'", where=", ".join(sorted(program.functions))
         )
     message = program.functions[name]
     if message.opset not in message.block_specializations:

@@ -20,7 +20,7 @@ _ALIAS = "_kogata_coreml_proto"
 
 
 def parse_model(data: bytes, where: str) -> Any:
-    """`data` as a `CoreML.Specification.Model` message. Raises InputError when it is none."""
+    """`data` as a `CoreML.Specification.Model` message. Raises InputError when it isn't one."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:

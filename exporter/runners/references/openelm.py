@@ -160,7 +160,7 @@ def _rotated(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
 
 
 def _layer_sizes(config: Config) -> list[_Sizes]:
-    """What each layer has: from the lists in the configuration, or from the two ends that they were made from."""
+    """The sizes of each layer: from the lists in the configuration, or from the two ends that they were made from."""
     layers, hidden, head_dim = config["num_transformer_layers"], config["model_dim"], config["head_dim"]
     divisor = config.get("ffn_dim_divisor") or 256
     inner = [_rounded(m * hidden, divisor) for m in _spread(config.get("ffn_multipliers", 4.0), layers)]

@@ -1,4 +1,4 @@
-"""What references read a checkpoint with: its configuration, and its tensors as float32."""
+"""Reads a checkpoint for references: its configuration, and its tensors as float32."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_config(folder: Path) -> Config:
 def read_source(folder: Path) -> Source:
     """Opens the folder. Raises InputError for what is missing or damaged."""
     if not (config := read_config(folder)):
-        raise InputError.of("checkpoint.config", "there is no config.json", where="config.json")
+        raise InputError.of("checkpoint.config", "the checkpoint has no config.json", where="config.json")
     tensors, _ = open_weights(Folder.at(folder))
     return Source(config, tensors)
 

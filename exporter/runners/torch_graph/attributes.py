@@ -1,4 +1,4 @@
-"""What an op is made from: the node's attributes, read once, and the dtype that stands for all floats."""
+"""A node's attributes, read once, and the dtype that stands for all floats: what an op is made from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 def torch_dtype(dtype: ir.DataType | int, floats: torch.dtype) -> torch.dtype | None:
-    """What stands for an ONNX dtype: `floats` for any float of up to 32 bits; None where torch has nothing."""
+    """The torch dtype of an ONNX dtype: `floats` for any float of up to 32 bits; None where torch has none."""
     dtype = ir.DataType(dtype)
     return floats if dtype in _FLOATS else _DTYPES.get(dtype)
 
@@ -73,7 +73,7 @@ class Attributes:
         return found
 
     def given(self, index: int) -> bool:
-        """Whether input `index` is there."""
+        """Whether the node has the input `index`."""
         return index < len(self.node.inputs) and self.node.inputs[index] is not None
 
     def used(self, index: int) -> bool:
@@ -85,7 +85,7 @@ class Attributes:
 
 
 OpMaker = Callable[[Attributes], Op]
-"""Raises NotImplementedError, with what it is, for a form of the op that isn't implemented."""
+"""Raises NotImplementedError for a variant of the op that isn't implemented; the message names it."""
 
 
 def always(op: Op) -> OpMaker:

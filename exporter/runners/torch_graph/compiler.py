@@ -1,4 +1,4 @@
-"""A graph's nodes as steps over numbered slots: what an executor needs to know of them, found out once."""
+"""Compiles a graph's nodes to steps over numbered slots, once for all runs."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ class Compiler:
         self._by_node: dict[ir.Node, WeightNode] = {}
 
     def compile(self) -> None:
-        """Raises UnsupportedError with all that can't be computed."""
+        """Raises UnsupportedError with every node that can't be computed."""
         opset = self.graph.opset_imports.get("", _LEAST_OPSET)
         if opset < _LEAST_OPSET:
-            message = f"calibration computes graphs of opset {_LEAST_OPSET} and newer, this one has {opset}"
+            message = f"calibration computes graphs of opset {_LEAST_OPSET} and newer; this graph has opset {opset}"
             raise UnsupportedError.of("calibration.opset", message)
         self._find_weights()
         needed = self._needed()
@@ -88,7 +88,7 @@ class Compiler:
         UnsupportedError.raise_all(self._problems)
 
     def _find_weights(self) -> None:
-        """Where they are used; a palettized one is the value that its lookup makes."""
+        """The uses of the matrices. The value of a palettized matrix is the output of its lookup."""
         if self.hub is None:
             found = {str(value.name): value for value in matrices(self.graph)}
         else:

@@ -115,13 +115,13 @@ class TorchGraph:
         return self._stored[name].read()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of a stored tensor. Raises KeyError for another name."""
+        """The shape of a stored tensor. Raises KeyError for another name."""
         return self._stored[name].shape
 
     def slot(self, name: str) -> int:
-        """Where a value is while the graph runs. Raises ValueError for one that the graph doesn't make."""
+        """The slot of a value while the graph runs. Raises ValueError for a name that the graph doesn't have."""
         if name not in self._slots:
-            raise ValueError(f"the graph makes no value {name!r}")
+            raise ValueError(f"the graph has no value {name!r}")
         return self._slots[name]
 
     def matrix(self, name: str, give: Given | None) -> Matrix:
@@ -156,7 +156,7 @@ class TorchGraph:
         return slots
 
     def plan(self, wanted: tuple[str, ...], *, visits: bool = False) -> Plan:
-        """What the values need. visits: also each use of a weight, with what its input needs."""
+        """The steps that the values need. visits: also the uses of weights, with the steps that their inputs need."""
         key = (wanted, visits)
         if key not in self._plans:
             steps = self._planned({self.slot(name) for name in wanted}, visits)

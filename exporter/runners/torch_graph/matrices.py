@@ -147,11 +147,11 @@ class _Rows(torch.autograd.Function):
 
 
 Given = Callable[[str], Tensor | Lookup | None]
-"""Weight name → what is used in its place, `[out, in]`, or None."""
+"""Weight name → its replacement `[out, in]`, or None."""
 
 
 class Matrix:
-    """A weight in one run: what is given in its place, else the stored one, read whenever it is needed."""
+    """A weight in one run: its replacement, or the stored one, which is read whenever it is needed."""
 
     __slots__ = ("_give", "_stored", "name")
 
@@ -161,7 +161,7 @@ class Matrix:
         self._give = give
 
     def given(self) -> Tensor | Lookup | None:
-        """What is used in place of the stored matrix. Raises ValueError for another shape."""
+        """The replacement of the stored matrix, if there is one. Raises ValueError for another shape."""
         given = None if self._give is None else self._give(self.name)
         if given is None:
             return None
@@ -174,7 +174,7 @@ class Matrix:
         return self.placed(self.given(), dtype)
 
     def placed(self, given: Tensor | Lookup | None, dtype: torch.dtype | None) -> Tensor:
-        """What `read` makes of what is `given`."""
+        """The matrix `[out, in]`, where `given` is already known."""
         if isinstance(given, Lookup):
             return given.read(dtype or self._stored.dtype)
         return self._stored.read(dtype) if given is None else given.to(dtype or self._stored.dtype)

@@ -26,8 +26,8 @@ class WeightUse:
     """One node that computes with a weight matrix `[out, in]`.
 
     kind: "linear" (MatMul, Gemm, Conv) or "embedding" (Gather). input: the value that the matrix is multiplied with,
-        `[…, in]` (`[batch, channels, …]` for a convolution), or the ids that are looked up. output: what leaves the
-        node, `[…, out]`, before a bias that another node adds.
+        `[…, in]` (`[batch, channels, …]` for a convolution), or the ids that are looked up. output: the node's result,
+        `[…, out]`, before a bias that another node adds.
     transposed: whether rows of the matrix make outputs, `x · Wᵀ`; otherwise it is `x · W`.
     op: the node's op. window: of a convolution, whose kernel is the matrix in another shape.
     """
@@ -41,7 +41,7 @@ class WeightUse:
     window: Window | None = None
 
     def columns(self, x: Tensor) -> Tensor:
-        """What the matrix is multiplied with, `[positions, in]`, in the order of the output's positions."""
+        """The other factor of the product, `[positions, in]`, in the order of the output's positions."""
         if self.kind != "linear":
             raise ValueError(f"{self.weight} is looked up by {self.output}, not multiplied")
         if self.window is not None:
@@ -51,7 +51,7 @@ class WeightUse:
 
 @dataclass(frozen=True)
 class Product:
-    """What a node multiplies its input with: the matrix as it is used. dtype: in which the product is computed."""
+    """The product of a node. kernel: the shape of a convolution's kernel. dtype: the one that it is computed in."""
 
     use: WeightUse
     kernel: tuple[int, ...] | None
@@ -94,7 +94,7 @@ class Product:
         return found.to(dtype)
 
     def gradients(self, x: Tensor, grad: Tensor) -> RowGradients:
-        """Those for the matrix, made when they are asked for; a convolution's all at once."""
+        """The gradient for the matrix, some rows at a time on request; a convolution computes all of them at once."""
         x, grad = x.to(self.dtype), grad.to(self.dtype)
         window = self.use.window
         if window is not None:

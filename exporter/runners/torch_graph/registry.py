@@ -28,7 +28,7 @@ def supported_ops() -> tuple[str, ...]:
 
 
 def unknown_op(node: ir.Node, reason: str = "") -> Diagnostic:
-    """That a node can't be computed. reason: what of it, where its op as such is known."""
+    """The diagnostic for a node that can't be computed. reason: the variant, where the op itself is known."""
     op = f"{node.domain or 'ai.onnx'}::{node.op_type}"
     return Diagnostic(
         "calibration.op",
@@ -39,7 +39,7 @@ def unknown_op(node: ir.Node, reason: str = "") -> Diagnostic:
 
 
 def op_of(facts: Attributes, device: torch.device) -> Op:
-    """What computes a node. Raises NotImplementedError for a form of the op that isn't known, KeyError for the op."""
+    """The function of a node. Raises KeyError for an unknown op, NotImplementedError for an unknown variant of it."""
     node = facts.node
     standard = node.domain in ("", "ai.onnx") and node.op_type not in lut.NAMES
     if not standard and not (node.domain == lut.DOMAIN and node.op_type in lut.NAMES):

@@ -39,14 +39,14 @@ class WeightNode:
 
 @dataclass(frozen=True)
 class _View:
-    """How a value shows a matrix: turned round, or as the kernel of a convolution."""
+    """How a value presents a matrix: transposed, or as the kernel of a convolution."""
 
     turned: bool = False
     kernel: tuple[int, ...] | None = None
 
 
 def weight_nodes(value: ir.Value, name: str, floats: torch.dtype, products: torch.dtype) -> list[WeightNode] | None:
-    """The nodes that use the matrix `value`; None where any of them does so in a way that isn't known here."""
+    """The nodes that use the matrix `value`; None where one of them uses it in an unknown way."""
     found: list[WeightNode] = []
     for node, index, view in _readers(value, _View()):
         used = None if node is None else _weight_node(node, index, view, Attributes(node, floats, products), name)
@@ -57,7 +57,7 @@ def weight_nodes(value: ir.Value, name: str, floats: torch.dtype, products: torc
 
 
 def _readers(value: ir.Value, view: _View) -> Iterator[tuple[ir.Node | None, int, _View]]:
-    """Who reads the matrix, through casts, transpositions and reshapes; a None for a reader outside of the graph."""
+    """The readers of the matrix, through casts, transpositions and reshapes; None for a reader outside of the graph."""
     if value.is_graph_output():
         yield None, 0, view
     for use in value.uses():
@@ -69,7 +69,7 @@ def _readers(value: ir.Value, view: _View) -> Iterator[tuple[ir.Node | None, int
 
 
 def _seen(node: ir.Node, index: int, view: _View) -> _View | None:
-    """What a node that only passes the matrix on makes of it."""
+    """The view behind a node that only passes the matrix on; None for any other node."""
     if node.domain not in ("", "ai.onnx") or index != 0:
         return None
     if node.op_type == "Identity":
