@@ -22,7 +22,7 @@ MASKED = -4e4  # added to scores that must not count, as in Apple's examples; -i
 
 
 class MilDecoder:
-    """A stateful decoder program (`inputIds`, `causalMask` → `logits`). mask: the convention of the app that calls it."""
+    """A stateful decoder program (`inputIds`, `causalMask` → `logits`). mask: the convention of its caller."""
 
     def __init__(
         self,

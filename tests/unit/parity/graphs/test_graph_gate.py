@@ -6,18 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import pytest
-from onnx import numpy_helper
 
-from exporter.compress import CompressOptions, compress
 from exporter.errors import InputError
 from exporter.formats import FLEXIBLE, PORTABLE
 from exporter.graph.model import Hub
 from exporter.graph.palette import Palette
-from exporter.graph.passes.apply_palettes import apply_palettes
-from exporter.importers.onnx_file import import_onnx
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.lower.onnx import OnnxOptions, lower_onnx
 from exporter.parity.graphs.check import check_graphs
@@ -26,41 +21,8 @@ from exporter.parity.graphs.merge import merged
 from exporter.parity.graphs.subjects import GraphSubjects
 from exporter.parity.options import ParityOptions
 from exporter.parity.results import ParityReport
-from exporter.pipeline.parts import candidates
-from exporter.progress import NoProgress
 
-BITS = 6
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> GraphSubjects:
-    """A classifier of pictures: a convolution, a layer, and logits of 5 classes."""
-    folder = tmp_path_factory.mktemp("gate")
-    rng = np.random.default_rng(5)
-    text = """<ir_version: 8, opset_import: ["" : 18]>
-    g (float[N, 3, 16, 16] pixels) => (float[N, 5] logits, float[N, 40] pooled) {
-        c = Conv<strides = [4, 4], kernel_shape = [4, 4]>(pixels, kernel)
-        r = Relu(c)
-        f = Flatten(r)
-        h = MatMul(f, hidden)
-        pooled = Tanh(h)
-        logits = Gemm<transB = 1>(pooled, head, bias)
-    }"""
-    shapes = {"kernel": (48, 3, 4, 4), "hidden": (768, 40), "head": (5, 40), "bias": (5,)}
-    model = onnx.parser.parse_model(text)
-    for name, shape in shapes.items():
-        values = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]) if name != "hidden" else shape[0])
-        model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
-    path = folder / "classifier.onnx"
-    onnx.save(model, str(path))
-    hub, _ = import_onnx(path, {})
-    hub = replace(hub, spec=replace(hub.spec, task="image-classification"))
-    palettes = compress(candidates(hub), CompressOptions(BITS, 16), NoProgress()).palettes
-    compressed = apply_palettes(hub, palettes)
-    onnx_path = lower_onnx(compressed, folder / "onnx", OnnxOptions()).path
-    coreml_path = lower_coreml(compressed, folder / "m.mlpackage", CoreMLOptions()).path
-    artifacts = {PORTABLE: onnx_path, FLEXIBLE: coreml_path}
-    return GraphSubjects(spec=hub.spec, hub=hub, compressed=compressed, artifacts=artifacts)
+BITS = 6  # of the palettes of `classifier`
 
 
 def check(subjects: GraphSubjects) -> ParityReport:
@@ -71,8 +33,8 @@ def verdicts(report: ParityReport) -> dict[str, str]:
     return {row.name: row.verdict for row in report.rows}
 
 
-def test_what_is_right_passes(made: GraphSubjects) -> None:
-    report = check(made)
+def test_what_is_right_passes(classifier: GraphSubjects) -> None:
+    report = check(classifier)
     assert report.verdict == "passed", [f.message for f in report.findings]
     assert list(verdicts(report)) == [
         "compression", "onnx lowering", "coreml lowering", "fp16", "onnx", "coreml", "onnx vs coreml",
@@ -97,17 +59,17 @@ def broken(hub: Hub, name: str) -> Hub:
 
 
 @pytest.mark.parametrize("name", ["kernel", "hidden"])
-def test_a_broken_palette_fails_compression_and_is_named(made: GraphSubjects, name: str) -> None:
-    assert made.compressed is not None
-    report = check(replace(made, compressed=broken(made.compressed, name), artifacts={}))
+def test_a_broken_palette_fails_compression_and_is_named(classifier: GraphSubjects, name: str) -> None:
+    assert classifier.compressed is not None
+    report = check(replace(classifier, compressed=broken(classifier.compressed, name), artifacts={}))
     assert verdicts(report)["compression"] == "failed"
     assert report.findings[0].where == name
 
 
-def test_a_broken_file_fails_its_lowering_and_is_named(made: GraphSubjects, tmp_path: Path) -> None:
-    assert made.compressed is not None
-    other = lower_onnx(broken(made.compressed, "hidden"), tmp_path, OnnxOptions()).path
-    report = check(replace(made, artifacts={PORTABLE: other}))
+def test_a_broken_file_fails_its_lowering_and_is_named(classifier: GraphSubjects, tmp_path: Path) -> None:
+    assert classifier.compressed is not None
+    other = lower_onnx(broken(classifier.compressed, "hidden"), tmp_path, OnnxOptions()).path
+    report = check(replace(classifier, artifacts={PORTABLE: other}))
     found = verdicts(report)
     assert (found["compression"], found["onnx lowering"], found["onnx"]) == ("passed", "failed", "failed")
     by_code = {finding.code: finding for finding in report.findings}
@@ -115,33 +77,36 @@ def test_a_broken_file_fails_its_lowering_and_is_named(made: GraphSubjects, tmp_
     assert "because of: onnx lowering" in by_code["parity.onnx"].message
 
 
-def test_a_broken_program_fails_its_lowering_and_is_named(made: GraphSubjects, tmp_path: Path) -> None:
-    assert made.compressed is not None
-    other = lower_coreml(broken(made.compressed, "kernel"), tmp_path / "m.mlpackage", CoreMLOptions()).path
-    report = check(replace(made, artifacts={**made.artifacts, FLEXIBLE: other}))
+def test_a_broken_program_fails_its_lowering_and_is_named(classifier: GraphSubjects, tmp_path: Path) -> None:
+    assert classifier.compressed is not None
+    other = lower_coreml(broken(classifier.compressed, "kernel"), tmp_path / "m.mlpackage", CoreMLOptions()).path
+    report = check(replace(classifier, artifacts={**classifier.artifacts, FLEXIBLE: other}))
     found = verdicts(report)
     assert (found["onnx"], found["coreml lowering"], found["onnx vs coreml"]) == ("passed", "failed", "failed")
     finding = next(f for f in report.findings if f.code == "parity.coreml-lowering")
     assert finding.where == "c"
 
 
-def test_files_alone_are_held_against_each_other(made: GraphSubjects, tmp_path: Path) -> None:
+def test_files_alone_are_held_against_each_other(classifier: GraphSubjects, tmp_path: Path) -> None:
     """As `kogata check` does it without a checkpoint."""
-    alone = replace(made, hub=None, compressed=None)
+    alone = replace(classifier, hub=None, compressed=None)
     assert list(verdicts(check(alone))) == ["fp16", "onnx vs coreml"]
-    assert made.compressed is not None
-    other = lower_coreml(broken(made.compressed, "kernel"), tmp_path / "m.mlpackage", CoreMLOptions()).path
-    assert verdicts(check(replace(alone, artifacts={**made.artifacts, FLEXIBLE: other})))["onnx vs coreml"] == "failed"
+    assert classifier.compressed is not None
+    other = lower_coreml(broken(classifier.compressed, "kernel"), tmp_path / "m.mlpackage", CoreMLOptions()).path
+    assert (
+        verdicts(check(replace(alone, artifacts={**classifier.artifacts, FLEXIBLE: other})))["onnx vs coreml"]
+        == "failed"
+    )
 
 
-def test_nothing_to_compare(made: GraphSubjects) -> None:
+def test_nothing_to_compare(classifier: GraphSubjects) -> None:
     with pytest.raises(InputError, match="nothing to compare"):
-        check(GraphSubjects(spec=made.spec))
+        check(GraphSubjects(spec=classifier.spec))
 
 
-def test_components_are_told_apart(made: GraphSubjects) -> None:
-    second = replace(made, spec=replace(made.spec, component="other"))
-    reports = check_graphs([made, second], ParityOptions(bits=BITS, depth="quick"))
+def test_components_are_told_apart(classifier: GraphSubjects) -> None:
+    second = replace(classifier, spec=replace(classifier.spec, component="other"))
+    reports = check_graphs([classifier, second], ParityOptions(bits=BITS, depth="quick"))
     names = [row.name for row in merged(reports).rows]
     assert names[0] == "model: compression"
     assert names[-1] == "other: onnx vs coreml"

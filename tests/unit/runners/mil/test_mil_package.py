@@ -39,7 +39,7 @@ def test_the_description_is_read(original: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ids": np.zeros((1, 5), np.int32)}, r"\[1, 5\], the model takes one of \[1, 4\], \[1, 8\]"),
+        ({"ids": np.zeros((1, 5), np.int32)}, r"\[1, 5\]; the model takes one of \[1, 4\], \[1, 8\]"),
         ({"ids": np.zeros(4, np.int32)}, "one of"),
         ({"ids": np.zeros((1, 4), np.int64)}, "is int64, the model takes int32"),
         ({"scale": np.ones((1, 1, 6), np.float32)}, "is float32, the model takes float16"),

@@ -107,7 +107,7 @@ def replace_value(model: Any, kind: str, operand: str, name: str) -> None:
 
 
 SPECS: dict[str, tuple[Callable[[Any], None], str]] = {
-    "blob offset": (lambda m: set_blob(m, offset=128), "no blob here"),
+    "blob offset": (lambda m: set_blob(m, offset=128), "no blob begins here"),
     "blob offset beyond": (lambda m: set_blob(m, offset=1 << 40), "too early"),
     "blob file": (lambda m: set_blob(m, fileName="/etc/passwd"), "not relative to the model"),
     "blob climbs": (lambda m: set_blob(m, fileName="@model_path/../../x"), "not a path inside"),
@@ -118,7 +118,7 @@ SPECS: dict[str, tuple[Callable[[Any], None], str]] = {
     "lut too large": (lambda m: set_shape(lut_of(m).type.tensorType, 1 << 30, 1 << 30), "too large"),
     "undefined name": (lambda m: replace_value(m, "mul", "x", "nothing"), "before it is defined"),
     "state as a tensor": (lambda m: replace_value(m, "mul", "x", "count"), "used as a tensor"),
-    "reads a tensor": (lambda m: replace_value(m, "read_state", "input", "scale"), "no state"),
+    "reads a tensor": (lambda m: replace_value(m, "read_state", "input", "scale"), "isn't a state"),
     "other types": (lambda m: replace_value(m, "mul", "y", "ids"), "different types"),
     "unknown operand": (lambda m: add_operand(operation(m, "mul"), "z"), "operand z"),
     "lacks an operand": (lambda m: operation(m, "mul").inputs.pop("x"), "lacks its operand x"),

@@ -126,7 +126,7 @@ def test_an_older_opset_is_refused() -> None:
     text = "g (float[2] x) => (float[2] y) { y = Relu(x) }"
     (problem,) = refused(parse(text, opset=17))
     assert problem.code == "calibration.opset"
-    assert "opset 18 and newer, this one has 17" in problem.message
+    assert "opset 18 and newer; this graph has opset 17" in problem.message
     assert TorchGraph(parse(text, opset=18)).outputs == ("y",)
 
 

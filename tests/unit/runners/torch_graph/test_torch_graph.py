@@ -186,9 +186,9 @@ def test_wrong_names_and_shapes_are_told() -> None:
         graph.run({})
     with pytest.raises(ValueError, match="no input 'z', but x"):
         graph.run({"x": x, "z": x})
-    with pytest.raises(ValueError, match="makes no value 'nothing'"):
+    with pytest.raises(ValueError, match="has no value 'nothing'"):
         graph.run({"x": x}, ["nothing"])
-    with pytest.raises(ValueError, match="makes no value 'nothing'"):
+    with pytest.raises(ValueError, match="has no value 'nothing'"):
         graph.run({"x": x}, taps={"nothing": lambda _: None})
     with pytest.raises(ValueError, match="stores no tensor 'nothing'"):
         graph.run({"x": x}, weights={"nothing": matrix})
