@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from exporter.errors import Diagnostic
 from exporter.formats import Form
 from exporter.parity.findings import failure, task_failure
@@ -35,24 +37,15 @@ def check_parity(subjects: Subjects, options: ParityOptions, progress: Progress 
 
 
 def _report(engine: TextEngine) -> ParityReport:
-    options, texts = engine.opener.options, engine.texts
-    rows, findings = engine.judge()
-    tasks = _task_scores(engine)
-    findings += [failure(row) for row in engine.rows if row.verdict == "failed"]
+    texts, tasks = engine.texts, _task_scores(engine)
+    report = engine.judge(texts.source)
+    findings = [failure(row) for row in engine.rows if row.verdict == "failed"]
     findings += [task_failure(task) for task in tasks if task.verdict == "failed"]
     if texts.cut:
         verbs = ("is", "was") if texts.cut == 1 else ("are", "were")
         message = "{} of {} prompts {} longer than the context and {} cut".format(texts.cut, len(texts.ids), *verbs)
         findings.append(Diagnostic("parity.cut", message, where=texts.source, level="note"))
-    return ParityReport(
-        depth=options.depth,
-        bits=options.bits,
-        prompts=len(texts.ids),
-        prompt_source=texts.source,
-        rows=(*rows, *engine.rows),
-        tasks=tasks,
-        findings=tuple(findings),
-    )
+    return replace(report, rows=(*report.rows, *engine.rows), tasks=tasks, findings=(*report.findings, *findings))
 
 
 def _tasks(subjects: Subjects, options: ParityOptions) -> tuple[EncodedItem, ...]:

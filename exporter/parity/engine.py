@@ -9,11 +9,11 @@ from functools import cached_property
 
 import numpy as np
 
-from exporter.errors import Diagnostic, InputError
+from exporter.errors import InputError
 from exporter.parity.findings import findings
 from exporter.parity.keys import Key, Unrounded
 from exporter.parity.locate.divergence import Divergence
-from exporter.parity.results import Check, PromptScore, Row
+from exporter.parity.results import Check, ParityReport, PromptScore, Row
 from exporter.parity.rows import Comparison, comparisons
 from exporter.parity.subjects import Opener
 from exporter.parity.thresholds import SHAPES, Limit
@@ -77,10 +77,12 @@ class Engine(ABC):
             raise InputError.of("parity.nothing", "there is nothing to compare")
         return keys
 
-    def judge(self) -> tuple[tuple[Row, ...], list[Diagnostic]]:
-        """All rows that compare two subjects, and what is to be said about those that failed."""
-        planned = comparisons(self.keys, self.opener.subjects, self.opener.options, self.lossy)
-        return findings(planned, [self._row(comparison) for comparison in planned], self._blame)
+    def judge(self, source: str) -> ParityReport:
+        """All rows that compare two subjects, and a finding for each that failed. source: of the prompts or samples."""
+        options = self.opener.options
+        planned = comparisons(self.keys, self.opener.subjects, options, self.lossy)
+        rows, found = findings(planned, [self._row(comparison) for comparison in planned], self._blame)
+        return ParityReport(options.depth, options.bits, len(self.labels), source, rows, findings=found)
 
     @cached_property
     def weights(self) -> Sequence[WeightError]:

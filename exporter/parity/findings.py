@@ -17,7 +17,7 @@ Blame = Callable[[Comparison, Row], tuple[str, str]]
 
 def findings(
     planned: Sequence[Comparison], rows: Sequence[Row], blame: Blame
-) -> tuple[tuple[Row, ...], list[Diagnostic]]:
+) -> tuple[tuple[Row, ...], tuple[Diagnostic, ...]]:
     """The rows, and a diagnostic for each that failed. Only rows that no earlier failure explains are searched.
 
     A row that an earlier failure explains accuses only the artifacts that the earlier row accuses.
@@ -32,7 +32,7 @@ def findings(
             found.append(failure(row, detail=f"because of: {', '.join(cause.name for cause in causes)}"))
         elif row.name in failed:
             found.append(failure(row, *blame(comparison, row)))
-    return tuple(judged), found
+    return tuple(judged), tuple(found)
 
 
 def failure(row: Row, where: str = "", detail: str = "") -> Diagnostic:

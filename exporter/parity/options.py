@@ -37,16 +37,6 @@ class Compared:
         """The checkpoint's folder; None where there is no checkpoint in torch to compare with."""
         return None
 
-    @property
-    def pad_id(self) -> int:
-        """The token that fills a program's fixed length."""
-        return 0
-
-    @property
-    def mask(self) -> MaskConvention:
-        """The causalMask that the program's first caller sends."""
-        return "swift-transformers"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Subjects(Compared):
@@ -72,16 +62,6 @@ class Subjects(Compared):
     def folder(self) -> Path | None:
         """`checkpoint`."""
         return self.checkpoint
-
-    @property
-    def pad_id(self) -> int:
-        """The tokenizer's padding token, 0 where it has none."""
-        return self.tokenizer.pad_id or 0
-
-    @property
-    def mask(self) -> MaskConvention:
-        """The first of `coreml_callers`."""
-        return self.coreml_callers[0]
 
 
 def judged(task: Task, scores: Scores | None) -> Judged:

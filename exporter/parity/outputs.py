@@ -50,10 +50,6 @@ class Outputs:
         """The arrays that `put` was given, memory-mapped if they lie on disk."""
         return self._held[subject, index]
 
-    def has(self, subject: Key) -> bool:
-        """Whether `subject` has run."""
-        return (subject, 0) in self._held
-
     def _spill(self, array: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="kogata-parity-"))

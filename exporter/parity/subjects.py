@@ -49,7 +49,7 @@ class Opener:
     @property
     def conditions(self) -> Conditions:
         """How shipped files are executed."""
-        return Conditions(self.threads, self.subjects.pad_id, self.subjects.mask, self.options.coreml_runner)
+        return Conditions(self.threads, coreml=self.options.coreml_runner)
 
     def shipped(self, form: Form) -> OnnxFile | CoreMLFile:
         """The file of that form."""
@@ -101,6 +101,12 @@ class TextOpener(Opener):
     def judged(self) -> Judged:
         """What the outputs are."""
         return judged(self.subjects.task, self.subjects.scores)
+
+    @property
+    def conditions(self) -> Conditions:
+        """Programs are padded by the tokenizer and called as the first caller does."""
+        s = self.subjects
+        return Conditions(self.threads, s.tokenizer.pad_id or 0, s.coreml_callers[0], self.options.coreml_runner)
 
     def open(self, key: Key, observe: Observe | None = None) -> Runner:
         """Loads the subject; the caller lets go of it before the next one is opened."""

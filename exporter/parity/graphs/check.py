@@ -71,15 +71,7 @@ class GraphEngine(Engine):
         """Runs everything and compares it."""
         for key in self.keys:
             self._run(key)
-        rows, findings = self.judge()
-        return ParityReport(
-            depth=self.opener.options.depth,
-            bits=self.opener.options.bits,
-            prompts=len(self.samples.items),
-            prompt_source=self.samples.source,
-            rows=rows,
-            findings=tuple(findings),
-        )
+        return self.judge(self.samples.source)
 
     def _run(self, key: Key) -> None:
         self.progress.stage(f"parity: {self.opener.subjects.spec.component}, {title(key)}", len(self.samples.items))

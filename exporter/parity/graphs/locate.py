@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from exporter.graph.passes.simplify import simplify
 from exporter.parity.graphs.subjects import GraphOpener
 from exporter.parity.keys import Key
-from exporter.parity.locate.divergence import Divergence
 from exporter.parity.locate.search import Search
-from exporter.parity.rows import Comparison
 from exporter.runners.ort import OnnxSession, OnnxSource
 from exporter.runners.shipped import CoreMLFile, MilFile
 
@@ -22,14 +20,6 @@ Feeds = Mapping[str, Array]
 
 class GraphSearch(Search[GraphOpener, Feeds]):
     """For graphs, whose samples are their feeds."""
-
-    def find(self, comparison: Comparison, sample: Feeds) -> Divergence | None:
-        """None also where one side is torch: nobody knows which of its modules made which value of the graph."""
-        return None if comparison.reference == "checkpoint" else super().find(comparison, sample)
-
-    def torch(self, sample: Feeds) -> dict[str, Array]:  # noqa: ARG002
-        """Nothing; see `find`."""
-        return {}
 
     def execute(self, file: MilFile, sample: Feeds) -> None:
         """One prediction."""
