@@ -1,4 +1,4 @@
-"""What comparing texts and comparing graphs have in common: subjects that ran become rows, findings and a report."""
+"""The common part of comparing texts and comparing graphs: subjects that ran become rows, findings and a report."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _WORST_WEIGHT = "worst weight: "
 
 @dataclass(frozen=True)
 class Measured:
-    """How far apart two subjects are.
+    """The distance between two subjects.
 
-    metrics: with "shapes" among them, outputs had different shapes and nothing else counts.
+    metrics: where "shapes" is among them, outputs had different shapes, and no other limit is judged.
     samples: metric → one value per prompt or sample. leading: the metric that says which of them are worst.
     """
 
@@ -40,7 +40,7 @@ class Measured:
 
 @dataclass
 class Engine(ABC):
-    """Subjects, and what came of running them.
+    """The subjects of one model and the results of running them.
 
     runners: subject → what ran it. overflow: unrounded program → its float16 tensors with values beyond ±65504, in
     program order, each with its largest value.
@@ -54,12 +54,12 @@ class Engine(ABC):
     @property
     @abstractmethod
     def labels(self) -> Sequence[str]:
-        """What each prompt or sample is, for people."""
+        """A label for each prompt or sample, for people."""
 
     @property
     @abstractmethod
     def lossy(self) -> tuple[Limit, ...]:
-        """What compression may cost."""
+        """The limits on what compression may cost."""
 
     @abstractmethod
     def measure(self, comparison: Comparison) -> Measured:

@@ -44,7 +44,7 @@ class TextEngine(Engine):
 
     @property
     def lossy(self) -> tuple[Limit, ...]:
-        """By the kind of outputs."""
+        """The limits for this kind of outputs."""
         return compression_limits(self.opener.options.bits, self.opener.judged)
 
     def measure(self, comparison: Comparison) -> Measured:
@@ -57,7 +57,7 @@ class TextEngine(Engine):
         return measured(self.opener.judged, pairs, comparison.psnr_limit, self.texts.greedy_from, sigmoid=sigmoid)
 
     def locate(self, comparison: Comparison, index: int) -> Divergence | None:
-        """On one prompt."""
+        """The first tensor that diverges on one prompt."""
         types = self.texts.types[index] if self.texts.types else None
         return TextSearch(self.opener).find(comparison, Text.of(self.texts.ids[index], types))
 

@@ -99,7 +99,7 @@ class TextOpener(Opener):
 
     @property
     def judged(self) -> Judged:
-        """What the outputs are."""
+        """The kind of outputs."""
         return judged(self.subjects.task, self.subjects.scores)
 
     @property

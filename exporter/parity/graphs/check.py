@@ -59,12 +59,12 @@ class GraphEngine(Engine):
 
     @property
     def labels(self) -> Sequence[str]:
-        """What each sample shows."""
+        """The label of each sample."""
         return [sample.label for sample in self.samples.items]
 
     @property
     def lossy(self) -> tuple[Limit, ...]:
-        """By what the graph's outputs are for."""
+        """The limits for this graph's outputs."""
         return lossy_limits(self.opener.options.bits, self.opener.subjects.spec)
 
     def report(self) -> ParityReport:
@@ -98,5 +98,5 @@ class GraphEngine(Engine):
         return Measured(metrics, compared.by_sample, leading, note)
 
     def locate(self, comparison: Comparison, index: int) -> Divergence | None:
-        """On one sample."""
+        """The first tensor that diverges on one sample."""
         return GraphSearch(self.opener).find(comparison, self.samples.items[index].feeds)

@@ -108,7 +108,7 @@ class TextSearch(Search[TextOpener, Text]):
     """For text models."""
 
     def torch(self, sample: Text) -> dict[str, Array]:
-        """By the reference points."""
+        """The outputs of the modules at the reference points."""
         runner, points = self.opener.reference(), self.opener.subjects.reference_points
         if isinstance(runner, TorchEncoder):
             inner = {name: f"{runner.inner}{path}" for name, path in points.items()}
