@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from exporter.formats import FLEXIBLE, FORMS, PORTABLE, Form, FormFacts, label, read_form
+from exporter.formats import FLEXIBLE, FORMS, PORTABLE, Form, FormFacts, read_form
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.lower.onnx import OnnxOptions, lower_onnx
 from exporter.parity import ParityOptions
 from exporter.parity.graphs.check import check_graphs
 from exporter.parity.keys import Unrounded, row_name, title
 from exporter.report import render_parity_html
+from exporter.runners.shipped import CORE_ML, ONNXRUNTIME, RUNTIMES
 
 MOBILE = Form("onnx", "mobile")
 STATELESS = Form("coreml", "stateless")
@@ -24,8 +25,10 @@ STATELESS = Form("coreml", "stateless")
 @pytest.fixture(autouse=True)
 def further_forms(monkeypatch):
     """A second form of each format, run as the first."""
-    monkeypatch.setitem(FORMS, MOBILE, FormFacts("ONNX file for mobile", "onnx-mobile", "onnxruntime", "android"))
-    monkeypatch.setitem(FORMS, STATELESS, FormFacts("stateless Core ML program", "stateless", "coreml", "iphone"))
+    monkeypatch.setitem(FORMS, MOBILE, FormFacts("ONNX file for mobile", "onnx-mobile", "android"))
+    monkeypatch.setitem(FORMS, STATELESS, FormFacts("stateless Core ML program", "stateless", "iphone"))
+    monkeypatch.setitem(RUNTIMES, MOBILE, ONNXRUNTIME)
+    monkeypatch.setitem(RUNTIMES, STATELESS, CORE_ML)
 
 
 def graph_report(subjects):
@@ -45,7 +48,7 @@ def test_names_of_rows():
     assert [row_name(form, "fp16") for form in (FLEXIBLE, STATELESS)] == ["fp16", "coreml stateless fp16"]
     assert row_name("hub", "padding") == "hub padding"
     assert title(Unrounded(STATELESS)) == "shipped stateless Core ML program without rounding"
-    assert (label(MOBILE), str(MOBILE), read_form("onnx/mobile")) == ("onnx mobile", "onnx/mobile", MOBILE)
+    assert (MOBILE.label, str(MOBILE), read_form("onnx/mobile")) == ("onnx mobile", "onnx/mobile", MOBILE)
 
 
 def test_two_forms_of_one_format_keep_rows_and_verdicts_apart(llama, quick, tmp_path):
