@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,6 +49,23 @@ class Prompt:
         else:
             ids = tokenizer.encode("\n".join(m["content"] for m in self.messages) or self.text)
         return np.asarray(ids, np.int64)
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """A file of prompts, or an `.npz` of inputs. Prompts are read when they are first asked for, and then kept."""
+
+    path: Path
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether it is a file of prompts."""
+        return self.path.suffix != ".npz"
+
+    @cached_property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Raises as `read_prompts`."""
+        return read_prompts(self.path)
 
 
 def read_prompts(path: Path) -> tuple[Prompt, ...]:

@@ -38,10 +38,15 @@ def check(
     def body(progress: Progress) -> Report:
         from exporter.cli.summary import check_report
         from exporter.parity import ParityOptions
+        from exporter.parity.task import TaskFile
         from exporter.pipeline.check import CheckRequest, check_bundle
+        from exporter.texts import PromptFile
 
         options = ParityOptions(
-            depth="quick" if quick else "full", prompts=prompts, tasks=task, max_task_drop=max_task_drop
+            depth="quick" if quick else "full",
+            prompts=PromptFile(prompts) if prompts else None,
+            tasks=TaskFile(task) if task else None,
+            max_task_drop=max_task_drop,
         )
         request = CheckRequest(bundle, against, revision, options)
         return check_report(check_bundle(request, progress), html)

@@ -164,10 +164,12 @@ def export(
     def body(progress: Progress) -> Report:
         from exporter.cli.summary import export_report
         from exporter.parity import ParityOptions
+        from exporter.parity.task import TaskFile
         from exporter.pipeline.export import ExportRequest, export_checkpoint
         from exporter.pipeline.options import CalibrationOptions, OutputOptions
         from exporter.pipeline.settings import Widths, read_budget
         from exporter.targets import load_target
+        from exporter.texts import PromptFile
 
         request = ExportRequest(
             checkpoint,
@@ -183,8 +185,8 @@ def export(
             calibration=CalibrationOptions(calibrate, recover, device),
             parity=ParityOptions(
                 depth="quick" if parity is Parity.quick else "full",
-                prompts=prompts,
-                tasks=task,
+                prompts=PromptFile(prompts) if prompts else None,
+                tasks=TaskFile(task) if task else None,
                 max_task_drop=max_task_drop,
             ),
             skip_parity=parity is Parity.none,

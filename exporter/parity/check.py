@@ -13,7 +13,7 @@ from exporter.parity.outputs import Outputs
 from exporter.parity.results import ParityReport, TaskScore
 from exporter.parity.running import TextEngine
 from exporter.parity.subjects import TextOpener
-from exporter.parity.task import EncodedItem, encode_tasks, read_tasks, require_generation
+from exporter.parity.task import EncodedItem, encode_tasks, require_generation
 from exporter.parity.texts import encode_texts
 from exporter.parity.thresholds import TASK_DROP, TASK_DROP_REASONS, bits_class
 from exporter.progress import NoProgress, Progress
@@ -51,8 +51,8 @@ def _report(engine: TextEngine) -> ParityReport:
 def _tasks(subjects: Subjects, options: ParityOptions) -> tuple[EncodedItem, ...]:
     if options.tasks is None:
         return ()
-    require_generation(subjects.task, options.tasks)
-    items = read_tasks(options.tasks)
+    require_generation(subjects.task, options.tasks.path)
+    items = options.tasks.items
     chosen = choose(items, len(items) if options.depth == "full" else -(-len(items) // 4))
     return encode_tasks(chosen, subjects.tokenizer, subjects.context)
 

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
     from exporter.formats import Form
     from exporter.graph.model import Hub, Scores, Task
+    from exporter.parity.task import TaskFile
     from exporter.runners.base import MaskConvention
     from exporter.runners.shipped import CoreMLRunner
+    from exporter.texts import PromptFile
 
 Depth = Literal["full", "quick"]
 OnnxWeights = Literal["palette", "fp16", "fp32"]
@@ -92,9 +94,9 @@ class ParityOptions:
     depth: Depth = "full"
     bits: float = 16
     onnx_weights: OnnxWeights = "palette"
-    prompts: Path | None = None
+    prompts: PromptFile | None = None
     max_prompts: int = 200
-    tasks: Path | None = None
+    tasks: TaskFile | None = None
     max_task_drop: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     coreml_runner: CoreMLRunner = "auto"

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,18 @@ class Answers:
         """The first few `(prompt, expected, generated)` that don't match."""
         wrong = [a for a in self.answers if not a.correct][:_EXAMPLES]
         return tuple((a.item.prompt.shown, a.item.expected, a.generated) for a in wrong)
+
+
+@dataclass(frozen=True)
+class TaskFile:
+    """A file of tasks, read when its items are first asked for, and then kept."""
+
+    path: Path
+
+    @cached_property
+    def items(self) -> tuple[TaskItem, ...]:
+        """Raises as `read_tasks`."""
+        return read_tasks(self.path)
 
 
 def read_tasks(path: Path) -> tuple[TaskItem, ...]:

@@ -11,7 +11,7 @@ from exporter.checkpoint.tokens.encoded import EncodedText
 from exporter.errors import InputError
 from exporter.parity.options import ParityOptions, Subjects
 from exporter.parity.prompts import builtin_prompts, require_pairs
-from exporter.texts import MASKED_EVERY, Prompt, choose, mask_id, read_prompts
+from exporter.texts import MASKED_EVERY, Prompt, choose, mask_id
 
 GREEDY_TOKENS = 16  # continuation of each prompt: enough for a wrong cache or position to lead elsewhere
 
@@ -48,8 +48,8 @@ class Texts:
 
 def encode_texts(subjects: Subjects, options: ParityOptions) -> Texts:
     """Reads, thins out, tokenizes and cuts the prompts. Raises InputError for a bad file or prompts without tokens."""
-    prompts = read_prompts(options.prompts) if options.prompts else builtin_prompts(subjects.task)
-    source = options.prompts.name if options.prompts else "built-in"
+    prompts = options.prompts.prompts if options.prompts else builtin_prompts(subjects.task)
+    source = options.prompts.path.name if options.prompts else "built-in"
     require_pairs(subjects.task, prompts, source)
     count = min(len(prompts), options.max_prompts)
     if options.depth == "quick":

@@ -14,7 +14,7 @@ from exporter.importers.routes import Asked, Imported, import_model, require_run
 from exporter.lower.coreml import unsupported_nodes
 from exporter.parity import ParityOptions, ParityReport
 from exporter.parity.prompts import require_pairs
-from exporter.parity.task import read_tasks, require_generation
+from exporter.parity.task import require_generation
 from exporter.pipeline.bits import finished_plan, plan_notes
 from exporter.pipeline.build import Built, build
 from exporter.pipeline.compare import compare, merged
@@ -27,7 +27,6 @@ from exporter.pipeline.pack import PackingList, bundle_plan
 from exporter.pipeline.parts import Part
 from exporter.pipeline.settings import Settings, Widths, settle
 from exporter.progress import Progress
-from exporter.texts import Prompt, read_prompts
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,12 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     request.calibration.require_valid()
     progress.stage("import", 1)
     model = open_source(request.checkpoint, request.revision)
-    prompts = _read_texts(request.parity)  # now rather than after an hour's work
+    _read_texts(request.parity)  # now rather than after an hour's work
     name, source = bundle_name(request.name or model.checkpoint.name), model.checkpoint.source
     with Staging(request.destination, force=request.force, sources=(model.checkpoint.root,)) as staging:
         asked = Asked(request.outputs.context, request.outputs.shapes)
         imported = import_model(model.checkpoint, asked, staging.path, model.route)
-        _require_exportable(imported, settings, request.parity, prompts)
+        _require_exportable(imported, settings, request.parity)
         source.begin_digest()  # reads what compression reads
         recovery = _recovery(request, model)
         job = Job(model, imported.hubs, settings, request.calibration, name, staging.path)
@@ -102,22 +101,21 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         return ExportResult(path, manifest, parity, findings, bool(over))
 
 
-def _read_texts(parity: ParityOptions) -> tuple[Prompt, ...]:
-    """The user's prompts; none for inputs as `.npz`. Raises InputError for prompts and tasks that can't be read."""
+def _read_texts(parity: ParityOptions) -> None:
+    """Raises InputError for prompts and tasks that can't be read."""
     if parity.tasks is not None:
-        read_tasks(parity.tasks)
-    given = parity.prompts is not None and parity.prompts.suffix != ".npz"
-    return read_prompts(parity.prompts) if given and parity.prompts is not None else ()
+        _ = parity.tasks.items
+    if parity.prompts is not None and parity.prompts.holds_text:
+        _ = parity.prompts.prompts
 
 
-def _require_exportable(
-    imported: Imported, settings: Settings, parity: ParityOptions, prompts: Sequence[Prompt]
-) -> None:
+def _require_exportable(imported: Imported, settings: Settings, parity: ParityOptions) -> None:
     """Raises KogataError where what was asked for doesn't fit the model, before anything is computed."""
-    task = imported.hubs[0].task
+    task, prompts = imported.hubs[0].task, parity.prompts
     if parity.tasks is not None:
-        require_generation(task, parity.tasks)
-    require_pairs(task, prompts, parity.prompts.name if parity.prompts is not None else "")
+        require_generation(task, parity.tasks.path)
+    if prompts is not None and prompts.holds_text:
+        require_pairs(task, prompts.prompts, prompts.path.name)
     require_runnable(imported)
     if "coreml" in settings.formats:
         _require_coreml(imported.hubs)

@@ -15,7 +15,7 @@ from exporter.errors import Diagnostic, InputError
 from exporter.graph.model import GraphInput, GraphSpec
 from exporter.parity.graphs import signals
 from exporter.parity.prompts import builtin_prompts
-from exporter.texts import Prompt, choose, read_prompts
+from exporter.texts import Prompt, PromptFile, choose
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
@@ -57,29 +57,29 @@ class Materials:
     upstream: Mapping[str, Sequence[tuple[Sample, Mapping[str, Array]]]] | None = None
 
 
-def make_samples(spec: GraphSpec, depth: str, prompts: Path | None, materials: Materials) -> Samples:
+def make_samples(spec: GraphSpec, depth: str, prompts: PromptFile | None, materials: Materials) -> Samples:
     """Built-in inputs, or the user's: texts for a graph that reads text, else an `.npz` of arrays by input name.
 
     Raises InputError for a file that doesn't fit the graph.
     """
-    if prompts is not None and prompts.suffix == ".npz":
+    if prompts is not None and not prompts.holds_text:
         if not any(port.source for port in spec.inputs):
-            return _from_archive(spec, prompts)
+            return _from_archive(spec, prompts.path)
         prompts = None  # a decoder's inputs come from its encoder, which the file was for
     reads = any(port.kind == "ids" for port in spec.inputs)
-    texts = _texts(prompts, depth) if reads and (prompts is None or prompts.suffix in (".txt", ".jsonl")) else ()
+    texts = _texts(prompts, depth) if reads and (prompts is None or prompts.path.suffix in (".txt", ".jsonl")) else ()
     if prompts is not None and not texts:
         hint = "an .npz file with an array [samples, …] for every input"
-        raise InputError.of("prompts.kind", "this model doesn't read texts", where=prompts.name, hint=hint)
+        raise InputError.of("prompts.kind", "this model doesn't read texts", where=prompts.path.name, hint=hint)
     count = len(texts) or SAMPLES[depth]
     if materials.upstream:
         count = min(count, *(len(made) for made in materials.upstream.values()))
     items = tuple(_sample(spec, i, texts[i] if texts else None, materials) for i in range(count))
-    return Samples(items, "built-in" if prompts is None else prompts.name)
+    return Samples(items, "built-in" if prompts is None else prompts.path.name)
 
 
-def _texts(prompts: Path | None, depth: str) -> tuple[Prompt, ...]:
-    chosen = builtin_prompts("feature-extraction") if prompts is None else read_prompts(prompts)
+def _texts(prompts: PromptFile | None, depth: str) -> tuple[Prompt, ...]:
+    chosen = builtin_prompts("feature-extraction") if prompts is None else prompts.prompts
     return choose(chosen, min(_TEXTS[depth], len(chosen)))
 
 

@@ -15,6 +15,7 @@ from exporter.parity.metrics import LogitsComparison
 from exporter.parity.options import judged
 from exporter.parity.scores import ScoreComparison, same_order, two_classes
 from exporter.parity.texts import encode_texts
+from exporter.texts import PromptFile
 
 LABELS = {"id2label": {0: "no", 1: "maybe", 2: "yes"}}
 TASKS = {  # of most random rerankers, all texts score nearly the same: seed 3 is one that tells them apart
@@ -111,10 +112,10 @@ def test_pairs_carry_token_types_and_prompts_without_a_second_text_are_refused(e
     path = tmp_path / "prompts.jsonl"
     path.write_text(json.dumps({"text": "Where is the lamp?"}) + "\n", encoding="utf-8")
     with pytest.raises(InputError, match="question-answering takes two texts"):
-        encode_texts(subjects, ParityOptions(prompts=path))
+        encode_texts(subjects, ParityOptions(prompts=PromptFile(path)))
     path.write_text(json.dumps({"text": "Where?", "second": 3}) + "\n", encoding="utf-8")
     with pytest.raises(InputError, match='"second" is no text'):
-        encode_texts(subjects, ParityOptions(prompts=path))
+        encode_texts(subjects, ParityOptions(prompts=PromptFile(path)))
 
 
 def test_what_each_task_s_outputs_are():

@@ -14,7 +14,7 @@ from exporter.errors import InputError
 from exporter.formats import PORTABLE
 from exporter.lower.onnx import OnnxOptions, lower_onnx
 from exporter.parity.results import TaskScore
-from exporter.parity.task import TaskItem, _parted, answer_tasks, encode_tasks, read_tasks
+from exporter.parity.task import TaskFile, TaskItem, _parted, answer_tasks, encode_tasks, read_tasks
 from exporter.runners.reference import TorchDecoder
 from exporter.texts import Prompt
 
@@ -245,12 +245,12 @@ def talkative(llama, tmp_path_factory):
 def test_a_sound_artifact_answers_as_the_checkpoint_does(llama, quick, talkative, tmp_path):
     subjects, tasks = talkative
     path = lower_onnx(llama.hub, tmp_path, OnnxOptions()).path
-    report = quick(replace(subjects, artifacts={PORTABLE: path}), tasks=tasks, depth="full", bits=16)
+    report = quick(replace(subjects, artifacts={PORTABLE: path}), tasks=TaskFile(tasks), depth="full", bits=16)
     reference, shipped = report.tasks
     assert (reference.correct, reference.total, reference.verdict) == (40, 40, "unchecked")
     assert dict(shipped.groups) == {"en": (20, 20), "ja": (20, 20)}
     assert (shipped.drop, shipped.allowed_drop, shipped.verdict) == (0, 0.5, "passed")
-    assert quick(replace(subjects, artifacts={PORTABLE: path}), tasks=tasks, bits=16).tasks[0].total == 10
+    assert quick(replace(subjects, artifacts={PORTABLE: path}), tasks=TaskFile(tasks), bits=16).tasks[0].total == 10
 
 
 def test_a_broken_artifact_fails_by_its_answers(llama, quick, talkative, breaking, tmp_path):
@@ -258,14 +258,14 @@ def test_a_broken_artifact_fails_by_its_answers(llama, quick, talkative, breakin
     with_tensor, _ = breaking
     broken = with_tensor(llama.hub, "model.norm.weight", lambda w: w[::-1])
     path = lower_onnx(broken, tmp_path, OnnxOptions()).path
-    report = quick(replace(subjects, artifacts={PORTABLE: path}), tasks=tasks, depth="full", bits=16)
+    report = quick(replace(subjects, artifacts={PORTABLE: path}), tasks=TaskFile(tasks), depth="full", bits=16)
     shipped = report.tasks[1]
     assert (shipped.verdict, report.artifact_verdict(PORTABLE)) == ("failed", "failed")
     assert shipped.drop > 50
     assert len(shipped.wrong) == 5
     assert "parity.task" in [finding.code for finding in report.findings]
     lenient = quick(
-        replace(subjects, artifacts={PORTABLE: path}), tasks=tasks, depth="full", bits=16, max_task_drop=100
+        replace(subjects, artifacts={PORTABLE: path}), tasks=TaskFile(tasks), depth="full", bits=16, max_task_drop=100
     )
     assert lenient.tasks[1].verdict == "passed"
 

@@ -17,6 +17,7 @@ from exporter.errors import InputError
 from exporter.graph.model import GraphInput, GraphSpec
 from exporter.parity.graphs import signals
 from exporter.parity.graphs.samples import SAMPLES, Materials, Sample, make_samples
+from exporter.texts import PromptFile
 
 INT, FLOAT, HALF, BOOL = ir.DataType.INT64, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BOOL
 
@@ -68,7 +69,7 @@ def test_ids_are_the_tokenizers(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tiny_bert(tmp_path / "bert"))
     prompts = tmp_path / "texts.txt"
     prompts.write_text("Wake me up\nDim the lamp", encoding="utf-8")
-    made = make_samples(TEXT, "full", prompts, Materials(tokenizer))
+    made = make_samples(TEXT, "full", PromptFile(prompts), Materials(tokenizer))
     assert (made.source, [sample.label for sample in made.items]) == ("texts.txt", ["Wake me up", "Dim the lamp"])
     for sample, text in zip(made.items, ("Wake me up", "Dim the lamp"), strict=True):
         ids = tokenizer.encode(text, max_length=12)
@@ -122,7 +123,7 @@ def test_a_users_archive(tmp_path: Path) -> None:
     path = tmp_path / "pictures.npz"
     pictures = np.random.default_rng(1).random((3, 3, 20, 30))
     np.savez(path, pixel_values=pictures)
-    made = make_samples(IMAGE, "quick", path, Materials())
+    made = make_samples(IMAGE, "quick", PromptFile(path), Materials())
     assert (len(made.items), made.source) == (3, "pictures.npz")
     np.testing.assert_array_equal(made.items[1].feeds["pixel_values"], pictures[1:2].astype(np.float32))
 
@@ -143,7 +144,7 @@ def test_archives_that_dont_fit(tmp_path: Path, arrays: dict[str, np.ndarray], m
     path = tmp_path / "x.npz"
     np.savez(path, **arrays)
     with pytest.raises(InputError, match=message):
-        make_samples(IMAGE, "quick", path, Materials())
+        make_samples(IMAGE, "quick", PromptFile(path), Materials())
 
 
 def test_ids_beyond_the_vocabulary(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_ids_beyond_the_vocabulary(tmp_path: Path) -> None:
     for bad in (10, -1):
         np.savez(path, input_ids=np.array([[0, 1, 2, bad]]))
         with pytest.raises(InputError, match="outside of 0 to 9"):
-            make_samples(graph, "quick", path, Materials())
+            make_samples(graph, "quick", PromptFile(path), Materials())
 
 
 class _Trap:
@@ -164,17 +165,17 @@ def test_archives_are_never_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     np.savez(path, pixel_values=np.array([_Trap()], dtype=object))
     with pytest.raises(InputError, match="not a readable"):
-        make_samples(IMAGE, "quick", path, Materials())
+        make_samples(IMAGE, "quick", PromptFile(path), Materials())
     path.write_bytes(pickle.dumps(_Trap()))
     with pytest.raises(InputError, match="not a readable"):
-        make_samples(IMAGE, "quick", path, Materials())
+        make_samples(IMAGE, "quick", PromptFile(path), Materials())
 
 
 def test_texts_for_a_model_that_doesnt_read(tmp_path: Path) -> None:
     prompts = tmp_path / "texts.txt"
     prompts.write_text("hello")
     with pytest.raises(InputError, match="doesn't read texts"):
-        make_samples(IMAGE, "quick", prompts, Materials())
+        make_samples(IMAGE, "quick", PromptFile(prompts), Materials())
 
 
 def test_what_another_component_made() -> None:
