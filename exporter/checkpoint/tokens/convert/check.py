@@ -1,18 +1,17 @@
-"""Holds a converted tokenizer against what it was converted from, before anything is exported with it."""
+"""Compares a converted tokenizer with the files that it was converted from, before anything is exported with it."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from exporter.checkpoint.tokens.convert.sentencepiece_backend import Layout, Spacing
-from exporter.checkpoint.tokens.convert.sentencepiece_encode import Encoder
 from exporter.checkpoint.tokens.convert.sentencepiece_file import SPACE, Kind, SentencePieceModel
 from exporter.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
     import tokenizers
+    from sentencepiece import SentencePieceProcessor
 
 # Ordinary text of many kinds. None of it holds special tokens or `▁`, which a tokenizer.json finds in text that is
 # typed, or half-width kana and stacked accents, whose normalization `tokenizers` does by grapheme (docs/tokenizers.md).
@@ -68,27 +67,30 @@ def check_ids(backend: tokenizers.Tokenizer, expected: Mapping[int, str], where:
 def check_against_model(
     backend: tokenizers.Tokenizer, model: SentencePieceModel, layout: Layout, spacing: Spacing, where: str
 ) -> str:
-    """Compares ids and decoded text with sentencepiece's own algorithm on `TEXTS`, every user-defined piece within a
-    text, and the trainer's samples. Returns what was done, in words; `UnsupportedError` at the first difference.
+    """Compares ids with those that the sentencepiece package gives, and decoded text where nothing is lost: on `TEXTS`
+    and on the trainer's samples. Returns what was compared, in words.
+
+    Raises `UnsupportedError` at the first difference, `InputError` where the package refuses the model.
     """
-    encoder = Encoder(model)
+    reference = model.processor(where)
     unknown = layout.leading.index("<unk>") if layout.leading else model.unknown_id
     lossless = model.byte_fallback and not model.collapse and not model.charsmap and not spacing.lowercase
     texts = [text for text in TEXTS if spacing.everywhere or not text.startswith(" ")]
     texts = [text.lower() for text in texts] if spacing.lowercase else texts
     try:
-        expected = [encoder.encode(text) for text in texts]
-        samples = () if spacing.lowercase else _samples(model, encoder, where)
-        expected += [encoder.encode(text) for text in samples]
-    except (ArithmeticError, IndexError, ValueError, struct.error):  # a trie that leads nowhere
-        raise InputError.of("checkpoint.tokenizer", f"{where} has a damaged character map", where=where) from None
-    for text, old in zip([*texts, *samples], expected, strict=True):
+        texts += () if spacing.lowercase else _samples(model, reference, where)
+        expected = [reference.encode(text) for text in texts]
+    except (RuntimeError, ValueError) as error:
+        message = f"the sentencepiece package can't use {where}: {str(error)[:200]}"
+        raise InputError.of("checkpoint.tokenizer", message, where=where) from None
+    for text, old in zip(texts, expected, strict=True):
         wanted = [unknown if index == model.unknown_id else layout.new_id(index) for index in old]
         got = list(backend.encode(text, add_special_tokens=False).ids)
         if got != wanted:
             raise _differs(where, text, backend, wanted, got)
         if lossless and backend.decode(got, skip_special_tokens=False) != text:
-            raise UnsupportedError.of("checkpoint.tokenizer", f"{text[:60]!r} doesn't come back", where=where)
+            message = f"{text[:60]!r} is not the same text after encoding and decoding"
+            raise UnsupportedError.of("checkpoint.tokenizer", message, where=where)
     return f"ids equal on {len(expected)} texts"
 
 
@@ -120,16 +122,16 @@ def check_words(backend: tokenizers.Tokenizer, vocabulary: Mapping[str, int], wh
     return f"{len(words)} words are cut into their own tokens"
 
 
-def _samples(model: SentencePieceModel, encoder: Encoder, where: str) -> tuple[str, ...]:
-    """The trainer's samples without what a tokenizer.json takes for special, once they were held against `encoder`."""
+def _samples(model: SentencePieceModel, reference: SentencePieceProcessor, where: str) -> list[str]:
+    """The trainer's samples that hold no special token, after `reference` gave the pieces that are stored with them."""
     ids = {piece.text: index for index, piece in enumerate(model.pieces)}
     for text, pieces in model.samples:
-        if encoder.encode(text) != [ids.get(piece, model.unknown_id) for piece in pieces]:
+        if reference.encode(text) != [ids.get(piece, model.unknown_id) for piece in pieces]:
             message = f"{where} has samples of its own that it doesn't cut as it says: {text[:60]!r}"
             raise UnsupportedError.of("checkpoint.tokenizer", message, where=where)
     kinds = (Kind.CONTROL, Kind.UNKNOWN, Kind.USER_DEFINED)
     special = [SPACE, *(piece.text for piece in model.pieces if piece.kind in kinds)]
-    return tuple(text for text, _ in model.samples if not any(mark in text for mark in special))
+    return [text for text, _ in model.samples if not any(mark in text for mark in special)]
 
 
 def _differs(

@@ -7,7 +7,7 @@ tests compare these with.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from exporter.checkpoint.folder import Folder
@@ -137,7 +137,7 @@ def _from_sentencepiece(request: Request, file: str) -> Conversion:
         lowercase=name == "DebertaV2Tokenizer" and request.flag("do_lower_case", default=False),
     )
     if spacing.prefix != model.prefix:
-        model = replace(model, prefix=spacing.prefix)
+        model = model.with_prefix(spacing.prefix)
     stated = stated_tokens(request.settings)
     backend = build(model, layout, spacing, _renamed(model, layout, stated, file))
     checked = check.check_against_model(backend, model, layout, spacing, file)

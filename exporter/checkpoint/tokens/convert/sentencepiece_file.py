@@ -1,30 +1,30 @@
-"""Reads a sentencepiece model: pieces with their scores, and how text is normalized before it is cut.
-
-The format is sentencepiece's `sentencepiece_model.proto`; field numbers and defaults are from there.
-"""
+"""Reads a sentencepiece model: its pieces with their scores, and how text is normalized before it is cut."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from exporter.checkpoint.folder import Folder
-from exporter.checkpoint.tokens.convert import wire
+from exporter.checkpoint.tokens.convert.sentencepiece_proto import DamagedModelError, parse_model
 from exporter.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    import sentencepiece
 
 MAX_BYTES = 32 << 20  # the largest in use, mT5's and Gemma's, have less than 5 MB
 _MAX_PIECES = 1 << 20  # the largest in use has 262,144
 _MAX_PIECE = 512  # characters; sentencepiece trains at most 16 unless told otherwise, Gemma has runs of 31 spaces
 _MAX_CHARSMAP = 8 << 20  # bytes; sentencepiece's own nmt_nfkc has 0.24 MB
-_MAX_SAMPLES, _MAX_SAMPLE = 100, 1000  # of the self-test, as many as are looked at, and bytes of one
+_MAX_SAMPLES, _MAX_SAMPLE = 100, 1000  # how many of the trainer's samples are compared, and the bytes of one
 SPACE = "▁"  # U+2581: what sentencepiece writes for a space
 
 
 class Kind(IntEnum):
-    """What a piece is."""
+    """The type of a piece."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -45,12 +45,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """A model file, checked.
+    """A model file whose fields were checked.
 
     algorithm: how text is cut. byte_fallback: unknown characters become byte pieces. prefix: a space is put before
-    the text. collapse: runs of spaces become one, and those at the ends go. escape: spaces become `▁`.
+    the text. collapse: runs of spaces become one space, and spaces at both ends are removed.
     charsmap: the compiled character replacements, empty for none.
-    samples: text → the pieces that it must be cut into, as the trainer wrote them down.
+    samples: texts with the pieces that the trainer got for them.
+    data: the file's content without the samples, for the sentencepiece package.
     """
 
     pieces: tuple[Piece, ...]
@@ -58,14 +59,35 @@ class SentencePieceModel:
     byte_fallback: bool = False
     prefix: bool = True
     collapse: bool = True
-    escape: bool = True
     charsmap: bytes = field(default=b"", repr=False)
     samples: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    data: bytes = field(default=b"", repr=False)
 
     @property
     def unknown_id(self) -> int:
         """The id of the only UNKNOWN piece."""
         return next(i for i, piece in enumerate(self.pieces) if piece.kind is Kind.UNKNOWN)
+
+    def with_prefix(self, prefix: bool) -> SentencePieceModel:
+        """The same model that puts a space before the text, or doesn't."""
+        message = parse_model(self.data)
+        message.normalizer_spec.add_dummy_prefix = prefix
+        return replace(self, prefix=prefix, data=message.SerializeToString())
+
+    def processor(self, where: str) -> sentencepiece.SentencePieceProcessor:
+        """The sentencepiece package's own reader of this model. `InputError` where it refuses the model.
+
+        The package is C++: `read_sentencepiece` has bounded what it gets. It checks the character map itself, since
+        version 0.2.2; older ones crash over a damaged one.
+        """
+        import sentencepiece
+
+        try:
+            return sentencepiece.SentencePieceProcessor(model_proto=self.data)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).removeprefix("INTERNAL: ")[:200]
+            message = f"{where} is not a sentencepiece model: {reason}"
+            raise InputError.of("checkpoint.tokenizer", message, where=where) from None
 
 
 def read_sentencepiece(folder: Folder, name: str) -> SentencePieceModel:
@@ -78,9 +100,11 @@ def read_sentencepiece(folder: Folder, name: str) -> SentencePieceModel:
         raise InputError.of("checkpoint.tokenizer", f"there is no {name}", where=name)
     try:
         return _model(data)
-    except (wire.WireError, UnicodeDecodeError) as error:
+    except (DamagedModelError, UnicodeDecodeError) as error:
+        utf8 = isinstance(error, UnicodeDecodeError)
+        reason = f"it holds text that is not UTF-8 (byte {error.start})" if utf8 else str(error)
         raise InputError.of(
-            "checkpoint.tokenizer", f"{name} is not a sentencepiece model: {_reason(error)}", where=name
+            "checkpoint.tokenizer", f"{name} is not a sentencepiece model: {reason}", where=name
         ) from None
     except _UnsupportedModelError as error:
         raise UnsupportedError.of(
@@ -95,104 +119,64 @@ class _UnsupportedModelError(ValueError):
     pass
 
 
-def _reason(error: ValueError) -> str:
-    return f"text that is not UTF-8 (byte {error.start})" if isinstance(error, UnicodeDecodeError) else str(error)
-
-
 def _model(data: bytes) -> SentencePieceModel:
-    pieces: list[Piece] = []
-    repeated: dict[int, list[bytes]] = {number: [] for number in (2, 3, 4, 5)}
-    for number, value in wire.fields(data):
-        if number == 1:
-            if len(pieces) == _MAX_PIECES:
-                raise wire.WireError(f"more than {_MAX_PIECES} pieces")
-            pieces.append(_piece(_bytes(value)))
-        elif number in repeated:
-            repeated[number].append(_bytes(value))
-    parts = {number: b"".join(messages) for number, messages in repeated.items()}  # protobuf merges repeated messages
-    trainer, normalizer = _numbers(parts[2]), _numbers(parts[3])
-    charsmap = _charsmap(parts[3])
-    algorithm = {1: "unigram", 2: "bpe"}.get(trainer.get(3, 1))
+    # The byte 0x0A begins each piece and the text in it; scores and lengths hold it by chance. Counting it keeps
+    # protobuf from making millions of empty pieces.
+    if data.count(b"\n") > 4 * _MAX_PIECES or len((message := parse_model(data)).pieces) > _MAX_PIECES:
+        raise DamagedModelError(f"it has more than {_MAX_PIECES} pieces")
+    pieces = tuple(_piece(piece) for piece in message.pieces)
     _check(pieces)
+    trainer, normalizer = message.trainer_spec, message.normalizer_spec
+    algorithm = {1: "unigram", 2: "bpe"}.get(trainer.model_type)
+    if len(normalizer.precompiled_charsmap) > _MAX_CHARSMAP:
+        raise DamagedModelError(f"its character map has {len(normalizer.precompiled_charsmap)} bytes")
     for unsupported, what in (
         (algorithm is None, "it was trained as neither unigram nor BPE"),
-        (bool(trainer.get(24)), "it writes spaces behind words (treat_whitespace_as_suffix)"),
-        (bool(_charsmap(parts[5])), "it changes the text again when it decodes (denormalizer)"),
+        (trainer.treat_whitespace_as_suffix, "it writes spaces behind words (treat_whitespace_as_suffix)"),
+        (not normalizer.escape_whitespaces, "it keeps spaces as they are (escape_whitespaces)"),
+        (message.denormalizer_spec.precompiled_charsmap, "it changes the text again when it decodes (denormalizer)"),
         (any(piece.kind is Kind.UNUSED for piece in pieces), "it has pieces that are marked as unused"),
     ):
         if unsupported:
             raise _UnsupportedModelError(what)
+    samples = _samples(message.self_test_data.samples)
+    message.ClearField("self_test_data")
     return SentencePieceModel(
-        pieces=tuple(pieces),
+        pieces=pieces,
         algorithm=cast("Literal['unigram', 'bpe']", algorithm),
-        byte_fallback=bool(trainer.get(35, 0)),
-        prefix=bool(normalizer.get(3, 1)),
-        collapse=bool(normalizer.get(4, 1)),
-        escape=bool(normalizer.get(5, 1)),
-        charsmap=charsmap,
-        samples=_samples(parts[4]),
+        byte_fallback=trainer.byte_fallback,
+        prefix=normalizer.add_dummy_prefix,
+        collapse=normalizer.remove_extra_whitespaces,
+        charsmap=normalizer.precompiled_charsmap,
+        samples=samples,
+        data=message.SerializeToString(),
     )
 
 
-def _piece(message: bytes) -> Piece:
-    text, score, kind = "", 0.0, 1
-    for number, value in wire.fields(message):
-        if number == 1:
-            text = _bytes(value).decode("utf-8")
-        elif number == 2:
-            if not isinstance(value, float) or not math.isfinite(value):
-                raise wire.WireError(f"the score of a piece is {value!r}")
-            score = value
-        elif number == 3:
-            kind = _int(value)
+def _piece(message: Any) -> Piece:
+    text, score, kind = message.piece.decode(), message.score, message.type
+    if not math.isfinite(score):
+        raise DamagedModelError(f"the score of a piece is {score!r}")
     if not 1 <= kind <= 6:
-        raise wire.WireError(f"a piece has type {kind}")
-    if not text or len(text) > _MAX_PIECE or "\0" in text:
-        raise wire.WireError(f"a piece has {len(text)} characters" if "\0" not in text else "a piece holds a NUL")
+        raise DamagedModelError(f"a piece has type {kind}")
+    if "\0" in text:
+        raise DamagedModelError("a piece holds a NUL")
+    if not 0 < len(text) <= _MAX_PIECE:
+        raise DamagedModelError(f"a piece has {len(text)} characters")
     return Piece(text, score, Kind(kind))
 
 
 def _check(pieces: Sequence[Piece]) -> None:
     if not pieces:
-        raise wire.WireError("it has no pieces")
+        raise DamagedModelError("it has no pieces")
     if len({piece.text for piece in pieces}) != len(pieces):
-        raise wire.WireError("two pieces have the same text")
+        raise DamagedModelError("two pieces have the same text")
     unknown = sum(piece.kind is Kind.UNKNOWN for piece in pieces)
     if unknown != 1:
-        raise wire.WireError(f"it has {unknown} unknown pieces instead of one")
+        raise DamagedModelError(f"it has {unknown} unknown pieces instead of one")
 
 
-def _numbers(message: bytes) -> dict[int, int]:
-    """Field number → the last integer under it."""
-    return {number: wire.int32(value) for number, value in wire.fields(message) if isinstance(value, int)}
-
-
-def _charsmap(message: bytes) -> bytes:
-    found = b""
-    for number, value in wire.fields(message):
-        if number == 2:
-            found = _bytes(value)
-    if len(found) > _MAX_CHARSMAP:
-        raise wire.WireError(f"a character map of {len(found)} bytes")
-    return found
-
-
-def _samples(message: bytes) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for number, value in wire.fields(message):
-        if number == 1 and len(found) < _MAX_SAMPLES and len(_bytes(value)) <= _MAX_SAMPLE:
-            sample = {key: _bytes(text).decode("utf-8") for key, text in wire.fields(_bytes(value)) if key in (1, 2)}
-            found.append((sample.get(1, ""), tuple(sample.get(2, "").split(" ")) if sample.get(2) else ()))
-    return tuple(found)
-
-
-def _bytes(value: wire.Value) -> bytes:
-    if not isinstance(value, bytes):
-        raise wire.WireError("a number where text or a message belongs")
-    return value
-
-
-def _int(value: wire.Value) -> int:
-    if not isinstance(value, int):
-        raise wire.WireError("no integer where one belongs")
-    return wire.int32(value)
+def _samples(messages: Sequence[Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    samples = [message for message in messages[:_MAX_SAMPLES] if message.ByteSize() <= _MAX_SAMPLE]
+    pairs = [(sample.input.decode(), sample.expected.decode()) for sample in samples]
+    return tuple((text, tuple(pieces.split(" ")) if pieces else ()) for text, pieces in pairs)

@@ -14,7 +14,6 @@ from transformers import AutoTokenizer
 
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens.convert import check
-from exporter.checkpoint.tokens.convert.sentencepiece_encode import Encoder
 from exporter.checkpoint.tokens.convert.sentencepiece_file import SentencePieceModel, read_sentencepiece
 from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
 from exporter.errors import InputError, UnsupportedError
@@ -72,24 +71,12 @@ MIXED = st.lists(
 ANY = st.one_of(st.text(max_size=40), MIXED, st.sampled_from(check.TEXTS))
 
 
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoder]:
-    return {name: Encoder(model_of(name, tmp_path_factory.mktemp("model"))) for name in SETTINGS}
-
-
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_file_is_read_as_the_package_reads_it(name: str, tmp_path: Path) -> None:
     model, package = model_of(name, tmp_path), processor(name)
     assert [piece.text for piece in model.pieces] == [package.id_to_piece(i) for i in range(len(package))]
     assert [piece.score for piece in model.pieces] == [package.get_score(i) for i in range(len(package))]
     assert model.unknown_id == package.unk_id()
-
-
-@settings(max_examples=400, deadline=None)
-@given(name=st.sampled_from(list(SETTINGS)), text=ANY)
-def test_our_reference_is_sentencepiece(encoders: dict[str, Encoder], name: str, text: str) -> None:
-    """What conversions are checked with has the package's ids for any text."""
-    assert encoders[name].encode(text) == processor(name).encode(text)
 
 
 @pytest.mark.parametrize("name", ["llama", "no prefix", "gemma", "internlm2"])
