@@ -22,7 +22,7 @@ class OpenModel:
     @cached_property
     def shipped_tokenizer(self) -> ShippedTokenizer:
         """The tokenizer files that a bundle ships; none for a model without text."""
-        return shipped_tokenizer(self.checkpoint) if self.checkpoint.tokenizer_files else ShippedTokenizer({})
+        return shipped_tokenizer(self.checkpoint, self.tokenizer)
 
 
 def open_source(reference: str, revision: str | None) -> OpenModel:

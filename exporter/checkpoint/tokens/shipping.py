@@ -1,4 +1,4 @@
-"""Which tokenizer files a bundle ships: those that phones and runtimes read, made where a checkpoint lacks them."""
+"""The tokenizer files of a bundle: those that phones and runtimes read, converted where the checkpoint lacks them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exporter.checkpoint.checkpoint import Checkpoint
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens import rules
 from exporter.checkpoint.tokens.files import CONVERTIBLE, TOKENIZER, TOKENIZER_CONFIG, UNREADABLE, VOCAB_JSON
-from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 
-# Classes that exist only as code in checkpoints, and the one of transformers that loads the converted file alike; and
-# the name that transformers 5 gave to one that transformers 4 and swift-transformers know.
+if TYPE_CHECKING:
+    from exporter.checkpoint.tokens.tokenizer import Tokenizer
+
+# Class → the class of transformers 4, known to swift-transformers too, that loads the shipped file the same way. The
+# first three exist only as code in checkpoints; the last is transformers 5's name for an old class.
 _STANDARD = {
     **dict.fromkeys(("InternLMTokenizer", "InternLM2Tokenizer", "InternLM3Tokenizer"), "LlamaTokenizer"),
     "TokenizersBackend": "PreTrainedTokenizerFast",
@@ -24,8 +26,11 @@ _STANDARD = {
 
 @dataclass(frozen=True)
 class ShippedTokenizer:
-    """files: name → where it is, or what it holds. origin: how tokenizer.json came to be where it isn't the
-    checkpoint's own, in words. ends: the ids that end a text where only the tokenizer's files say so, else empty.
+    """The tokenizer files of a bundle.
+
+    files: name → the file to copy, or its new content. origin: what tokenizer.json was converted from and how it was
+    checked, None where it is the checkpoint's own. ends: the ids that end a text where only the tokenizer's files name
+    them, else empty.
     """
 
     files: Mapping[str, Path | bytes]
@@ -33,24 +38,24 @@ class ShippedTokenizer:
     ends: tuple[int, ...] = ()
 
 
-def shipped_tokenizer(checkpoint: Checkpoint) -> ShippedTokenizer:
-    """The files, sorted by name; none for a model without text. Raises as `load_tokenizer` does.
+def shipped_tokenizer(checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> ShippedTokenizer:
+    """The files, sorted by name. tokenizer: the checkpoint's, loaded; None for a model without text, which ships none.
 
-    The older forms of a vocabulary stay behind: tokenizer.json holds all of it. tokenizer_config.json names a class
+    The older forms of a vocabulary are left out: tokenizer.json holds all of it. tokenizer_config.json names a class
     that needs no code of the checkpoint, since swift-transformers and onnxruntime-genai look for one.
     """
+    if tokenizer is None:
+        return ShippedTokenizer({})
     files: dict[str, Path | bytes] = {
         name: path for name, path in checkpoint.tokenizer_files.items() if name not in (*CONVERTIBLE, *UNREADABLE)
     }
     conversion = checkpoint.conversion
-    if conversion is None and TOKENIZER not in files:
-        return ShippedTokenizer({})
     stated = Folder.at(checkpoint.root).read_object(TOKENIZER_CONFIG) or {}
     settings = _settled(stated, checkpoint.config)
-    origin, tokenizer = None, load_tokenizer(checkpoint)
+    origin = None
     if conversion is not None:
         files[TOKENIZER] = tokenizer.to_json().encode()
-        if VOCAB_JSON not in conversion.source:  # Llama's class would ask for tokenizer.model again because of it
+        if VOCAB_JSON not in conversion.source:  # with this setting, Llama's class would ask for tokenizer.model again
             settings.pop("add_prefix_space", None)
         settings = {**conversion.defaults, **settings}
         origin = f"converted from {' and '.join(conversion.source)} by kogata; {conversion.checked}"
@@ -60,7 +65,7 @@ def shipped_tokenizer(checkpoint: Checkpoint) -> ShippedTokenizer:
 
 
 def _settled(stated: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with a class that transformers has, as far as one is known."""
+    """The settings with a class that transformers has, where such a class is known."""
     settings = {key: value for key, value in stated.items() if key != "auto_map"}
     name = rules.class_name(stated, config)
     if "auto_map" in stated and not rules.is_known(name):

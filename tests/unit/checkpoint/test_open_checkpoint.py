@@ -150,7 +150,7 @@ def test_a_checkpoint_opens_without_a_tokenizer_and_only_loading_one_fails(folde
     (folder / "tokenizer_config.json").unlink()
     checkpoint = open_checkpoint(folder)
     assert checkpoint.tokenizer_files == {}
-    assert shipped_tokenizer(checkpoint).files == {}
+    assert shipped_tokenizer(checkpoint, None).files == {}
     with pytest.raises(InputError, match="there is no tokenizer"):
         load_tokenizer(checkpoint)
     (folder / "tekken.json").write_text("{}")

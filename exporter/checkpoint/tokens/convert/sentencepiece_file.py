@@ -101,8 +101,7 @@ def read_sentencepiece(folder: Folder, name: str) -> SentencePieceModel:
     try:
         return _model(data)
     except (DamagedModelError, UnicodeDecodeError) as error:
-        utf8 = isinstance(error, UnicodeDecodeError)
-        reason = f"it holds text that is not UTF-8 (byte {error.start})" if utf8 else str(error)
+        reason = str(error) if isinstance(error, DamagedModelError) else "it holds text that is not UTF-8"
         raise InputError.of(
             "checkpoint.tokenizer", f"{name} is not a sentencepiece model: {reason}", where=name
         ) from None

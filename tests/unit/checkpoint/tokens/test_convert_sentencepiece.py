@@ -97,6 +97,14 @@ def test_llama_like_conversions_encode_and_decode_as_the_package_does(name: str,
     agree()
 
 
+def test_byte_fallback_of_a_unigram_model_is_kept(tmp_path: Path) -> None:
+    """umT5's kind: transformers' own converter for T5 makes unknown tokens of what sentencepiece writes in bytes."""
+    write(tmp_path, "unigram bytes", "spiece.model", tokenizer_class="T5Tokenizer", extra_ids=0)
+    ours, package = load_tokenizer(tmp_path), processor("unigram bytes")
+    for text in (*check.TEXTS, "𐎀𐎁 ꙮ"):
+        assert ours.encode(text) == [*package.encode(text), package.eos_id()]
+
+
 # --- against transformers ---
 
 

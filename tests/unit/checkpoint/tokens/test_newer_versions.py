@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.checkpoints import tiny_bert, write_json
 from support.encoder_checkpoints import tiny_encoder, write_pooling
+from support.shipped_files import shipped_of
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from exporter.checkpoint import open_checkpoint
-from exporter.checkpoint.tokens.shipping import shipped_tokenizer
 from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.errors import InputError, UnsupportedError
 from exporter.graph.model import EncoderSpec
@@ -175,7 +175,7 @@ def test_a_class_that_only_transformers_5_has_is_shipped_under_the_name_it_had(t
         AutoTokenizer.from_pretrained(folder)
     shipped = tmp_path / "shipped"
     shipped.mkdir()
-    for name, content in shipped_tokenizer(open_checkpoint(folder)).files.items():
+    for name, content in shipped_of(folder).files.items():
         (shipped / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
     reference = AutoTokenizer.from_pretrained(shipped)
     assert reference("Wake me up.")["input_ids"] == load_tokenizer(folder).encode("Wake me up.")

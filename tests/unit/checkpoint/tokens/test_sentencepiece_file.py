@@ -156,9 +156,10 @@ def test_a_bomb_of_pieces_or_bytes_is_not_built(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(f"{module}._MAX_PIECES", 1000)  # a million takes seconds
     with pytest.raises(InputError, match="more than 1000 pieces"):
         read(tmp_path, b"\x0a\x03\x0a\x01a" * 1100)
-    with monkeypatch.context() as patch, pytest.raises(InputError, match="more than 1000 pieces"):
+    with monkeypatch.context() as patch:
         patch.setattr(f"{module}.parse_model", None)  # refused before protobuf makes a message of each piece
-        read(tmp_path, b"\x0a\x00" * 4100)
+        with pytest.raises(InputError, match="more than 1000 pieces"):
+            read(tmp_path, b"\x0a\x00" * 4100)
     with (tmp_path / FILE).open("wb") as file:
         file.truncate(10 << 30)  # sparse: takes no disk
     with pytest.raises(InputError, match="has more than"):

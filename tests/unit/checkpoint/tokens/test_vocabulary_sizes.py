@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.shipped_files import shipped_of
 
 from exporter.checkpoint import open_checkpoint
-from exporter.checkpoint.tokens.shipping import shipped_tokenizer
 from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.errors import InputError
 
@@ -75,23 +75,23 @@ def test_an_end_that_generation_does_not_know_is_noted(folder: Path) -> None:
 
 
 def test_ends_that_only_the_tokenizer_names_are_shipped(folder: Path) -> None:
-    assert shipped_tokenizer(open_checkpoint(folder)).ends == ()
+    assert shipped_of(folder).ends == ()
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    assert shipped_tokenizer(open_checkpoint(folder)).ends == (1,)
+    assert shipped_of(folder).ends == (1,)
 
 
 # --- settings that other programs need, or can't follow ---
 
 
 def shipped_settings(folder: Path) -> dict[str, Any]:
-    held = shipped_tokenizer(open_checkpoint(folder)).files["tokenizer_config.json"]
+    held = shipped_of(folder).files["tokenizer_config.json"]
     return json.loads(held if isinstance(held, bytes) else held.read_text())  # type: ignore[no-any-return]
 
 
 def test_files_that_are_well_are_shipped_as_they_are(folder: Path) -> None:
     (folder / "vocab.json").write_text("{}")
     (folder / "merges.txt").write_text("")
-    shipped = shipped_tokenizer(open_checkpoint(folder))
+    shipped = shipped_of(folder)
     assert shipped.files == {name: folder / name for name in ("tokenizer.json", "tokenizer_config.json")}
     assert shipped.origin is None
 
