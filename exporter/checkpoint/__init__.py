@@ -1,4 +1,4 @@
-"""A folder or hub id becomes configuration, lazy tensors, tokenizer files, licence and digest."""
+"""Opens a folder or hub id: configuration, lazy tensors, tokenizer files, licence and digest."""
 
 from exporter.checkpoint.checkpoint import Checkpoint, Source
 from exporter.checkpoint.opening import open_checkpoint

@@ -1,4 +1,4 @@
-"""What an opened checkpoint is."""
+"""The data that an opened checkpoint holds."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PREPROCESSOR = "preprocessor_config.json"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a checkpoint comes from: what is certain of it, and nothing else.
+    """Where a checkpoint comes from. Every field holds only what the files or the hub state.
 
     repo: the hub id, None for a local folder; revision: the resolved commit, None for a local folder.
-    license: SPDX id where there is one, else the authors' name for it, None when unknown; license_link: where its
-        text is; languages: as the model card lists them.
-    files: name in the folder → path, of all that defines the model: configuration, weights, tokenizer, modules.
+    license: SPDX id where there is one, else the authors' name for it, None when unknown; license_link: address of
+        the licence's text; languages: as the model card lists them.
+    files: name in the folder → path, for all files that define the model: configuration, weights, tokenizer, modules.
     """
 
     repo: str | None = None
@@ -41,14 +41,14 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """`sha256:…` over `sha256sum`'s listing of `files`, sorted by name. Computed when first asked for.
+        """`sha256:…` over `sha256sum`'s listing of `files`, sorted by name. Computed at the first access.
 
         Reads every byte (some 8 s for 14 GB, if the disk can). Raises `InputError` when a file can't be read.
         """
         return self._hashing.result()
 
     def begin_digest(self) -> None:
-        """Computes the digest on a thread of its own; whoever asks for it waits."""
+        """Starts to compute the digest on its own thread; `digest` waits for it."""
         _ = self._hashing
 
     @cached_property
@@ -58,21 +58,21 @@ class Source:
         def run() -> None:
             try:
                 future.set_result(_digest(self.files))
-            except BaseException as error:  # whatever it is, it belongs to whoever asks for the digest
+            except BaseException as error:  # `digest` raises it
                 future.set_exception(error)
 
-        # A daemon: an export that fails meanwhile doesn't wait for its end.
+        # A daemon thread: an export that fails in the meantime doesn't wait for it.
         threading.Thread(target=run, name="digest", daemon=True).start()
         return future
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A transformers checkpoint, opened: everything but the tensors' data is read and checked.
+    """An opened transformers checkpoint. Everything except the tensors' data was read and checked.
 
-    root: the folder, which transformers itself could load; name: safe as a file name.
+    root: the folder, in the form that transformers loads; name: the folder's name, safe as a file name.
     config: config.json; generation_config: generation_config.json, empty without that file.
-    tokenizer_files: file name → path, of those that exist; empty for a model without text.
+    tokenizer_files: file name → path, for the files that exist; empty for a model without text.
     chat_template: the default Jinja template, None where the checkpoint has none.
     sentence: sentence-transformers' modules, None where the folder has no modules.json.
     """
@@ -89,18 +89,19 @@ class Checkpoint:
 
     @cached_property
     def preprocessor(self) -> Mapping[str, Any]:
-        """preprocessor_config.json, which says how images or sounds become inputs: without paths and remote code.
+        """preprocessor_config.json without paths and remote code. It says how images or sounds become inputs.
 
-        Empty for a model of text. Raises InputError where the file can't be read.
+        Empty for a text model. Raises InputError where the file can't be read.
         """
         stated = Folder.at(self.root).read_object(PREPROCESSOR, small_integers=True) if self.root.is_dir() else None
         return {key: value for key, value in (stated or {}).items() if key not in ("auto_map", "_name_or_path")}
 
     @cached_property
     def conversion(self) -> Conversion | None:
-        """The tokenizer.json made from the checkpoint's older tokenizer files, None where it has its own, or none.
+        """The tokenizer.json made from the checkpoint's older tokenizer files. None where the checkpoint has its own
+        tokenizer.json, or no tokenizer.
 
-        Converted and checked when first asked for (a second for 256,000 pieces). Raises as `convert_tokenizer` does.
+        Converted and checked at the first access (a second for 256,000 pieces). Raises as `convert_tokenizer` does.
         """
         folder = Folder.at(self.root)
         return conversion_of(folder, read_settings(folder), self.config)

@@ -1,4 +1,4 @@
-"""Reads files of a folder that may be hostile: bounded sizes, nothing outside of the folder, regular files only."""
+"""Reads files of a folder that may be hostile: only regular files inside the folder, and only up to a size."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Folder:
     """A checkpoint's folder.
 
     root: where names are looked up (absolute).
-    boundary: symbolic links may lead anywhere inside it (resolved). It is `root` itself, except for a snapshot in
-        a hub cache, whose files are links into the `blobs` of the same repository's cache folder.
-    name: what the folder is called: its own name, or that of the repository.
-    commit: the snapshot's commit; None outside of a hub cache.
+    boundary: the folder (resolved) that symbolic links must stay in. It is `root` itself, except for a snapshot in a
+        hub cache: its files are links to `blobs` in the same repository's cache folder.
+    name: the folder's own name, or the repository's.
+    commit: the snapshot's commit; None outside a hub cache.
     """
 
     root: Path
@@ -37,8 +37,8 @@ class Folder:
 
     @classmethod
     def at(cls, path: Path) -> Folder:
-        """The folder at `path`, which need not exist. A hub cache is known by `models--ORG--NAME/snapshots/COMMIT`:
-        whoever hands over such a tree owns all of it, so links inside it are as safe as links inside a folder.
+        """The folder at `path`, which need not exist. `models--ORG--NAME/snapshots/COMMIT` is a hub cache. Links may
+        stay anywhere in such a cache: it comes from one source, as a folder does.
         """
         root = Path(os.path.abspath(path))
         repository = _CACHED_REPOSITORY.fullmatch(root.parent.parent.name)
@@ -49,8 +49,8 @@ class Folder:
     def find(self, name: str) -> Path | None:
         """The file `name` (relative, `/`-separated), or None when there is none.
 
-        The path is that inside `root`, links not resolved. Raises `InputError` when it leaves the boundary, is not
-        a regular file (a FIFO would block, a device never ends) or can't be looked at.
+        The path is the one inside `root`, links not resolved. Raises `InputError` when it leaves the boundary, is not
+        a regular file (reading a FIFO blocks, reading a device never ends) or can't be examined.
         """
         parts = PurePosixPath(name).parts
         if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or "\0" in name:
@@ -67,12 +67,12 @@ class Folder:
                 "checkpoint.unreadable",
                 f"{name} can't be read: {reason}",
                 where=name,
-                hint="a link that leads nowhere means an incomplete download" if path.is_symlink() else "",
+                hint="the symbolic link points to nothing: download the checkpoint again" if path.is_symlink() else "",
             ) from None
         if not target.is_relative_to(self.boundary):
             raise InputError.of(
                 "checkpoint.symlink",
-                f"{name} is a symbolic link that leaves the checkpoint folder",
+                f"{name} is a symbolic link to a file outside the checkpoint folder",
                 where=name,
                 hint="copy the file into the folder",
             )
@@ -90,7 +90,7 @@ class Folder:
             ) from None
 
     def read_bytes(self, name: str, limit: int) -> bytes | None:
-        """The bytes of `name`, or None when there is no such file; `InputError` above `limit` bytes."""
+        """The bytes of `name`, or None when there is no such file. `InputError` when it has more than `limit` bytes."""
         path = self.find(name)
         if path is None:
             return None
@@ -111,7 +111,7 @@ class Folder:
         return data
 
     def read_text(self, name: str, limit: int) -> str | None:
-        """The UTF-8 text of `name`, or None when there is no such file; `InputError` above `limit` bytes."""
+        """The UTF-8 text of `name`, or None when there is no such file. `InputError` above `limit` bytes."""
         data = self.read_bytes(name, limit)
         try:
             return None if data is None else data.decode("utf-8")
@@ -123,8 +123,8 @@ class Folder:
     def read_json(self, name: str, *, small_integers: bool = False) -> Any | None:
         """The JSON value in `name`, or None when there is no such file.
 
-        small_integers: refuse integers outside of int64, and numbers that overflow float64. A model's sizes have
-            no use for them; tokenizers do write 1e30 for "no limit".
+        small_integers: refuse integers outside int64, and numbers that overflow float64. A model's sizes never need
+            them; tokenizers write 1e30 for "no limit".
         """
         text = self.read_text(name, MAX_JSON_BYTES)
         if text is None:
@@ -132,7 +132,7 @@ class Folder:
         return parse_json(text, name, small_integers=small_integers)
 
     def read_object(self, name: str, *, small_integers: bool = False) -> dict[str, Any] | None:
-        """As `read_json`, and it must be a JSON object."""
+        """Like `read_json`, for a file that must hold a JSON object."""
         value = self.read_json(name, small_integers=small_integers)
         if value is None and self.find(name) is None:
             return None
@@ -142,7 +142,7 @@ class Folder:
 
 
 def parse_json(text: str, name: str, *, small_integers: bool = False) -> Any:
-    """`text` as JSON. Every way in which that can fail is an `InputError` that names the file."""
+    """`text` as JSON. Every failure is an `InputError` that names the file."""
     integer: Callable[[str], Any] | None = _int64 if small_integers else None
     real: Callable[[str], Any] | None = _finite if small_integers else None
     try:

@@ -1,4 +1,4 @@
-"""Licence, languages and base model: from the model card's front matter, else from a licence file."""
+"""Reads licence, languages and base model from the model card's front matter, else from a licence file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPDX = {
         "MPL-2.0", "MS-PL", "NCSA", "ODbL-1.0", "OFL-1.1", "OSL-3.0", "PostgreSQL", "Unlicense", "WTFPL", "Zlib",
     )
 }  # fmt: skip
-# Licence text → id, by what the text says of itself; first match counts.
+# Pattern in a licence's text → id; the first match counts.
 _TEXTS = (
     (re.compile(r"SPDX-License-Identifier:\s*([\w.+-]+)"), r"\1"),
     (re.compile(r"Apache License\s+Version 2\.0", re.I), "Apache-2.0"),
@@ -47,7 +47,7 @@ _TEXTS = (
 class Licence:
     """license: SPDX id where there is one, else the name that the authors use ("llama3.2"); None when unknown.
 
-    link: where its text is, as the model card says it. languages: as the model card lists them ("en", "ja").
+    link: address of the licence's text, from the model card. languages: as the model card lists them ("en", "ja").
     base_models: the hub ids that the card says the model was made from.
     """
 
@@ -58,8 +58,8 @@ class Licence:
 
 
 def read_licence(folder: Folder) -> Licence:
-    """What the folder says about its licence. A card that can't be understood counts as silent: it is no obstacle to
-    an export, and an unknown licence is reported as unknown.
+    """The licence that the folder's files state. A model card that can't be read is ignored: it must not stop an
+    export, and the licence is then reported as unknown.
     """
     facts = _front_matter(_text(folder, CARD, _MAX_CARD_BYTES))
     license_id = _first(facts.get("license"))
@@ -83,9 +83,9 @@ def _text(folder: Folder, name: str, limit: int) -> str:
 
 
 def _front_matter(card: str) -> dict[str, Any]:
-    """The few keys wanted, each parsed on its own: the rest (megabytes of results, maybe malformed) isn't touched.
+    """The values of `_KEYS`, each parsed separately: the rest (megabytes of results, perhaps malformed) isn't parsed.
 
-    YAML's BaseLoader makes only strings, lists and maps: no object, and Norwegian ("no") stays a string.
+    YAML's BaseLoader makes only strings, lists and maps: it makes no objects, and Norwegian ("no") stays a string.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -104,7 +104,7 @@ def _front_matter(card: str) -> dict[str, Any]:
 
 
 def _blocks(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """The top-level entries of the front matter whose key is wanted: (key, its lines)."""
+    """The top-level entries of the front matter with a key in `_KEYS`: (key, its lines)."""
     blocks: list[tuple[str, list[str]]] = []
     for line in lines:
         if line.rstrip() == "---":
@@ -115,17 +115,17 @@ def _blocks(lines: Sequence[str]) -> list[tuple[str, str]]:
         elif blocks:
             blocks[-1][1].append(line)
     else:
-        return []  # never closed: not front matter
+        return []  # the front matter has no end, so the text is something else
     wanted = [(key, "\n".join(block)) for key, block in blocks if key in _KEYS]
     return [(key, block) for key, block in wanted if len(block) <= _MAX_BLOCK_BYTES]
 
 
 def _strings(value: Any) -> tuple[str, ...]:
-    """The texts in `value`; what is no short single line is none that a report could show."""
+    """The texts in `value` that a report can show: single lines of at most 500 characters."""
     values = value if isinstance(value, list) else [value]
     texts = [text.strip() for text in values if isinstance(text, str)]
-    nothing = ("", "~", "null")  # YAML's ways to say so, which BaseLoader keeps as text
-    return tuple(dict.fromkeys(t for t in texts if t not in nothing and t.isprintable() and len(t) <= 500))
+    empty = ("", "~", "null")  # YAML's spellings of null, which BaseLoader keeps as text
+    return tuple(dict.fromkeys(t for t in texts if t not in empty and t.isprintable() and len(t) <= 500))
 
 
 def _first(value: Any) -> str | None:

@@ -26,7 +26,7 @@ from exporter.errors import InputError, UnsupportedError
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
-_ACCEPTED = "accepted: a checkpoint folder (config.json, model.safetensors, tokenizer.json) or a hub id `org/name`"
+_ACCEPTED_HINT = "accepted: a checkpoint folder (config.json, model.safetensors, tokenizer.json) or a hub id `org/name`"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Place:
 def open_checkpoint(reference: str | Path, *, revision: str | None = None) -> Checkpoint:
     """Opens the folder `reference`, or the hub repository `org/name` at `revision` (branch, tag or commit).
 
-    Reads configuration, tensor headers, tokenizer and licence; tensors' data and the digest are read when asked for.
+    Reads configuration, tensor headers, tokenizer and licence. Tensors' data and the digest are read at first access.
     No code of the checkpoint is run and no pickle is opened. Raises `InputError` (missing, damaged or hostile files)
     or `UnsupportedError`, with every problem found.
     """
@@ -96,17 +96,17 @@ def open_checkpoint(reference: str | Path, *, revision: str | None = None) -> Ch
 def _locate(reference: str, revision: str | None) -> _Place:
     try:
         path = Path(reference).expanduser()
-        found, is_folder = bool(reference) and path.exists(), bool(reference) and path.is_dir()
+        exists, is_folder = bool(reference) and path.exists(), bool(reference) and path.is_dir()
     except (OSError, RuntimeError, ValueError):  # too long, no home folder, a null byte
-        path, found, is_folder = Path(), False, False
+        path, exists, is_folder = Path(), False, False
     if is_folder:
         return _local(Folder.at(path), revision)
-    if found:
+    if exists:
         raise InputError.of(
             "checkpoint.not_a_folder",
-            f"{reference} is a file; a checkpoint is the folder around it",
+            f"{reference} is a file; a checkpoint is a folder",
             where=reference,
-            hint=_ACCEPTED,
+            hint=_ACCEPTED_HINT,
         )
     if huggingface.is_closed_model(reference):
         raise InputError.of(
@@ -120,7 +120,7 @@ def _locate(reference: str, revision: str | None) -> _Place:
             "checkpoint.not_found",
             f"'{_printable(reference)}' is neither an existing folder nor a hub id",
             where=_printable(reference),
-            hint=_ACCEPTED,
+            hint=_ACCEPTED_HINT,
         )
     folder = huggingface.download(reference, revision)
     return _Place(folder, reference, folder.commit)
@@ -130,7 +130,7 @@ def _local(folder: Folder, revision: str | None) -> _Place:
     if revision is not None:
         raise InputError.of(
             "checkpoint.revision",
-            "a revision belongs to a hub id; this is a local folder",
+            "--revision can be used with a hub id only; this is a local folder",
             where="--revision",
             hint="leave --revision out, or pass the hub id",
         )
@@ -141,19 +141,19 @@ def _read_config(folder: Folder) -> Mapping[str, Any]:
     config = folder.read_object(CONFIG, small_integers=True)
     if config is None:
         raise no_config(folder)
-    # MiniCPM's first configurations state their class, which is name enough, and no model_type.
+    # MiniCPM's first configurations have no model_type, but `architectures` names their class.
     if "model_type" not in config and "architectures" not in config and "auto_map" in config:
         raise UnsupportedError.of(
             "checkpoint.custom_code",
-            "the model is described only by Python code of its own, which is never run",
+            "the model is described only by Python code in the checkpoint, which is never run",
             where=CONFIG,
-            hint="a config.json with a model_type is needed",
+            hint="add the model_type to config.json, if transformers knows the architecture",
         )
     return config
 
 
 def _slug(name: str) -> str:
-    """`name` as a file name that every system takes: letters, digits, `.`, `_` and `-`, 64 at most."""
+    """`name` as a file name that is valid on every system: letters, digits, `.`, `_` and `-`, 64 at most."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-._")[:64].rstrip("-._") or "model"
 

@@ -1,4 +1,4 @@
-"""Collects everything that is wrong with a checkpoint, so that a user hears of it all at once."""
+"""Collects all problems of a checkpoint, so that a user sees them at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exporter.errors import Diagnostic, InputError, KogataError, UnsupportedErro
 
 
 class Problems:
-    """The errors met so far. `raise_any` ends in one error that carries all their diagnostics."""
+    """The errors collected so far. `raise_any` raises one error with all their diagnostics."""
 
     def __init__(self) -> None:
         self._input: list[Diagnostic] = []
@@ -17,7 +17,7 @@ class Problems:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Keeps a `KogataError` raised inside for later; anything else passes through."""
+        """Keeps a `KogataError` that is raised inside; any other exception passes through."""
         try:
             yield
         except UnsupportedError as error:
@@ -26,7 +26,7 @@ class Problems:
             self._input.extend(error.diagnostics)
 
     def raise_any(self) -> None:
-        """Raises what was collected: `InputError` if anything is missing or damaged, else `UnsupportedError`."""
-        found = tuple(dict.fromkeys((*self._input, *self._unsupported)))  # two readers of one file say the same
-        if found:
-            raise (InputError if self._input else UnsupportedError)(*found)
+        """Raises the collected problems: `InputError` if any file is missing or damaged, else `UnsupportedError`."""
+        problems = tuple(dict.fromkeys((*self._input, *self._unsupported)))  # two readers of a file report it twice
+        if problems:
+            raise (InputError if self._input else UnsupportedError)(*problems)

@@ -1,4 +1,4 @@
-"""Folders that are no whole checkpoint, told by what lies in them: what they are, and what to pass instead."""
+"""Errors for folders that aren't a whole checkpoint: what the folder holds, and what to pass instead."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from exporter.errors import InputError, KogataError, UnsupportedError
 ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _MERGE = "merge it first: `AutoPeftModelForCausalLM.from_pretrained(folder).merge_and_unload().save_pretrained(out)`"
-_METHODS = {
+_QUANTIZATION_METHODS = {
     "awq": "AWQ", "gptq": "GPTQ", "bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed-tensors",
     "fp8": "FP8", "fbgemm_fp8": "FP8", "mxfp4": "MXFP4", "hqq": "HQQ", "aqlm": "AQLM", "quanto": "Quanto",
     "eetq": "EETQ", "torchao": "torchao", "bitnet": "BitNet", "vptq": "VPTQ", "auto-round": "AutoRound",
     "modelopt": "ModelOpt",
 }  # fmt: skip
-_NAMED = 5  # folders listed in one message
+_MAX_LISTED = 5  # names in one message
 
 
 def refuse_adapter(folder: Folder) -> None:
-    """`UnsupportedError` for a folder that holds an adapter: alone, or unmerged beside a model."""
+    """Raises `UnsupportedError` for a folder with an adapter (LoRA), alone or unmerged beside a model."""
     names = folder.names()
     if not set(_ADAPTER_WEIGHTS) & set(names) and (ADAPTER_CONFIG not in names or "config.json" in names):
-        return  # a whole model; merging leaves the adapter's configuration behind at times
+        return  # a whole model; merging sometimes leaves adapter_config.json in the folder
     settings = folder.read_object(ADAPTER_CONFIG) or {}
     base = _shown(settings.get("base_model_name_or_path"))
     whole = any(name.startswith("model") and name.endswith(".safetensors") for name in names)
@@ -38,9 +38,9 @@ def refuse_adapter(folder: Folder) -> None:
 
 
 def refuse_quantized(config: Mapping[str, Any], base_models: Sequence[str]) -> None:
-    """`UnsupportedError` for weights that were quantized: their values are gone, and their tensors no weights.
+    """Raises `UnsupportedError` for quantized weights: their original values are lost, and codes and scales are stored.
 
-    base_models: what the model card says it was made from.
+    base_models: the hub ids that the model card says the model was made from.
     """
     nested = config.get("text_config")
     for section in (config, nested if isinstance(nested, dict) else {}):
@@ -48,42 +48,42 @@ def refuse_quantized(config: Mapping[str, Any], base_models: Sequence[str]) -> N
             settings = section.get(key)
             if isinstance(settings, dict) and settings:
                 method = settings.get("quant_method", "MLX" if key == "quantization" else None)
-                name = _METHODS.get(str(method), _shown(method)) or "an unnamed method"
-                source = f": {', '.join(base_models[:_NAMED])}" if base_models else ""
+                name = _QUANTIZATION_METHODS.get(str(method), _shown(method)) or "an unnamed method"
+                source = f": {', '.join(base_models[:_MAX_LISTED])}" if base_models else ""
                 raise UnsupportedError.of(
                     "checkpoint.quantized",
                     f"the weights are quantized already, by {name}",
                     where=f"config.json: {key}",
-                    hint=f"export the model that it was made from{source}",
+                    hint=f"export the model that it was quantized from{source}",
                 )
 
 
 def no_config(folder: Folder) -> KogataError:
-    """Why there is no config.json, from what else there is."""
+    """The error for a folder without config.json; it depends on the other files in the folder."""
     names = folder.names()
     if "model_index.json" in names:
         return UnsupportedError.of(
             "checkpoint.diffusers",
-            "the folder holds a diffusers pipeline, which is several models",
+            "the folder holds a diffusers pipeline, which consists of several models",
             where="model_index.json",
-            hint="language models, encoders and single vision models are exported",
+            hint="export a language model, an encoder or a single vision model",
         )
     if "params.json" in names:
         return InputError.of(
             "checkpoint.config",
-            "there is no config.json: this is the format of the model's makers, with params.json",
+            "there is no config.json: with params.json, this is the original format of the model's authors",
             where="params.json",
             hint="take the repository in transformers' format (Meta's end in -hf), or convert it with its script",
         )
     inner = [name for name in names if _is_checkpoint(folder, name)]
-    hint = "a checkpoint is a folder as transformers' `save_pretrained` writes it"
+    hint = "pass a folder that transformers' `save_pretrained` wrote"
     if "modules.json" in names and inner:
         hint = (
-            f"sentence-transformers kept the model in a folder of its own ({inner[0]}) before its version 2; "
-            "load and save it once more: `SentenceTransformer(folder).save(new_folder)`"
+            f"sentence-transformers before version 2 saved the model in a subfolder ({inner[0]}); "
+            "load and save it again: `SentenceTransformer(folder).save(new_folder)`"
         )
     elif inner:
-        hint = f"pass one of the folders in it: {', '.join(inner[:_NAMED])}"
+        hint = f"pass one of its subfolders: {', '.join(inner[:_MAX_LISTED])}"
     return InputError.of("checkpoint.config", "there is no config.json", where="config.json", hint=hint)
 
 
@@ -95,5 +95,5 @@ def _is_checkpoint(folder: Folder, name: str) -> bool:
 
 
 def _shown(text: Any) -> str:
-    """`text` where it can be shown in one line, else ''."""
+    """`text` if it can be shown in one line, else ''."""
     return text if isinstance(text, str) and text.isprintable() and len(text) <= 200 else ""

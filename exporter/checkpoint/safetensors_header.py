@@ -1,4 +1,4 @@
-"""Reads safetensors headers, bounded and strict.
+"""Reads safetensors headers, with bounds and strict checks.
 
 The format (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, a JSON object from tensor
 name to `{dtype, shape, data_offsets}`, then the data, which the tensors cover without gap or overlap.
@@ -31,9 +31,9 @@ DTYPE_BITS: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies.
+    """Where a tensor is in its file.
 
-    dtype: safetensors' name ("F32", "BF16"); offset: bytes from the start of the file; nbytes: its length there.
+    dtype: safetensors' name ("F32", "BF16"); offset: bytes from the start of the file; nbytes: its bytes in the file.
     """
 
     name: str
@@ -62,7 +62,7 @@ class _DuplicateKeyError(ValueError):
 
 
 def read_header(path: Path, name: str) -> Header:
-    """The header of `path`, fully checked; `name` is how errors call the file.
+    """The header of `path`, fully checked. name: the file's name in errors.
 
     Raises one `InputError` with every problem found: truncated, not safetensors, wrong offsets, sizes or names.
     """
@@ -75,7 +75,7 @@ def read_header(path: Path, name: str) -> Header:
     except OSError as error:
         raise InputError.of("checkpoint.unreadable", f"{name} can't be read: {error.strerror}", where=name) from None
     if len(raw) < length:
-        raise InputError.of("checkpoint.truncated", f"{name} was cut while it was read", where=name)
+        raise InputError.of("checkpoint.truncated", f"{name} became shorter while it was read", where=name)
     entries = _parse(raw, name)
     problems: list[Diagnostic] = []
     metadata = _metadata(entries.pop("__metadata__", {}), name, problems)
@@ -157,7 +157,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _natural(text: str) -> int:
-    """Lengths and offsets are never negative (not even -0), nor NaN or Infinity, which Python's JSON would take."""
+    """A length or offset. Negative numbers, -0, NaN and Infinity, which Python's JSON reader accepts, are refused."""
     if not text.isdecimal():
         raise ValueError(f"{text} is not a length")
     return int(text)
@@ -171,13 +171,13 @@ def _metadata(value: Any, name: str, problems: list[Diagnostic]) -> Mapping[str,
 
 
 class _EntryError(ValueError):
-    """What is wrong with one tensor's entry."""
+    """One tensor's entry is wrong. The message continues a sentence that begins with the tensor's name."""
 
 
 def _tensor(key: str, entry: Any, data_start: int) -> StoredTensor:
     try:
         key.encode("utf-8")
-    except UnicodeEncodeError:  # "\ud800": half of a surrogate pair, which no file name or protobuf can hold
+    except UnicodeEncodeError:  # "\ud800": half of a surrogate pair, which file names and protobuf can't hold
         raise _EntryError("has a name that is not valid Unicode") from None
     if not isinstance(entry, dict):
         raise _EntryError("has an entry that is not an object")
@@ -197,14 +197,14 @@ def _tensor(key: str, entry: Any, data_start: int) -> StoredTensor:
 
 
 def _counts(value: Any, what: str) -> tuple[int, ...]:
-    """`value` as integers ≥ 0 (True is an int in Python, and is not one here)."""
+    """`value` as integers ≥ 0. True, an int in Python, is refused."""
     if isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 63 for n in value):
         return tuple(value)
     raise _EntryError(f"has no valid {what}")
 
 
 def _check_layout(tensors: Sequence[StoredTensor], data_start: int, file_bytes: int, name: str) -> list[Diagnostic]:
-    """`tensors` in the order of their data must cover everything after the header exactly."""
+    """Problems of `tensors`, sorted by offset: they must cover all bytes after the header without gap or overlap."""
     problems = []
     end = data_start
     for tensor in tensors:
@@ -216,6 +216,6 @@ def _check_layout(tensors: Sequence[StoredTensor], data_start: int, file_bytes: 
         message = f"{name} is truncated: it has {file_bytes} bytes, its tensors need {end}"
         problems.append(Diagnostic("checkpoint.truncated", message, name, "download it again"))
     elif end < file_bytes:
-        message = f"{name}: {file_bytes - end} bytes after the last tensor belong to none"
+        message = f"{name}: {file_bytes - end} bytes after the last tensor belong to no tensor"
         problems.append(Diagnostic("checkpoint.safetensors", message, name))
     return problems

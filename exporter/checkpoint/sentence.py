@@ -1,4 +1,4 @@
-"""What sentence-transformers puts after the encoder, as `modules.json` tells it. The code it names is never run."""
+"""Reads `modules.json`: what sentence-transformers computes after the encoder. Code that it names is never run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 MODULES = "modules.json"
-_GENERAL = "config_sentence_transformers.json"
-_PAIRS = "CrossEncoder"  # `model_type` there
-_RUN = {False: ("feature-extraction", "last_hidden_state"), True: ("sequence-classification", "logits")}
-_NO_LIMIT = 2**20  # tokenizers state 1e30 for "none"
+_GENERAL_CONFIG = "config_sentence_transformers.json"
+_CROSS_ENCODER = "CrossEncoder"  # `model_type` there
+_EXPECTED_TASK = {False: ("feature-extraction", "last_hidden_state"), True: ("sequence-classification", "logits")}
+_NO_LIMIT = 2**20  # tokenizers write 1e30 for "no limit"
 # The names that sentence-transformers tries for the transformer's settings, in its order.
 _SETTINGS = tuple(
     f"sentence_{kind}_config.json"
@@ -37,10 +37,10 @@ _POOLINGS = {
 
 @dataclass(frozen=True)
 class SentenceDense:
-    """A linear layer behind the pooling: `activation(x · weightᵀ + bias)`.
+    """A linear layer after the pooling: `activation(x · weightᵀ + bias)`.
 
-    path: its folder. activation: torch's class name, "Tanh" say.
-    tensors: `linear.weight` `[out_features, in_features]` and perhaps `linear.bias`.
+    path: its folder. activation: torch's class name, for example "Tanh".
+    tensors: `linear.weight` `[out_features, in_features]`, and `linear.bias` `[out_features]` where it has one.
     """
 
     path: str
@@ -52,17 +52,17 @@ class SentenceDense:
 
 @dataclass(frozen=True)
 class SentenceModules:
-    """How token embeddings become a sentence embedding.
+    """How a sentence embedding is computed from token embeddings.
 
     pooling: "mean", "cls", or another of sentence-transformers' modes ("max", "mean_sqrt_len", "weightedmean",
         "lasttoken"); None without a pooling module, or with several modes at once.
     normalize: whether the embedding is scaled to L2 norm 1.
-    dense: the layers between pooling and normalization, in their order.
+    dense: the layers between pooling and normalization, in order.
     max_seq_length: in tokens, special tokens included; None where it isn't stated.
     cross_encoder: the modules score pairs of texts with the model's own head; nothing is pooled. activation: torch's
-        full name of what turns its logits into scores, None where it isn't stated.
-    unsupported: what the modules do beyond that, in words; an export that ignored it would compute something else.
-    files: the files this was read from.
+        full name of the function that turns its logits into scores, None where it isn't stated.
+    unsupported: in words, what else the modules do; an export that ignored it would compute another result.
+    files: the files that were read.
     """
 
     pooling: str | None
@@ -78,7 +78,7 @@ class SentenceModules:
 def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModules | None:
     """The modules, or None when the folder has no `modules.json`. `InputError` when the files are malformed.
 
-    tokenizer_lowercases: then `do_lower_case` changes nothing, and is no obstacle.
+    tokenizer_lowercases: the tokenizer makes text lower case, so `do_lower_case` changes nothing and is accepted.
     """
     modules = folder.read_json(MODULES)
     if modules is None:
@@ -91,8 +91,8 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
     files, unsupported = [MODULES], []
     pooling, max_seq_length = None, None
     dense: list[SentenceDense] = []
-    general = folder.read_object(_GENERAL) or {}
-    pairs = general.get("model_type") == _PAIRS
+    general = folder.read_object(_GENERAL_CONFIG) or {}
+    pairs = general.get("model_type") == _CROSS_ENCODER
     once = [kind for kind in kinds if kind != "Dense"]
     if kinds != sorted(kinds, key=_order) or len(set(once)) != len(once) or kinds[:1] != ["Transformer"]:
         unsupported.append(f"the module order {' → '.join(kinds) or '(none)'}")
@@ -110,7 +110,7 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
         elif kind != "Normalize":
             unsupported.append(f"the module {kind}")
     if general:
-        files.append(_GENERAL)
+        files.append(_GENERAL_CONFIG)
     unsupported += _prompt(general)
     if pairs and kinds != ["Transformer"]:
         unsupported.append(f"a cross-encoder of the modules {' → '.join(kinds)}")
@@ -128,7 +128,7 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
 
 
 def _kind(type_name: str) -> str:
-    """`sentence_transformers.models.Pooling` → `Pooling`; a class of anyone else keeps its full name."""
+    """`sentence_transformers.models.Pooling` → `Pooling`. A class of another package keeps its full name."""
     package, _, name = type_name.rpartition(".")
     return name if package.split(".")[0] == "sentence_transformers" else type_name
 
@@ -138,7 +138,7 @@ def _order(kind: str) -> int:
 
 
 def _settings(folder: Folder, files: list[str]) -> Mapping[str, Any]:
-    """The transformer's, empty where there are none. `max_seq_length` is checked."""
+    """The transformer module's settings, empty where there are none. `max_seq_length` is checked."""
     for name in _SETTINGS:
         settings = folder.read_object(name, small_integers=True)
         if settings is None:
@@ -152,23 +152,23 @@ def _settings(folder: Folder, files: list[str]) -> Mapping[str, Any]:
 
 
 def _unlike_text(settings: Mapping[str, Any], pairs: bool, tokenizer_lowercases: bool) -> Iterator[str]:
-    """What the transformer's settings ask for beyond running it over a text, as its class does."""
+    """What the transformer's settings ask for that running the model over a text doesn't do, in words."""
     if settings.get("do_lower_case") and not tokenizer_lowercases:
         yield "do_lower_case, with a tokenizer that keeps the case"
-    task, output = _RUN[pairs]
+    task, output = _EXPECTED_TASK[pairs]
     if settings.get("transformer_task") not in (None, task):
         yield f"a transformer for {str(settings['transformer_task'])[:60]}"
     modalities = settings.get("modality_config")
     text = modalities.get("text") if isinstance(modalities, Mapping) else None
     run = {"method": "forward", "method_output_name": output}
     if modalities is not None and text != run:
-        yield f"a transformer that is run otherwise than by {run}"
+        yield f"a transformer whose text settings are not {run}"
     if settings.get("processing_kwargs"):
         yield "processing_kwargs"
 
 
 def _longest(folder: Folder) -> int | None:
-    """The tokenizer's limit, where sentence-transformers looks for one that isn't stated, and 6 writes it."""
+    """The tokenizer's limit. sentence-transformers uses it where the module states none; version 6 writes it there."""
     length = (folder.read_object(TOKENIZER_CONFIG) or {}).get("model_max_length")
     return length if type(length) is int and 0 < length < _NO_LIMIT else None
 
@@ -189,7 +189,7 @@ def _pooling(folder: Folder, path: str, files: list[str], unsupported: list[str]
 
 
 def _dense(folder: Folder, path: str, files: list[str], unsupported: list[str]) -> list[SentenceDense]:
-    """The layer in the folder `path`; nothing where it can't be expressed, which `unsupported` then says."""
+    """The layer in the folder `path`. Empty where it can't be exported; the reason is then added to `unsupported`."""
     name, weights = f"{path}/config.json", f"{path}/model.safetensors"
     settings = folder.read_object(name, small_integers=True) if path else None
     if settings is None:
@@ -197,7 +197,7 @@ def _dense(folder: Folder, path: str, files: list[str], unsupported: list[str]) 
     files.append(name)
     place = folder.find(weights)
     if place is None:
-        unsupported.append(f"the module Dense without {weights} (pickle is never read)")
+        unsupported.append(f"the module Dense without {weights} (pickle files are never read)")
         return []
     files.append(weights)
     if settings.get("use_residual"):
@@ -205,15 +205,15 @@ def _dense(folder: Folder, path: str, files: list[str], unsupported: list[str]) 
         return []
     ends = [settings.get(key) for key in ("module_input_name", "module_output_name")]
     if any(end not in (None, "sentence_embedding") for end in ends):
-        unsupported.append("the module Dense on something else than the sentence embedding")
+        unsupported.append("the module Dense on an input other than the sentence embedding")
         return []
     sizes = [settings.get(key) for key in ("in_features", "out_features")]
     tensors = TensorStore([Shard(place, weights, read_header(place, weights))])
     shapes = {"linear.weight": (sizes[1], sizes[0]), "linear.bias": (sizes[1],)}
     expected = list(shapes)[: 2 if settings.get("bias", True) else 1]
-    found = {tensor: stored.shape for tensor, stored in tensors.stored.items()}
-    if found != {tensor: shapes[tensor] for tensor in expected}:
-        message = f"{weights} holds {found}, its config.json implies {shapes}"
+    stored_shapes = {tensor: stored.shape for tensor, stored in tensors.stored.items()}
+    if stored_shapes != {tensor: shapes[tensor] for tensor in expected}:
+        message = f"{weights} holds {stored_shapes}, but its config.json implies {shapes}"
         raise InputError.of("checkpoint.sentence", message, where=weights)
     activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh"))
     package, _, kind = activation.rpartition(".")
@@ -230,7 +230,7 @@ def _modes(settings: Mapping[str, Any], name: str) -> list[str]:
         if isinstance(modes, list) and all(isinstance(mode, str) for mode in modes):
             return [_POOLINGS.get(f"pooling_mode_{mode}", str(mode)) for mode in modes]  # mean_sqrt_len_tokens
         raise InputError.of("checkpoint.sentence", f"pooling_mode is {str(stated)[:80]!r}", where=name)
-    # Where a flag isn't stated, sentence-transformers takes mean for True and all others for False.
+    # sentence-transformers' defaults: True for mean, False for all others.
     return [mode for flag, mode in _POOLINGS.items() if settings.get(flag, mode == "mean")]
 
 

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING
 from exporter.checkpoint.safetensors_header import Header, StoredTensor
 from exporter.errors import InputError, UnsupportedError
 
-if TYPE_CHECKING:  # imported when the first tensor is asked for: `inspect` needs none
+if TYPE_CHECKING:  # imported at the first access to a tensor; `inspect` reads no tensor
     import onnx_ir as ir
 
-# safetensors' name → onnx_ir's. What is missing here is stored scaled (FP8, FP6, FP4) or complex: without its scales
-# such a tensor is not the weight, so it is refused rather than read.
+# safetensors' name → onnx_ir's. FP8, FP6 and FP4 are refused: without its scales, such a tensor is not the weight.
+# Complex numbers are refused too.
 _ONNX_DTYPES: Mapping[str, str] = {
     "BOOL": "BOOL", "U8": "UINT8", "I8": "INT8", "U16": "UINT16", "I16": "INT16", "U32": "UINT32", "I32": "INT32",
     "U64": "UINT64", "I64": "INT64", "F16": "FLOAT16", "BF16": "BFLOAT16", "F32": "FLOAT", "F64": "DOUBLE",
 }  # fmt: skip
 _FLOATS = ("F", "BF")
 
-# Pages of a mapping that were touched count as this process's memory for as long as it lives. A large tensor therefore
-# has a mapping of its own, gone with the last array of it, and all small ones of a file share one: each mapping holds a
+# Pages that were read count as this process's memory while their mapping exists. A large tensor therefore has its own
+# mapping, which is released with its last array. All small tensors of a file share one mapping: each mapping needs a
 # file descriptor, and there may be thousands of norms and biases.
-_MAPPED_ALONE = 4 << 20  # bytes
+_OWN_MAPPING_BYTES = 4 << 20
 
 
 class Shard:
-    """One safetensors file. It is mapped while arrays of it live: once for all small ones, once for a large one."""
+    """One safetensors file. Mapped while its arrays exist: once for the small tensors, once for each large one."""
 
     def __init__(self, path: Path, name: str, header: Header) -> None:
         self.path = path
@@ -41,17 +41,17 @@ class Shard:
         self._mapping: weakref.ref[mmap.mmap] | None = None
 
     def mapping(self, offset: int, size: int) -> tuple[mmap.mmap, int]:
-        """A mapping that holds `size` bytes of the file from `offset` on, and where in it they begin.
+        """A mapping that holds `size` bytes of the file from `offset` on, and their offset in the mapping.
 
         Raises `InputError` when the file is gone or no longer has the size it was opened with (reading past the end of
         a mapped file would kill the process).
         """
-        if size >= _MAPPED_ALONE:
+        if size >= _OWN_MAPPING_BYTES:
             start = offset - offset % mmap.ALLOCATIONGRANULARITY
             return self._map(start, offset - start + size), offset - start
         mapped = self._mapping() if self._mapping is not None else None
         if mapped is None:
-            mapped = self._map(0, 0)  # all of it
+            mapped = self._map(0, 0)  # the whole file
             self._mapping = weakref.ref(mapped)
         return mapped, offset
 
@@ -60,7 +60,7 @@ class Shard:
             with self.path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size != self.header.file_bytes:
                     raise InputError.of(
-                        "checkpoint.changed", f"{self.name} changed while it was in use", where=self.name
+                        "checkpoint.changed", f"{self.name} changed after it was opened", where=self.name
                     )
                 return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ, offset=start)
         except OSError as error:
@@ -72,8 +72,8 @@ class Shard:
 class TensorStore(Mapping[str, "ir.TensorProtocol"]):
     """Tensor name → lazy tensor, in sorted order. Nothing is read before a tensor's `numpy()` or `tobytes()`.
 
-    A tensor that onnx_ir can't hold as it is stored (FP8, say) raises `UnsupportedError` when it is asked for, not
-    before: `stored` and the totals describe every tensor. An unknown name is a `KeyError`, as in any mapping.
+    A tensor whose dtype onnx_ir can't hold (FP8, for example) raises `UnsupportedError` at access; `stored` and the
+    totals describe it all the same. An unknown name is a `KeyError`, as in any mapping.
     """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
@@ -99,7 +99,7 @@ class TensorStore(Mapping[str, "ir.TensorProtocol"]):
 
     @cached_property
     def stored(self) -> Mapping[str, StoredTensor]:
-        """Name → dtype, shape and place of every tensor, without reading any."""
+        """Name → dtype, shape and place of every tensor, from the headers alone."""
         return {name: tensor for name, (_, tensor) in self._places.items()}
 
     @property
@@ -131,8 +131,8 @@ def _lazy(shard: Shard, tensor: StoredTensor) -> ir.TensorProtocol:
             where=f"{shard.name}: {tensor.name}",
             hint="take the checkpoint in its original precision (bf16, fp16 or fp32)",
         )
-    # Not ir.ExternalTensor: that maps the whole file once per tensor and keeps it mapped, refuses hard links (package
-    # installers make them), and would write this machine's paths into a serialized model.
+    # ir.ExternalTensor isn't used: it maps the whole file once per tensor and keeps it mapped, it refuses hard links
+    # (which package installers make), and it would write this machine's paths into a serialized model.
     dtype = ir.DataType[_ONNX_DTYPES[tensor.dtype]]
     return ir.LazyTensor(
         partial(_read, shard, tensor, dtype), dtype=dtype, shape=ir.Shape(tensor.shape), name=tensor.name

@@ -11,14 +11,14 @@ from exporter.checkpoint.safetensors_header import read_header
 from exporter.checkpoint.tensors import Shard, TensorStore
 from exporter.errors import Diagnostic, InputError, KogataError
 
-SINGLE = "model.safetensors"
+SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_SHARD_NAME = re.compile(r"[\w][\w.+-]*\.safetensors", re.ASCII)  # a plain file name: no folder, no control character
+_SHARD_NAME = re.compile(r"[\w][\w.+-]*\.safetensors", re.ASCII)  # a file name without folder or control characters
 _VARIANT = re.compile(r"model\.[\w-]+\.safetensors", re.ASCII)  # model.fp16.safetensors
-_NAMED = 5  # names listed in one message
+_MAX_LISTED = 5  # names in one message
 
 _CONVERT = (
-    "convert it where you trust it, with the model's own class: "
+    "if you trust the file, convert it with the model's own class: "
     "`AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`"
 )
 _OTHER_FORMATS = (
@@ -34,9 +34,9 @@ def open_weights(folder: Folder) -> tuple[TensorStore, tuple[str, ...]]:
 
     Raises `InputError` with everything that is missing, damaged or contradictory.
     """
-    path = folder.find(SINGLE)
+    path = folder.find(SINGLE_FILE)
     if path is not None:
-        return TensorStore([Shard(path, SINGLE, read_header(path, SINGLE))]), (SINGLE,)
+        return TensorStore([Shard(path, SINGLE_FILE, read_header(path, SINGLE_FILE))]), (SINGLE_FILE,)
     index = folder.read_object(INDEX)
     if index is None:
         raise _no_weights(folder.names())
@@ -76,7 +76,7 @@ def _open_shards(folder: Folder, names: Sequence[str]) -> list[Shard]:
                     "checkpoint.shard",
                     f"the shard {name} is missing",
                     where=INDEX,
-                    hint="the download is incomplete; fetch the missing files",
+                    hint="the download is incomplete; download the missing files",
                 )
             shards.append(Shard(path, name, read_header(path, name)))
     problems.raise_any()
@@ -98,7 +98,7 @@ def _repeated(shards: Sequence[Shard]) -> list[Diagnostic]:
 
 
 def _compare(shard: Shard, by_shard: Mapping[str, set[str]]) -> list[Diagnostic]:
-    """What the index says of this shard against what the shard holds."""
+    """The differences between the index and the shard's header."""
     promised, held = by_shard[shard.name], {tensor.name for tensor in shard.header.tensors}
     problems = []
     if missing := sorted(promised - held):
@@ -111,33 +111,33 @@ def _compare(shard: Shard, by_shard: Mapping[str, set[str]]) -> list[Diagnostic]
 
 
 def _some(names: Sequence[str]) -> str:
-    listed = ", ".join(names[:_NAMED])
-    return listed if len(names) <= _NAMED else f"{listed} and {len(names) - _NAMED} more"
+    listed = ", ".join(names[:_MAX_LISTED])
+    return listed if len(names) <= _MAX_LISTED else f"{listed} and {len(names) - _MAX_LISTED} more"
 
 
 def _no_weights(names: Sequence[str]) -> KogataError:
-    """Says what the folder holds instead of weights that can be read."""
-    found = [name for name in names if name.endswith(".safetensors")]
-    if found:
-        hint = "a single file is named model.safetensors; shards need their index"
-        variants = [name for name in found if _VARIANT.fullmatch(name)]
+    """The error for a folder without readable weights; it names the weights that the folder holds instead."""
+    others = [name for name in names if name.endswith(".safetensors")]
+    if others:
+        hint = "name a single file model.safetensors; shards need model.safetensors.index.json"
+        variants = [name for name in others if _VARIANT.fullmatch(name)]
         if variants:
-            hint = f"{variants[0]} is a variant: rename it to {SINGLE} if it is the one to export"
-        elif found[0].startswith("consolidated"):
-            hint = "consolidated files have the makers' own tensor names; fetch the model*.safetensors beside them"
-        return InputError.of("checkpoint.weights", f"no {SINGLE} and no {INDEX}; found {_some(found)}", hint=hint)
+            hint = f"{variants[0]} is a variant: to export it, rename it to {SINGLE_FILE}"
+        elif others[0].startswith("consolidated"):
+            hint = "consolidated files have the authors' own tensor names; download model*.safetensors instead"
+        return InputError.of("checkpoint.weights", f"no {SINGLE_FILE} and no {INDEX}; found {_some(others)}", hint=hint)
     for endings, format_name, why, hint in _OTHER_FORMATS:
-        found = [name for name in names if name.lower().endswith(endings)]
-        if found:
+        others = [name for name in names if name.lower().endswith(endings)]
+        if others:
             return InputError.of(
                 "checkpoint.pickle" if format_name == "pickle" else "checkpoint.weights",
-                f"the only weights are {format_name} ({_some(found)}), {why}",
-                where=found[0],
+                f"the only weights are {format_name} ({_some(others)}), {why}",
+                where=others[0],
                 hint=hint,
             )
     return InputError.of(
         "checkpoint.weights",
-        f"there are no weights: no {SINGLE} and no {INDEX}",
-        hint="a checkpoint is a folder as transformers' `save_pretrained` writes it; of the hub only safetensors are "
-        "fetched, so a repository of GGUF or .bin files alone ends here",
+        f"there are no weights: no {SINGLE_FILE} and no {INDEX}",
+        hint="pass a folder that transformers' `save_pretrained` wrote; from the hub only safetensors files are "
+        "downloaded, so a repository with only GGUF or .bin files has no weights here",
     )

@@ -1,4 +1,4 @@
-"""Chat templates: finding a checkpoint's, and rendering it as transformers does, in a sandbox."""
+"""Finds a checkpoint's chat template and renders it as transformers does, in a sandbox."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MAX_BITS = 4096  # of an integer that a template computes
 _MAX_REPEATED = 1 << 20  # characters or items that `text * n` in a template may make
 
 _ASKS_FOR_CLOCK = re.compile(r"strftime_now\s+is\s+(not\s+)?(un)?defined")
-_DAY = date(2024, 7, 26)  # the one that Llama 3.2's template falls back to
+_DAY = date(2024, 7, 26)  # the date that Llama 3.2's template uses by default
 
 Message = Mapping[str, Any]
 
 
 def find_template(folder: Folder, tokenizer_config: Mapping[str, Any]) -> str | None:
     """The default chat template: `chat_template.jinja`, else the one in `tokenizer_config.json` (a string, or a list
-    of named ones), else `chat_template.json`. `InputError` where there are several and none is named "default".
+    of named ones), else `chat_template.json`. `InputError` where there are several and no one is named "default".
     """
     text = folder.read_text(TEMPLATE_FILE, _MAX_TEMPLATE_BYTES)
     if text is not None:
@@ -54,11 +54,11 @@ def find_template(folder: Folder, tokenizer_config: Mapping[str, Any]) -> str | 
 
 
 def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any], add_generation_prompt: bool) -> str:
-    """`messages` as one prompt. `tokens`: bos_token, eos_token … as the template may name them.
+    """`messages` as one prompt. tokens: bos_token, eos_token … under the names that templates use.
 
-    A prompt never depends on the day: templates that ask whether there is a `strftime_now` (Llama 3.2) hear no, and
-    fall back to their own date; those that call it unasked (SmolLM3) get a fixed one. Raises `InputError` for
-    whatever the template does wrong.
+    A prompt never depends on the current date. For a template that tests whether `strftime_now` is defined
+    (Llama 3.2) it isn't, and the template uses its own date; a template that calls it without a test (SmolLM3) gets a
+    fixed date. Raises `InputError` for every error of the template.
     """
     import jinja2
 
@@ -73,7 +73,7 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any]
     except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
     except RecursionError:
-        reason = "it recurses without end"
+        reason = "it recurses too deeply"
     except MemoryError:
         reason = "it needs too much memory"
     raise InputError.of("checkpoint.chat_template", f"the chat template fails: {reason}", where="chat template")
@@ -81,8 +81,8 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any]
 
 @lru_cache(maxsize=8)
 def _compile(template: str) -> jinja2.Template:
-    """Compiled with the settings of transformers' `_compile_jinja_template`, in Jinja's sandbox: a template reaches
-    neither files nor Python. One expression can't take all memory; that loops end quickly is not guaranteed.
+    """Compiled with the settings of transformers' `_compile_jinja_template` in Jinja's sandbox: a template has no
+    access to files and Python. The size of one expression's result is bounded; the running time of loops is not.
     """
     from jinja2 import TemplateError, nodes
     from jinja2.ext import Extension, loopcontrols
@@ -90,7 +90,7 @@ def _compile(template: str) -> jinja2.Template:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """`{% generation %}` marks what the assistant says, for training; here its content is kept as it is."""
+        """`{% generation %}` marks the assistant's text for training; its content is kept unchanged."""
 
         tags = {"generation"}  # noqa: RUF012 (the base class declares it so)
 
@@ -127,7 +127,7 @@ def _check_size(operator: str, left: Any, right: Any) -> None:
     if isinstance(left, int) and isinstance(right, int):
         bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
         if bits > _MAX_BITS:
-            raise OverflowError("a template may not make numbers that large")
+            raise OverflowError("a template may not compute numbers that large")
 
 
 def _tojson(
@@ -137,5 +137,5 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """transformers' filter: Jinja's own would escape HTML."""
+    """transformers' filter; Jinja's own escapes HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)

@@ -1,4 +1,4 @@
-"""A text, or a pair of texts, as an encoder takes it."""
+"""The tokens of a text, or of a pair of texts, as an encoder takes them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 class EncodedText:
     """n tokens, special ones included.
 
-    ids, types: int64 `[n]`; types tell the first text (0) from the second (1) where the tokenizer says so.
-    special: bool `[n]`, True for tokens that stand in no text.
-    offsets: each token's place in its text, in characters. owners: 0 or 1, the text that the token is from; None for
-        special ones.
+    ids, types: int64 `[n]`; types: 0 for the first text, 1 for the second, where the tokenizer distinguishes them.
+    special: bool `[n]`, True for tokens that the tokenizer added around the texts.
+    offsets: each token's start and end in its text, in characters. owners: the token's text, 0 or 1; None for
+        special tokens.
     """
 
     ids: NDArray[np.int64]

@@ -1,8 +1,8 @@
-"""What transformers changes in a `tokenizer.json` when it loads one, so that token ids come out the same.
+"""Applies the changes that transformers makes to a `tokenizer.json` when it loads one, so that token ids are the same.
 
-Its tokenizer classes let `tokenizer_config.json` (and their own defaults) win over `tokenizer.json`: case folding of
-BERT's, the bos/eos template of Llama's, the prefix space, special tokens. Read off transformers 4.57,
-`PreTrainedTokenizerFast` and its subclasses; here it is a table of settings per class.
+In its tokenizer classes, `tokenizer_config.json` and the class's own defaults override `tokenizer.json`: BERT's case
+folding, Llama's bos/eos template, the prefix space, special tokens. The table of settings per class follows
+`PreTrainedTokenizerFast` and its subclasses in transformers 4.57.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from exporter.checkpoint.tokens.special import ADDITIONAL, Flags, add_tokens, str_of, token_of
+from exporter.checkpoint.tokens.special import ADDITIONAL_TOKENS, Flags, add_tokens, str_of, token_of
 from exporter.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenizerClass:
-    """A transformers tokenizer class, as far as it changes token ids.
+    """The settings of a transformers tokenizer class that change token ids.
 
-    tokens: its default special tokens. flags: those that it gives to special tokens stated as text alone.
-    normalizer: the settings that it forces upon a BertNormalizer, with their defaults (None: it leaves the normalizer
-    alone). template: default (add_bos_token, add_eos_token) of a class that builds its own post-processor.
-    prefix_space: its default add_prefix_space, None where it doesn't force one. extra_ids: it has T5's sentinels.
+    tokens: default special tokens. flags: the flags of special tokens that are stated as text alone.
+    normalizer: the settings that override a BertNormalizer's, with their defaults; None where the class overrides
+    none. template: default (add_bos_token, add_eos_token) of a class that builds its own post-processor.
+    prefix_space: default add_prefix_space, None where the class overrides none. extra_ids: whether it has T5's
+    sentinels.
     """
 
     tokens: Mapping[str, str]
@@ -62,8 +63,8 @@ _NORMALIZER_FIELDS = {
 
 _MAX_SENTINELS = 10_000  # T5 and its kin have 100
 _NO_FLAGS: Flags = {}
-_EXACT: Flags = {"special": True, "normalized": False}
-_PLAIN = TokenizerClass({})
+_NOT_NORMALIZED: Flags = {"special": True, "normalized": False}
+_NO_RULES = TokenizerClass({})
 _BERT = TokenizerClass(_BERT_TOKENS, normalizer=_BERT_NORMALIZER)
 _LLAMA = TokenizerClass(_LLAMA_TOKENS, template=(True, False), prefix_space=None)
 _T5 = TokenizerClass({"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}, extra_ids=True)
@@ -95,9 +96,9 @@ _CLASSES: Mapping[str, TokenizerClass] = {
     "GPTNeoXTokenizer": TokenizerClass(_GPT2_TOKENS, template=(False, False)),
     "GPT2Tokenizer": TokenizerClass(_GPT2_TOKENS),
     "CodeGenTokenizer": TokenizerClass(_GPT2_TOKENS),
-    "Qwen2Tokenizer": TokenizerClass(_QWEN_TOKENS, dict.fromkeys(("bos_token", *_QWEN_TOKENS), _EXACT)),
+    "Qwen2Tokenizer": TokenizerClass(_QWEN_TOKENS, dict.fromkeys(("bos_token", *_QWEN_TOKENS), _NOT_NORMALIZED)),
 }
-# The class where tokenizer_config.json names none: transformers goes by the model type.
+# transformers chooses the class by model type where tokenizer_config.json names none.
 _MODEL_TYPES = {
     "BertTokenizer": ("bert", "ernie"),
     "DistilBertTokenizer": ("distilbert",),
@@ -125,8 +126,8 @@ _BY_MODEL_TYPE = {model_type: name for name, types in _MODEL_TYPES.items() for m
 
 
 def class_name(settings: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """The class that AutoTokenizer would take, without `Fast`: by `tokenizer_class` in either file, else by the model
-    type; "" where neither says.
+    """The class that AutoTokenizer takes, without `Fast`: `tokenizer_class` in either file, else the class of the model
+    type, else "".
     """
     name = settings.get("tokenizer_class") or config.get("tokenizer_class")
     if not isinstance(name, str):
@@ -135,8 +136,8 @@ def class_name(settings: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 
 def tokenizer_class(name: str) -> TokenizerClass:
-    """The rules of the class `name`, without `Fast`; of a class that isn't known, none."""
-    return _CLASSES.get(name, _PLAIN)
+    """The rules of the class `name` (without `Fast`). An unknown class has no rules."""
+    return _CLASSES.get(name, _NO_RULES)
 
 
 def is_known(name: str) -> bool:
@@ -145,11 +146,11 @@ def is_known(name: str) -> bool:
 
 
 def apply(backend: tokenizers.Tokenizer, kind: TokenizerClass, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes `backend` in place the way transformers does. Returns the special tokens, as chat templates see them."""
-    # The padding that tokenizer.json describes names the padding token where nothing else does.
+    """Changes `backend` in place as transformers does. Returns the special tokens as chat templates see them."""
+    # The padding section of tokenizer.json names the padding token where no setting and no class does.
     padding = {} if backend.padding is None else {"pad_token": backend.padding["pad_token"]}
     if kind.extra_ids:
-        settings = {**settings, ADDITIONAL: _with_sentinels(settings)}
+        settings = {**settings, ADDITIONAL_TOKENS: _with_sentinels(settings)}
     tokens = add_tokens(backend, settings, {**padding, **kind.tokens}, kind.flags)
     _prefix_space(backend, settings.get("add_prefix_space", kind.prefix_space))
     if kind.normalizer is not None:
@@ -160,17 +161,17 @@ def apply(backend: tokenizers.Tokenizer, kind: TokenizerClass, settings: Mapping
 
 
 def _template_is_stored(settings: Mapping[str, Any]) -> bool:
-    """transformers 5 (it writes `backend`) leaves tokenizer.json's template be unless the settings state another."""
+    """Whether tokenizer.json's template is kept. transformers 5, which writes `backend`, replaces it on request."""
     return "backend" in settings and all(settings.get(key) is None for key in ("add_bos_token", "add_eos_token"))
 
 
 def _with_sentinels(settings: Mapping[str, Any]) -> list[Any]:
-    """T5's additional special tokens: `<extra_id_0>` and so on, unless they are stated."""
-    stated, count = settings.get(ADDITIONAL), settings.get("extra_ids", 100)
+    """The stated additional special tokens, with T5's `<extra_id_0>` and so on unless such tokens are among them."""
+    stated, count = settings.get(ADDITIONAL_TOKENS), settings.get("extra_ids", 100)
     tokens = list(stated) if isinstance(stated, list) else []
     if type(count) is not int or not 0 <= count <= _MAX_SENTINELS:
         raise InputError.of("checkpoint.tokenizer", f"extra_ids is {str(count)[:40]!r}", where="tokenizer_config.json")
-    texts = [str_of(token) for entry in tokens if (token := token_of(entry, ADDITIONAL)) is not None]
+    texts = [str_of(token) for entry in tokens if (token := token_of(entry, ADDITIONAL_TOKENS)) is not None]
     if not any("<extra_id_" in text for text in texts):
         tokens += [f"<extra_id_{i}>" for i in range(count)]
     return tokens

@@ -1,4 +1,4 @@
-"""Errors of the tokenizers library as kogata's."""
+"""Converts errors of the tokenizers library, which is written in Rust."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from exporter.errors import InputError
 
 @contextmanager
 def rust_errors(what: str, where: str = TOKENIZER) -> Iterator[None]:
-    """The tokenizers library raises bare `Exception`, `ValueError` and `TypeError` for what it can't use, and
-    PanicException, a `BaseException`, for what it doesn't expect: all of them become `InputError`.
+    """Raises `InputError` for an error of the tokenizers library; `what` begins the message.
+
+    The library raises plain `Exception`, `ValueError` and `TypeError` for input that it can't use, and PanicException,
+    a `BaseException`, for input that it doesn't expect.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a tokenizer's JSON files say, as one map: tokenizer_config.json, special_tokens_map.json, added_tokens.json."""
+"""Merges a tokenizer's settings: tokenizer_config.json, special_tokens_map.json, added_tokens.json."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens.files import ADDED_TOKENS, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG
-from exporter.checkpoint.tokens.special import ADDITIONAL, LISTED, SPECIAL
+from exporter.checkpoint.tokens.special import ADDITIONAL_TOKENS, SPECIAL_KEYS, TOKEN_LIST
 from exporter.errors import InputError
 
 
 def read_settings(folder: Folder) -> Mapping[str, Any]:
-    """tokenizer_config.json. Where that lists no `added_tokens_decoder`, special_tokens_map.json wins over it, and the
-    list comes from added_tokens.json and tokenizer.json, as in transformers (4.57, `_from_pretrained`).
+    """tokenizer_config.json. Where it has no `added_tokens_decoder`, special_tokens_map.json overrides it, and the
+    tokens of added_tokens.json and tokenizer.json are listed instead, as in transformers (4.57, `_from_pretrained`).
     """
     settings = folder.read_object(TOKENIZER_CONFIG) or {}
-    if LISTED in settings:
+    if TOKEN_LIST in settings:
         return settings
     settings = {**settings, **(folder.read_object(SPECIAL_TOKENS) or {})}
     added = folder.read_object(ADDED_TOKENS)
     if not added:
         return settings
-    special = {_text(settings.get(key)) for key in SPECIAL} - {None}
-    additional = settings.get(ADDITIONAL)
+    special = {_text(settings.get(key)) for key in SPECIAL_KEYS} - {None}
+    additional = settings.get(ADDITIONAL_TOKENS)
     special |= {_text(token) for token in additional} if isinstance(additional, list) else set()
     listed: dict[str, Any] = {}
     for text, index in sorted(added.items(), key=lambda item: str(item[1])):
@@ -35,7 +35,7 @@ def read_settings(folder: Folder) -> Mapping[str, Any]:
         listed[str(index)] = {
             "content": text, **flags, "normalized": text not in special, "special": text in special
         }  # fmt: skip
-    return {**settings, LISTED: {**listed, **_own_tokens(folder)}}
+    return {**settings, TOKEN_LIST: {**listed, **_own_tokens(folder)}}
 
 
 def _own_tokens(folder: Folder) -> dict[str, Any]:

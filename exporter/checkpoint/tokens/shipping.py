@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from exporter.checkpoint.checkpoint import Checkpoint
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens import rules
-from exporter.checkpoint.tokens.files import CONVERTIBLE, TOKENIZER, TOKENIZER_CONFIG, UNREADABLE, VOCAB_JSON
+from exporter.checkpoint.tokens.files import OLDER_FILES, TOKENIZER, TOKENIZER_CONFIG, UNREADABLE_FILES, VOCAB_JSON
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
 
 # Class → the class of transformers 4, known to swift-transformers too, that loads the shipped file the same way. The
 # first three exist only as code in checkpoints; the last is transformers 5's name for an old class.
-_STANDARD = {
+_STANDARD_CLASSES = {
     **dict.fromkeys(("InternLMTokenizer", "InternLM2Tokenizer", "InternLM3Tokenizer"), "LlamaTokenizer"),
     "TokenizersBackend": "PreTrainedTokenizerFast",
 }
@@ -47,7 +47,7 @@ def shipped_tokenizer(checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> Sh
     if tokenizer is None:
         return ShippedTokenizer({})
     files: dict[str, Path | bytes] = {
-        name: path for name, path in checkpoint.tokenizer_files.items() if name not in (*CONVERTIBLE, *UNREADABLE)
+        name: path for name, path in checkpoint.tokenizer_files.items() if name not in (*OLDER_FILES, *UNREADABLE_FILES)
     }
     conversion = checkpoint.conversion
     stated = Folder.at(checkpoint.root).read_object(TOKENIZER_CONFIG) or {}
@@ -70,6 +70,6 @@ def _settled(stated: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, 
     name = rules.class_name(stated, config)
     if "auto_map" in stated and not rules.is_known(name):
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-    elif name in _STANDARD or ("tokenizer_class" not in stated and rules.is_known(name)):
-        settings["tokenizer_class"] = _STANDARD.get(name, name)
+    elif name in _STANDARD_CLASSES or ("tokenizer_class" not in stated and rules.is_known(name)):
+        settings["tokenizer_class"] = _STANDARD_CLASSES.get(name, name)
     return settings

@@ -1,4 +1,4 @@
-"""Where a checkpoint's tokenizer comes from: its tokenizer.json, or a conversion of the older files."""
+"""Decides whether a checkpoint's tokenizer is its tokenizer.json or a conversion of older files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens import rules
 from exporter.checkpoint.tokens.convert import Conversion, Request, convert_tokenizer
-from exporter.checkpoint.tokens.files import CONVERTIBLE, TOKENIZER
+from exporter.checkpoint.tokens.files import OLDER_FILES, TOKENIZER
 from exporter.checkpoint.tokens.rust_errors import rust_errors
 
 
 def conversion_of(folder: Folder, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Conversion | None:
-    """The tokenizer made from the folder's older files; None where there is a tokenizer.json, or nothing at all.
+    """The tokenizer converted from the folder's older files; None where there is a tokenizer.json, or no older file.
 
     settings: as `read_settings` gives them; config: config.json. Raises as `convert_tokenizer` does.
     """
-    present = [name for name in CONVERTIBLE if folder.find(name) is not None]
+    present = [name for name in OLDER_FILES if folder.find(name) is not None]
     if folder.find(TOKENIZER) is not None or not present:
         return None
     name = rules.class_name(settings, config)
@@ -26,9 +26,9 @@ def conversion_of(folder: Folder, settings: Mapping[str, Any], config: Mapping[s
 
 
 def lowercases(tokenizer: Mapping[str, Any], settings: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether text becomes lower case. tokenizer: tokenizer.json, empty where there is none.
+    """Whether the tokenizer makes text lower case. tokenizer: tokenizer.json, empty without that file.
 
-    The settings of BERT's classes win over the normalizer in tokenizer.json, as in transformers.
+    The settings of BERT's classes override the normalizer in tokenizer.json, as in transformers.
     """
     rule = rules.tokenizer_class(rules.class_name(settings, config)).normalizer
     normalizer = tokenizer.get("normalizer")

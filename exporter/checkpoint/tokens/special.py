@@ -1,8 +1,8 @@
-"""Special and added tokens, as transformers puts them together from a tokenizer's files.
+"""Special and added tokens, collected from a tokenizer's files as transformers does it.
 
-Read off transformers 4.57: `PreTrainedTokenizerBase._from_pretrained` and `PreTrainedTokenizerFast.__init__`. A token
-is text, or text with flags (`tokenizers.AddedToken`: whether it swallows spaces beside it, matches inside of words,
-matches normalized text); the flags change where text is split, and so its ids.
+The rules are those of transformers 4.57: `PreTrainedTokenizerBase._from_pretrained` and
+`PreTrainedTokenizerFast.__init__`. A token is text, or text with flags (`tokenizers.AddedToken`: whether it takes
+spaces beside it, matches inside words, matches normalized text). The flags change where text is split, and so its ids.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from exporter.errors import InputError
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
-SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-ADDITIONAL = "additional_special_tokens"
+SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+ADDITIONAL_TOKENS = "additional_special_tokens"
 _EXTRA = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
-LISTED = "added_tokens_decoder"
+TOKEN_LIST = "added_tokens_decoder"
 _MAX_DIGITS = 10  # of an id
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
@@ -28,16 +28,17 @@ Flags = Mapping[str, bool]
 def add_tokens(
     backend: Tokenizer, settings: Mapping[str, Any], defaults: Mapping[str, str | None], flags: Mapping[str, Flags]
 ) -> dict[str, Any]:
-    """Makes every token of `settings` (tokenizer_config.json) one that `backend` splits text at.
+    """Adds every token of `settings` (tokenizer_config.json) to `backend`, which then splits text at it.
 
-    defaults: special tokens where the settings state none; flags: those that the tokenizer's class gives to a
+    defaults: special tokens where the settings state none. flags: the flags that the tokenizer's class gives to a
     special token that is stated as text alone. Returns `bos_token` … `mask_token` → text and
-    `additional_special_tokens` → list of texts, as chat templates see them. `InputError` where something isn't a token.
+    `additional_special_tokens` → list of texts, as chat templates see them. `InputError` for an entry that is
+    not a token.
     """
     listed = [token for _, token in listed_tokens(settings)]
     known = {token.content: token for token in (listed or backend.get_added_tokens_decoder().values())}
     special: dict[str, Any] = {}
-    for key in SPECIAL:
+    for key in SPECIAL_KEYS:
         token = token_of(settings[key], key) if key in settings else defaults.get(key)
         if isinstance(token, str) and key in settings:
             token = known.get(token, token)
@@ -45,15 +46,19 @@ def add_tokens(
             token = _added(token, flags[key])
         if token is not None:
             special[key] = token
-    additional = settings.get(ADDITIONAL)
+    additional = settings.get(ADDITIONAL_TOKENS)
     if isinstance(additional, list) and additional:
-        special[ADDITIONAL] = [token for entry in additional if (token := token_of(entry, ADDITIONAL)) is not None]
+        special[ADDITIONAL_TOKENS] = [
+            token for entry in additional if (token := token_of(entry, ADDITIONAL_TOKENS)) is not None
+        ]
     extra = settings.get(_EXTRA)
     for key, entry in extra.items() if isinstance(extra, dict) else ():
         if (token := token_of(entry, key)) is not None:
             special.setdefault(key, token)
     _extend(backend, listed, special)
-    return {key: [str_of(t) for t in value] if key == ADDITIONAL else str_of(value) for key, value in special.items()}
+    return {
+        key: [str_of(t) for t in value] if key == ADDITIONAL_TOKENS else str_of(value) for key, value in special.items()
+    }
 
 
 def str_of(token: str | AddedToken) -> str:
@@ -68,11 +73,11 @@ def _extend(backend: Tokenizer, listed: Sequence[AddedToken], special: Mapping[s
             every.setdefault(str_of(token), token)
     present = list(backend.get_added_tokens_decoder().values())
     same = {repr(token) for token in present}
-    # A token that is listed as an ordinary one, and named as a special one, is special.
+    # A token that is listed as ordinary and named as special is special.
     changed = [t for t in (listed or present) if repr(t) not in same or (t.content in every and not t.special)]
     new: list[str | AddedToken] = [*changed]
     texts = {token.content for token in present} | {str_of(token) for token in new}
-    # A special token with flags is added once more even where its text is known: its flags then win.
+    # A special token with flags is added again even if its text is known: its flags override the earlier ones.
     new += [token for token in every.values() if not (token in texts if isinstance(token, str) else token in new)]
     added = []
     for token in new:
@@ -87,13 +92,13 @@ def _extend(backend: Tokenizer, listed: Sequence[AddedToken], special: Mapping[s
 
 
 def stated_tokens(settings: Mapping[str, Any]) -> dict[int, str]:
-    """Id → text of the tokens that `added_tokens_decoder` lists. `InputError` where it isn't such a map."""
+    """Id → text of the tokens that `added_tokens_decoder` lists. `InputError` for anything else."""
     return {index: str_of(token) for index, token in listed_tokens(settings)}
 
 
 def listed_tokens(settings: Mapping[str, Any]) -> list[tuple[int, AddedToken]]:
     """Id and token of each entry of `added_tokens_decoder`, by id. `InputError` where it isn't such a map."""
-    entries = settings.get(LISTED)
+    entries = settings.get(TOKEN_LIST)
     if entries is None:
         return []
     if not isinstance(entries, dict) or not all(
@@ -101,14 +106,16 @@ def listed_tokens(settings: Mapping[str, Any]) -> list[tuple[int, AddedToken]]:
         for key, entry in entries.items()
     ):
         raise InputError.of(
-            "checkpoint.tokenizer", f"{LISTED} is not a map from ids to tokens", where="tokenizer_config.json"
+            "checkpoint.tokenizer", f"{TOKEN_LIST} is not a map from ids to tokens", where="tokenizer_config.json"
         )
-    tokens = [(int(key), token_of(entry, LISTED)) for key, entry in sorted(entries.items(), key=lambda e: int(e[0]))]
+    tokens = [
+        (int(key), token_of(entry, TOKEN_LIST)) for key, entry in sorted(entries.items(), key=lambda e: int(e[0]))
+    ]
     return [(index, token) for index, token in tokens if token is not None and not isinstance(token, str)]
 
 
 def token_of(value: Any, where: str) -> str | AddedToken | None:
-    """A token as the files write it: text, or an object with `content` and flags; None stays None."""
+    """A token from a file: text, or an object with `content` and flags. None stays None; else `InputError`."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, dict) and isinstance(text := value.get("content"), str):

@@ -1,4 +1,4 @@
-"""Text to token ids and back, from a checkpoint or from a bundle's tokenizer folder, without transformers."""
+"""Converts text to token ids and back, with a checkpoint's or a bundle's tokenizer and without transformers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Tokenizer:
     """A fast tokenizer with the settings that transformers would use. Make it with `load_tokenizer`.
 
     tokens: special token name ("eos_token") → text, as chat templates see them.
-    eos_ids: the ids that end a generation, as generation_config.json states them, else config.json, else the
-        tokenizer; bos_id, pad_id likewise; unk_id is the tokenizer's.
-    chat_template: None where there is none.
-    eos_stated: whether eos_ids are the configurations', not the tokenizer's.
-    notes: what a user should know of it, though nothing is wrong.
+    eos_ids: the ids that end a generation, from generation_config.json, else config.json, else the tokenizer;
+        bos_id and pad_id likewise. unk_id: the tokenizer's.
+    chat_template: None without one.
+    eos_stated: whether eos_ids come from a configuration, not from the tokenizer.
+    notes: facts that a user should know, though they are no errors.
     """
 
     tokens: Mapping[str, Any]
@@ -59,10 +59,10 @@ class Tokenizer:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     def encode(self, text: str, *, max_length: int | None = None, special_tokens: bool = True) -> list[int]:
-        """Token ids of `text`, with the tokens that the model expects around it.
+        """Token ids of `text`, with the special tokens that the model expects around it.
 
-        max_length: the text is cut so that the ids, special tokens included, are no more than that. `InputError`
-        when `max_length` leaves no room for them.
+        max_length: the largest number of ids, special tokens included; a longer text is cut. `InputError` when it is
+        smaller than the number of special tokens.
         """
         if max_length is not None:
             room = max_length - (self._backend.num_special_tokens_to_add(is_pair=False) if special_tokens else 0)
@@ -74,9 +74,9 @@ class Tokenizer:
         return self._ids(text, special_tokens)
 
     def encode_text(self, text: str, second: str | None = None, *, max_length: int | None = None) -> EncodedText:
-        """The tokens of `text`, or of a pair of texts, with the tokens that the model expects around them.
+        """The tokens of `text`, or of a pair of texts, with the special tokens that the model expects around them.
 
-        max_length: of a pair, the longer text is cut first. Raises InputError as `encode` does.
+        max_length: as in `encode`; of a pair, the longer text is cut first. Raises InputError as `encode` does.
         """
         import numpy as np
 
@@ -97,7 +97,7 @@ class Tokenizer:
         )
 
     def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
-        """`messages` (`role`, `content`) through the chat template. `InputError` without one, or when it fails."""
+        """`messages` (`role`, `content`) as the chat template writes them. `InputError` without one or if it fails."""
         if self.chat_template is None:
             raise InputError.of("tokenizer.chat_template", "the checkpoint has no chat template")
         return render(self.chat_template, messages, self.tokens, add_generation_prompt)
@@ -108,7 +108,7 @@ class Tokenizer:
         return self.encode(text, special_tokens=False)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """The text of `ids`; ids that the tokenizer doesn't know are left out."""
+        """The text of `ids`; unknown ids are left out."""
         with rust_errors("the tokenizer can't decode these ids"):
             text = str(self._backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens))
         if self._clean_up:
@@ -117,12 +117,12 @@ class Tokenizer:
         return text
 
     def token_to_id(self, token: str) -> int | None:
-        """The id of a token by its exact text, None when there is no such token."""
-        found: int | None = self._backend.token_to_id(token)
-        return found
+        """The id of the token with exactly this text, None when there is no such token."""
+        token_id: int | None = self._backend.token_to_id(token)
+        return token_id
 
     def to_json(self) -> str:
-        """The tokenizer.json that holds all of this but the ids that configurations state."""
+        """tokenizer.json's text. It holds the whole tokenizer except the ids that configurations state."""
         return str(self._backend.to_str())
 
     def _ids(self, text: str, special_tokens: bool) -> list[int]:
@@ -132,7 +132,9 @@ class Tokenizer:
         try:
             (text + (second or "")).encode()
         except UnicodeEncodeError:
-            raise InputError.of("tokenizer.text", "the text holds half a surrogate pair: not valid Unicode") from None
+            raise InputError.of(
+                "tokenizer.text", "the text is not valid Unicode: it holds half a surrogate pair"
+            ) from None
         with rust_errors("the tokenizer can't encode this text"):
             encoding = self._backend.encode(text, second, add_special_tokens=special_tokens)
         self._vocabulary.check(encoding.ids)
@@ -148,10 +150,10 @@ class Tokenizer:
 
 
 def load_tokenizer(source: Checkpoint | Path | str) -> Tokenizer:
-    """The tokenizer of an opened checkpoint, or of a folder with `tokenizer.json` and what belongs to it; without that
-    file it is made from the older ones (`convert`).
+    """The tokenizer of an opened checkpoint, or of a folder with `tokenizer.json` and its settings. Without that file,
+    it is converted from the older files (`convert`).
 
-    Where the folder has config.json and generation_config.json, the ids that end a generation come from them.
+    The ids that end a generation come from config.json and generation_config.json where the folder has them.
     Raises `InputError` when files are missing, malformed or contradict each other, `UnsupportedError` for a tokenizer
     that can't be converted.
     """
@@ -213,7 +215,7 @@ def _end_notes(stated: Sequence[int], tokens: Mapping[str, Any], own: int | None
     message = (
         f"texts end with token {', '.join(map(str, stated))}; the tokenizer's {tokens['eos_token']!r} ({own}) isn't one"
     )
-    hint = "if answers don't stop, add it to eos_token_id in generation_config.json"
+    hint = "if answers don't stop, add that id to eos_token_id in generation_config.json"
     return (Diagnostic("checkpoint.eos", message, "generation_config.json", hint, "note"),)
 
 
@@ -222,7 +224,7 @@ def _as_ids(token_id: int | None) -> tuple[int, ...]:
 
 
 def _stated_ids(key: str, *configs: Mapping[str, Any]) -> tuple[int, ...]:
-    """The ids under `<key>_token_id` of the first of `configs` that states any."""
+    """The ids under `<key>_token_id` in the first of `configs` that has any."""
     for config in configs:
         value = config.get(f"{key}_token_id")
         ids = value if isinstance(value, list) else [] if value is None else [value]
@@ -230,7 +232,7 @@ def _stated_ids(key: str, *configs: Mapping[str, Any]) -> tuple[int, ...]:
             raise InputError.of(
                 "checkpoint.tokenizer", f"{key}_token_id is {str(value)[:80]}, not an id", where=f"{key}_token_id"
             )
-        ids = [token_id for token_id in ids if token_id >= 0]  # -1 is an old way to say "none"
+        ids = [token_id for token_id in ids if token_id >= 0]  # -1 is an old spelling of "none"
         if ids:
             return tuple(dict.fromkeys(ids))
     return ()

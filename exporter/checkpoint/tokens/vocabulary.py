@@ -1,4 +1,4 @@
-"""The tokenizer's vocabulary against the model's: more rows than tokens are padding, fewer rows are a mistake."""
+"""Compares the tokenizer's vocabulary with the model's: surplus rows are padding, missing rows are an error."""
 
 from __future__ import annotations
 
@@ -6,41 +6,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exporter.checkpoint.tokens.special import SPECIAL
+from exporter.checkpoint.tokens.special import SPECIAL_KEYS
 from exporter.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
     import tokenizers
 
-_NAMED = 5  # tokens listed in one message
+_MAX_LISTED = 5  # tokens in one message
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """rows: of the embedding, None where config.json doesn't say. surplus: id → text of tokens beyond them."""
+    """The embedding's rows, and the tokens without one.
+
+    rows: None where config.json doesn't state them. surplus: id → text of the tokens whose id is not below `rows`.
+    """
 
     rows: int | None
     surplus: Mapping[int, str]
 
     def check(self, ids: Sequence[int]) -> None:
-        """`InputError` for an id that the model has no row for."""
+        """Raises `InputError` for an id that the embedding has no row for."""
         for index in ids:
             if index in self.surplus:
                 raise InputError.of(
                     "tokenizer.surplus",
-                    f"the text holds {self.surplus[index]!r}, token {index}, and the model knows {self.rows} tokens",
-                    hint="leave that token out of the text",
+                    f"the text holds {self.surplus[index]!r}, token {index}, and the model has {self.rows} tokens",
+                    hint="remove that token from the text",
                 )
 
 
 def compare_vocabulary(
     backend: tokenizers.Tokenizer, tokens: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[Vocabulary, tuple[Diagnostic, ...]]:
-    """The vocabulary, and what a user should know of it.
+    """The vocabulary, and notes for the user.
 
     tokens: special token name → text. Added tokens beyond the last row are noted, as text rarely holds them (Gemma 3's
-    text models list `<image_soft_token>`). `InputError` for other tokens there, and for the model's own special ones:
-    the tokenizer is then another model's, or grew without the embedding.
+    text models list `<image_soft_token>`). Other tokens there, and special tokens of the model, are an `InputError`:
+    the tokenizer belongs to another model, or got new tokens without new rows.
     """
     rows = _rows(config)
     if rows is None:
@@ -49,11 +52,11 @@ def compare_vocabulary(
     if not surplus:
         return Vocabulary(rows, {}), ()
     surplus = dict(sorted(surplus.items()))
-    listed = ", ".join(f"{text[:40]!r} ({index})" for index, text in list(surplus.items())[:_NAMED])
-    more = f" and {len(surplus) - _NAMED} more" if len(surplus) > _NAMED else ""
+    listed = ", ".join(f"{text[:40]!r} ({index})" for index, text in list(surplus.items())[:_MAX_LISTED])
+    more = f" and {len(surplus) - _MAX_LISTED} more" if len(surplus) > _MAX_LISTED else ""
     has = f"the tokenizer has ids up to {max(surplus)}, the model {rows} rows (vocab_size)"
     added = backend.get_added_tokens_decoder()
-    special = {tokens[key] for key in SPECIAL if key in tokens}
+    special = {tokens[key] for key in SPECIAL_KEYS if key in tokens}
     if any(index not in added or text in special for index, text in surplus.items()):
         raise InputError.of(
             "checkpoint.vocabulary",

@@ -80,7 +80,7 @@ def test_an_index_can_only_name_files_of_its_folder(sharded: Path, name: object)
 def test_a_shard_that_links_out_of_the_folder_is_refused(sharded: Path) -> None:
     os.replace(sharded / TWO, sharded.parent / "outside.safetensors")
     (sharded / TWO).symlink_to(sharded.parent / "outside.safetensors")
-    assert messages(sharded) == [f"{TWO} is a symbolic link that leaves the checkpoint folder"]
+    assert messages(sharded) == [f"{TWO} is a symbolic link to a file outside the checkpoint folder"]
 
 
 def test_a_shard_that_links_inside_the_folder_is_read(sharded: Path) -> None:
@@ -137,9 +137,9 @@ def test_other_formats_are_named(folder: Path, name: str, says: str) -> None:
 
 def test_variants_and_consolidated_files_get_a_hint_of_their_own(folder: Path) -> None:
     os.replace(folder / "model.safetensors", folder / "model.fp16.safetensors")
-    assert "model.fp16.safetensors is a variant: rename it" in hint(folder)
+    assert "model.fp16.safetensors is a variant: to export it, rename it" in hint(folder)
     os.replace(folder / "model.fp16.safetensors", folder / "consolidated.safetensors")
-    assert "makers' own tensor names" in hint(folder)
+    assert "authors' own tensor names" in hint(folder)
 
 
 def test_consolidated_weights_beside_the_shards_are_not_read(sharded: Path) -> None:
@@ -189,7 +189,7 @@ def test_quantized_weights_are_unsupported_by_name(folder: Path, changes: dict[s
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", **changes}))
     (folder / "README.md").write_text("---\nbase_model:\n- org/base\n---\n")
     assert says in messages(folder, UnsupportedError)[0]
-    assert hint(folder, UnsupportedError) == "export the model that it was made from: org/base"
+    assert hint(folder, UnsupportedError) == "export the model that it was quantized from: org/base"
 
 
 @pytest.mark.parametrize("settings", [None, {}])
@@ -207,7 +207,7 @@ def test_folders_that_are_something_else_say_what(folder: Path, tmp_path: Path) 
     for step in ("checkpoint-500", "checkpoint-1000"):
         (tmp_path / "run" / step).mkdir(parents=True)
         (tmp_path / "run" / step / "config.json").write_text("{}")
-    assert hint(tmp_path / "run") == "pass one of the folders in it: checkpoint-1000, checkpoint-500"
+    assert hint(tmp_path / "run") == "pass one of its subfolders: checkpoint-1000, checkpoint-500"
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import tokenizers
     from sentencepiece import SentencePieceProcessor
 
-# Ordinary text of many kinds. None of it holds special tokens or `▁`, which a tokenizer.json finds in text that is
-# typed, or half-width kana and stacked accents, whose normalization `tokenizers` does by grapheme (docs/tokenizers.md).
+# Ordinary text of many kinds. Special tokens and `▁` are left out, as a tokenizer.json recognizes them in typed text;
+# half-width kana and stacked accents, as `tokenizers` normalizes them by grapheme (docs/tokenizers.md).
 TEXTS = (
     "Hello, World! It's 9:30 — don't be late.",
     "The quick brown fox jumps over the lazy dog, and the dog doesn't mind; 1234567890 times.",
@@ -50,12 +50,12 @@ TEXTS = (
 
 
 def check_ids(backend: tokenizers.Tokenizer, expected: Mapping[int, str], where: str) -> None:
-    """`UnsupportedError` where a token's id isn't the one it was given."""
-    found = {text: backend.token_to_id(text) for text in expected.values()}
-    wrong = [(index, text) for index, text in sorted(expected.items()) if found[text] != index]
+    """Raises `UnsupportedError` for a token whose id isn't the expected one. expected: id → text."""
+    ids = {text: backend.token_to_id(text) for text in expected.values()}
+    wrong = [(index, text) for index, text in sorted(expected.items()) if ids[text] != index]
     if wrong:
         index, text = wrong[0]
-        got = "none" if found[text] is None else str(found[text])
+        got = "none" if ids[text] is None else str(ids[text])
         raise UnsupportedError.of(
             "checkpoint.tokenizer",
             f"{len(wrong)} tokens can't keep their ids: {text!r} is {index}, and would be {got}",
@@ -95,24 +95,30 @@ def check_against_model(
 
 
 def check_byte_level(backend: tokenizers.Tokenizer, *, composes: bool, where: str) -> str:
-    """Every one of `TEXTS` must come back as it was (in NFC where the tokenizer `composes`)."""
+    """Each of `TEXTS` must be unchanged after encoding and decoding (in NFC where the tokenizer `composes`).
+
+    Returns what was checked, in words. Raises `UnsupportedError`.
+    """
     import unicodedata
 
     for text in TEXTS:
         wanted = unicodedata.normalize("NFC", text) if composes else text
-        found = backend.decode(backend.encode(text, add_special_tokens=False).ids, skip_special_tokens=False)
-        if found.removeprefix(" ") != wanted.removeprefix(" "):  # a prefix space may have been added
+        decoded = backend.decode(backend.encode(text, add_special_tokens=False).ids, skip_special_tokens=False)
+        if decoded.removeprefix(" ") != wanted.removeprefix(" "):  # a prefix space may have been added
             raise UnsupportedError.of(
                 "checkpoint.tokenizer",
-                f"the vocabulary can't write every text: {wanted[:60]!r} comes back as {found[:60]!r}",
+                f"the vocabulary can't write every text: {wanted[:60]!r} becomes {decoded[:60]!r}",
                 where=where,
-                hint="a byte-level vocabulary holds all 256 bytes",
+                hint="a byte-level vocabulary must hold all 256 bytes",
             )
     return f"{len(TEXTS)} texts come back as they were"
 
 
 def check_words(backend: tokenizers.Tokenizer, vocabulary: Mapping[str, int], where: str) -> str:
-    """Every token of lower-case ASCII letters must be cut into itself alone."""
+    """Each token of lower-case ASCII letters must be encoded to its own id alone.
+
+    Returns what was checked, in words. Raises `UnsupportedError`.
+    """
     words = [text for text in vocabulary if text.isascii() and text.isalpha() and text.islower() and len(text) <= 100]
     for text, encoding in zip(words, backend.encode_batch(words, add_special_tokens=False), strict=True):
         if list(encoding.ids) != [vocabulary[text]]:
@@ -127,7 +133,7 @@ def _samples(model: SentencePieceModel, reference: SentencePieceProcessor, where
     ids = {piece.text: index for index, piece in enumerate(model.pieces)}
     for text, pieces in model.samples:
         if reference.encode(text) != [ids.get(piece, model.unknown_id) for piece in pieces]:
-            message = f"{where} has samples of its own that it doesn't cut as it says: {text[:60]!r}"
+            message = f"{where} contradicts its own samples: {text[:60]!r} is not cut into the pieces that it states"
             raise UnsupportedError.of("checkpoint.tokenizer", message, where=where)
     kinds = (Kind.CONTROL, Kind.UNKNOWN, Kind.USER_DEFINED)
     special = [SPACE, *(piece.text for piece in model.pieces if piece.kind in kinds)]
@@ -142,9 +148,9 @@ def _differs(
     error = UnsupportedError.of(
         "checkpoint.tokenizer",
         f"{where} can't be converted to a tokenizer.json that cuts text the same way: "
-        f"{text[:60]!r} has {one} where {other} would be",
+        f"in {text[:60]!r}, {other} stands in place of {one}",
         where=where,
-        hint="put a tokenizer.json that its authors or transformers made beside it",
+        hint="put a tokenizer.json from the authors or from transformers beside it",
     )
     assert isinstance(error, UnsupportedError)
     return error

@@ -1,7 +1,6 @@
-"""From a tokenizer class and its vocabulary files to a checked tokenizer.
+"""Makes a checked tokenizer of a tokenizer class and its vocabulary files.
 
-How a class numbers its tokens and what it puts around a text is read off transformers 4.57, whose tokenizers the
-tests compare these with.
+The ids of a class and the tokens that it puts around a text follow transformers 4.57; the tests compare both.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
 
 _FAIRSEQ = Layout(("<s>", "<pad>", "</s>", "<unk>"), ("<mask>",), before=("<s>",), after=("</s>",), between=("</s>",))
 _DEBERTA = Layout(before=("[CLS]",), after=("[SEP]",), type_of_pair=1)
-_PLAIN = Layout()  # whose beginning and end are put there when it is loaded, as its settings say
+_NO_TEMPLATE = Layout()  # `rules` adds the tokens around a text when the tokenizer is loaded
 _SENTENCEPIECE: Mapping[str, Layout] = {
-    "LlamaTokenizer": _PLAIN,
-    "GemmaTokenizer": _PLAIN,
-    "InternLMTokenizer": _PLAIN,
-    "InternLM2Tokenizer": _PLAIN,
-    "InternLM3Tokenizer": _PLAIN,
+    "LlamaTokenizer": _NO_TEMPLATE,
+    "GemmaTokenizer": _NO_TEMPLATE,
+    "InternLMTokenizer": _NO_TEMPLATE,
+    "InternLM2Tokenizer": _NO_TEMPLATE,
+    "InternLM3Tokenizer": _NO_TEMPLATE,
     "T5Tokenizer": Layout(after=("</s>",)),
     "MT5Tokenizer": Layout(after=("</s>",)),
     "XLMRobertaTokenizer": _FAIRSEQ,
@@ -42,15 +41,15 @@ _WORD_PIECE = (
     "BertTokenizer", "ConvBertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer",
     "SqueezeBertTokenizer", "MPNetTokenizer",
 )  # fmt: skip
-_NAMED = "tokenizer_class in tokenizer_config.json names the class"
+_CLASS_SETTING = "tokenizer_class in tokenizer_config.json"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be converted.
+    """The input of a conversion.
 
-    class_name: transformers' tokenizer class without `Fast`, "" where nothing names one. settings: as
-    `read_settings` gives them. tokens: the class's default special tokens, "eos_token" → text.
+    class_name: transformers' tokenizer class without `Fast`, "" where no file names one. settings: as `read_settings`
+    gives them. tokens: the class's default special tokens, "eos_token" → text.
     """
 
     folder: Folder
@@ -59,12 +58,12 @@ class Request:
     tokens: Mapping[str, str]
 
     def token(self, key: str) -> str | None:
-        """The text of a special token; of the class where the settings state none."""
+        """The text of a special token: from the settings, else the class's default."""
         stated = token_of(self.settings[key], key) if key in self.settings else self.tokens.get(key)
         return None if stated is None else str_of(stated)
 
     def flag(self, key: str, default: bool) -> bool:
-        """A setting that is true or false; absent and null: the default."""
+        """A setting that must be true or false; `default` where it is absent or null."""
         value = self.settings.get(key)
         if value is not None and not isinstance(value, bool):
             raise InputError.of(
@@ -75,8 +74,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Conversion:
-    """text: the tokenizer.json, without what the class does when it loads one. source: the files that it comes from.
-    checked: how it was held against them, in words. defaults: settings that the class has with older files only.
+    """A converted tokenizer.
+
+    text: the tokenizer.json, before the changes of `rules.apply`. source: the files that it was converted from.
+    checked: in words, how it was compared with them. defaults: settings that the class uses with older files only.
     """
 
     text: str = field(repr=False)
@@ -88,8 +89,8 @@ class Conversion:
 def convert_tokenizer(request: Request) -> Conversion:
     """The tokenizer that the class and the folder's vocabulary files describe.
 
-    Raises `UnsupportedError` for a class or a model that can't be converted, or when the result differs from what it
-    was made of; `InputError` for files that are missing, damaged or contradict each other.
+    Raises `UnsupportedError` for a class or a model that can't be converted, and for a result that gives other ids than
+    the original; `InputError` for files that are missing, damaged or contradict each other.
     """
     folder, name = request.folder, request.class_name
     if name in _SENTENCEPIECE:
@@ -106,18 +107,23 @@ def convert_tokenizer(request: Request) -> Conversion:
             raise _needs(name, VOCAB_TXT)
         return _from_word_list(request)
     known = ", ".join(sorted((*_SENTENCEPIECE, *_BYTE_LEVEL, *_WORD_PIECE)))
-    what = f"the tokenizer class {name[:60]!r} is not known" if name else "nothing names the tokenizer's class"
+    what = f"the tokenizer class {name[:60]!r} is not known" if name else "no file names the tokenizer's class"
     raise UnsupportedError.of(
         "checkpoint.tokenizer",
         f"there is no tokenizer.json, and {what}",
         where=TOKENIZER_CONFIG,
-        hint=f"put a tokenizer.json beside config.json, or see that {_NAMED}: {known}",
+        hint=f"put a tokenizer.json beside config.json, or set {_CLASS_SETTING} to one of {known}",
     )
 
 
 def _needs(name: str, files: str) -> KogataError:
     message = f"there is no tokenizer.json, and a {name} needs {files}"
-    return InputError.of("checkpoint.tokenizer", message, where=TOKENIZER_CONFIG, hint=f"{_NAMED}; is it another?")
+    return InputError.of(
+        "checkpoint.tokenizer",
+        message,
+        where=TOKENIZER_CONFIG,
+        hint=f"check that {_CLASS_SETTING} names the right class",
+    )
 
 
 def _from_sentencepiece(request: Request, file: str) -> Conversion:
@@ -130,7 +136,11 @@ def _from_sentencepiece(request: Request, file: str) -> Conversion:
     if name in _T5:
         layout = Layout(trailing=_extra_ids(request), after=layout.after)
     if name == "DebertaV2Tokenizer" and request.flag("split_by_punct", default=False):
-        raise UnsupportedError.of("checkpoint.tokenizer", "split_by_punct is not supported", where=TOKENIZER_CONFIG)
+        raise UnsupportedError.of(
+            "checkpoint.tokenizer",
+            "split_by_punct (set in tokenizer_config.json) is not supported",
+            where=TOKENIZER_CONFIG,
+        )
     spacing = Spacing(
         prefix=request.flag("add_prefix_space", model.prefix),
         everywhere=request.flag("legacy", default=True),
@@ -143,41 +153,45 @@ def _from_sentencepiece(request: Request, file: str) -> Conversion:
     checked = check.check_against_model(backend, model, layout, spacing, file)
     _add(backend, request.settings)
     places = _places(model, layout)
-    # A byte's piece may have become the character (Gemma's tab).
+    # A byte piece may have become its character (Gemma's tab).
     own = {i: p.text for i, p in places.items() if p.kind is not Kind.BYTE or backend.token_to_id(p.text) is not None}
     check.check_ids(backend, {**own, **stated}, file)
     return Conversion(backend.to_str(), (file,), checked)
 
 
 def _extra_ids(request: Request) -> tuple[str, ...]:
-    """T5's sentinels, which stand behind the vocabulary with the highest number first."""
+    """T5's sentinels, which follow the vocabulary, the highest number first."""
     count = request.settings.get("extra_ids", 100)
     if type(count) is not int or not 0 <= count <= 10_000:
-        raise InputError.of("checkpoint.tokenizer", f"extra_ids is {str(count)[:40]!r}", where=TOKENIZER_CONFIG)
+        raise InputError.of(
+            "checkpoint.tokenizer",
+            f"extra_ids is {str(count)[:40]!r}, not a number from 0 to 10,000",
+            where=TOKENIZER_CONFIG,
+        )
     return tuple(f"<extra_id_{i}>" for i in range(count - 1, -1, -1))
 
 
 def _renamed(model: SentencePieceModel, layout: Layout, stated: Mapping[int, str], file: str) -> dict[int, str]:
-    """Stated tokens that take the place of a piece: InternLM2's `<|im_start|>` is written over `[UNUSED_TOKEN_146]`.
+    """Id → text of stated tokens that replace a piece: InternLM2's `<|im_start|>` replaces `[UNUSED_TOKEN_146]`.
 
-    `InputError` where that piece is no placeholder but a part of words.
+    `InputError` where the piece is a part of words and not a placeholder.
     """
     places = _places(model, layout)
-    found = {}
+    renamed = {}
     for index, text in stated.items():
         piece = places.get(index)
         if piece is None or piece.text == text:
             continue
         placeholder = piece.text[0] in "[<" and piece.text[-1] in "]>" and len(piece.text) > 2
         if not placeholder or piece.kind in (Kind.UNKNOWN, Kind.BYTE):
-            message = f"{file} says that token {index} is {piece.text!r}, {TOKENIZER_CONFIG} that it is {text!r}"
+            message = f"token {index} is {piece.text!r} in {file}, but {text!r} in {TOKENIZER_CONFIG}"
             raise InputError.of("checkpoint.tokenizer", message, where=file)
-        found[index] = text
-    return found
+        renamed[index] = text
+    return renamed
 
 
 def _places(model: SentencePieceModel, layout: Layout) -> dict[int, Piece]:
-    """Final id → piece of the model, of those that keep their text."""
+    """Final id → piece, for the model's pieces that keep their text."""
     first = 3 if layout.leading else 0
     return {layout.new_id(i): piece for i, piece in enumerate(model.pieces) if i >= first}
 
@@ -230,7 +244,7 @@ def _from_word_list(request: Request) -> Conversion:
 
 
 def _add(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
-    """Adds stated tokens in the order of their ids, so that they follow the vocabulary."""
+    """Adds the tokens of `added_tokens_decoder` in the order of their ids, so that they follow the vocabulary."""
     backend.add_tokens([token for _, token in listed_tokens(settings)])
 
 

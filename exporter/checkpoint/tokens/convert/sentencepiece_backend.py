@@ -1,4 +1,4 @@
-"""Builds a `tokenizers` tokenizer that cuts text as a sentencepiece model does."""
+"""Builds a `tokenizers` tokenizer that gives the ids of a sentencepiece model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tokenizer class lays its ids over a model's pieces, and what it puts around a text.
+    """How a tokenizer class numbers a model's pieces, and the special tokens that it puts around a text.
 
-    leading: pieces that take the place of the model's first three, for fairseq's old numbering; empty for none.
-    trailing: pieces behind the model's. before, after: the special tokens around a text, and between two texts.
+    leading: pieces that replace the model's first three, for fairseq's old numbering; empty for none.
+    trailing: pieces after the model's. before, after: the special tokens around a text; between: those between two.
     type_of_pair: the token type of a second text.
     """
 
@@ -30,14 +30,16 @@ class Layout:
     type_of_pair: int = 0
 
     def new_id(self, old: int) -> int:
-        """The id of the model's piece `old`; of the first three only for layouts without `leading`."""
+        """The final id of the model's piece `old`. With `leading`, not defined for the first three pieces."""
         return old + max(0, len(self.leading) - 3)
 
 
 @dataclass(frozen=True)
 class Spacing:
-    """prefix: a space goes before the text, or, where `everywhere`, before every part between special tokens too.
-    lowercase: the text is turned into lower case first.
+    """Changes of a text before it is cut.
+
+    prefix: a space is put before the text and, where `everywhere`, before each part after a special token.
+    lowercase: the text is made lower case first.
     """
 
     prefix: bool
@@ -48,9 +50,10 @@ class Spacing:
 def build(
     model: SentencePieceModel, layout: Layout, spacing: Spacing, renamed: Mapping[int, str]
 ) -> tokenizers.Tokenizer:
-    """The tokenizer. renamed: id → the text that takes the place of a placeholder piece.
+    """The tokenizer. renamed: id → the text that replaces a placeholder piece.
 
-    `UnsupportedError` where a piece can't be made of the others by merging two at a time.
+    Raises `UnsupportedError` where a piece has a character without its own piece, and `InputError` where a special
+    token of `layout` is missing.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, processors
     from tokenizers.models import BPE, Unigram
@@ -94,7 +97,7 @@ def build(
 
 
 def lay_out(model: SentencePieceModel, layout: Layout, renamed: Mapping[int, str]) -> list[Piece]:
-    """The pieces by their final ids."""
+    """The pieces in the order of their final ids."""
     pieces = list(model.pieces)
     if layout.leading:
         kinds = {"<unk>": Kind.UNKNOWN}
@@ -106,24 +109,24 @@ def lay_out(model: SentencePieceModel, layout: Layout, renamed: Mapping[int, str
 
 
 def merges(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
-    """Every pair of pieces whose union is one, best score first.
+    """All pairs of pieces whose concatenation is a piece, best score first.
 
-    Sentencepiece merges whichever neighbours make the best-scored piece, in whatever way that is put together; here
-    each way is a rule of its own, and among rules for one piece the longest left part goes first.
+    Sentencepiece merges the two neighbours that make the piece with the best score. `tokenizers` needs a rule for each
+    way to split a piece; among the rules for one piece, the one with the longest left part comes first.
     """
     usable = {piece.text: i for i, piece in enumerate(pieces) if piece.kind in (Kind.NORMAL, Kind.USER_DEFINED)}
-    found = []
+    rules = []
     for text in usable:
         pairs = [(text[:i], text[i:]) for i in range(1, len(text)) if text[:i] in usable and text[i:] in usable]
         score = pieces[usable[text]].score
-        found += [(-score, -len(left), -len(right), left, right) for left, right in pairs]
-    found.sort(key=lambda rule: rule[:3])
-    return [(left, right) for *_, left, right in found]
+        rules += [(-score, -len(left), -len(right), left, right) for left, right in pairs]
+    rules.sort(key=lambda rule: rule[:3])
+    return [(left, right) for *_, left, right in rules]
 
 
 def _with_plain_characters(pieces: Sequence[Piece]) -> list[Piece]:
-    """Merging starts from characters, so each character of a piece needs a piece of its own. Where the model has only
-    the byte (Gemma's first tab), the byte's piece becomes the character: the id is the same.
+    """The pieces, with a piece for each character of another piece, as merging starts from characters. Where the model
+    has only the byte piece (Gemma's first tab), that piece becomes the character and keeps its id.
     """
     texts = {piece.text for piece in pieces}
     needed = {c for p in pieces if p.kind is Kind.NORMAL and len(p.text) > 1 for c in p.text} - texts
@@ -132,8 +135,8 @@ def _with_plain_characters(pieces: Sequence[Piece]) -> list[Piece]:
     if lost:
         raise UnsupportedError.of(
             "checkpoint.tokenizer",
-            f"the sentencepiece model has pieces with characters that have no piece of their own: {lost[:5]}",
-            hint="put a tokenizer.json that its authors or transformers made beside it",
+            f"the sentencepiece model has pieces whose characters are not pieces themselves: {lost[:5]}",
+            hint="put a tokenizer.json from the authors or from transformers beside it",
         )
     plain = {byte: character for byte, character in bytes_.items() if character in needed}
     return [
@@ -149,14 +152,14 @@ def _set_spacing(backend: tokenizers.Tokenizer, model: SentencePieceModel, spaci
         steps.append(normalizers.Precompiled(model.charsmap))
     by_normalizer = model.algorithm == "bpe" and spacing.everywhere
     if model.collapse:
-        # Metaspace takes a space that is left at the start for the prefix; Prepend would make it two.
+        # Metaspace uses a remaining space at the start as the prefix; Prepend would add a second one.
         ends = " +$" if spacing.prefix and not by_normalizer else "^ +| +$"
         steps += [normalizers.Replace(Regex(ends), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if by_normalizer:
         steps += [normalizers.Prepend(SPACE)] if spacing.prefix else []
         steps.append(normalizers.Replace(" ", SPACE))
     else:
-        # Where no piece holds a space but at its start, words can be cut apart first, which is much faster.
+        # If pieces hold a space only at their start, text can be split into words first, which is much faster.
         words = model.algorithm == "unigram" and not any(SPACE in piece.text[1:] for piece in model.pieces)
         scheme = ("always" if spacing.everywhere else "first") if spacing.prefix else "never"
         backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=scheme, split=words)

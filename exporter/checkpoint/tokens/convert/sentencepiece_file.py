@@ -110,7 +110,7 @@ def read_sentencepiece(folder: Folder, name: str) -> SentencePieceModel:
             "checkpoint.tokenizer",
             f"{name} can't be converted to a tokenizer.json: {error}",
             where=name,
-            hint="put a tokenizer.json that its authors or transformers made beside it",
+            hint="put a tokenizer.json from the authors or from transformers beside it",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Builds tokenizers from plain lists: `vocab.json` and `merges.txt` (GPT-2's byte-level BPE), `vocab.txt` (BERT's)."""
+"""Builds tokenizers from vocab.json and merges.txt (GPT-2's byte-level BPE) and from vocab.txt (BERT's WordPiece)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_TOKENS = 1 << 21  # the largest in use have some 256,000
 _MAX_LIST_BYTES = 64 << 20
 _MAX_ID = (1 << 31) - 1
 
-# Where Qwen's byte-level BPE may not merge across: contractions, words, single digits, punctuation, line ends, spaces.
+# Qwen's byte-level BPE never merges across these: contractions, words, single digits, punctuation, line ends, spaces.
 _QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -24,27 +24,27 @@ _QWEN_WORDS = (
 
 
 def read_vocabulary(folder: Folder) -> dict[str, int]:
-    """Token → id, of `vocab.json`. `InputError` where it isn't that, or two tokens share an id."""
+    """Token → id, from `vocab.json`. `InputError` for any other JSON, and where two tokens share an id."""
     vocabulary = folder.read_object(VOCAB_JSON)
     if not vocabulary:
         raise InputError.of("checkpoint.tokenizer", f"there is no {VOCAB_JSON}, or it is empty", where=VOCAB_JSON)
     _check_size(len(vocabulary), VOCAB_JSON)
     wrong = [token for token, index in vocabulary.items() if type(index) is not int or not 0 <= index <= _MAX_ID]
     if wrong or len(set(vocabulary.values())) != len(vocabulary):
-        message = f"{VOCAB_JSON} is not a map from tokens to ids of their own"
+        message = f"{VOCAB_JSON} doesn't map each token to an id of its own"
         where = f"{VOCAB_JSON}: {wrong[0][:40]!r}" if wrong else VOCAB_JSON
         raise InputError.of("checkpoint.tokenizer", message, where=where)
     return vocabulary
 
 
 def read_merges(folder: Folder) -> list[tuple[str, str]]:
-    """The pairs in `merges.txt`, best first. A first line `#version: …` is none of them."""
+    """The pairs in `merges.txt`, best first. A first line `#version: …` is skipped."""
     text = folder.read_text(MERGES, _MAX_LIST_BYTES)
     if text is None:
-        raise InputError.of("checkpoint.tokenizer", f"{VOCAB_JSON} needs {MERGES} beside it", where=MERGES)
+        raise InputError.of("checkpoint.tokenizer", f"{MERGES} is missing; {VOCAB_JSON} needs it", where=MERGES)
     lines = text.split("\n")
     _check_size(len(lines), MERGES)
-    found: list[tuple[str, str]] = []
+    merges: list[tuple[str, str]] = []
     for number, line in enumerate(lines, start=1):
         parts = line.rstrip("\r").split(" ")
         if parts == [""] or (number == 1 and line.startswith("#version")):
@@ -53,12 +53,12 @@ def read_merges(folder: Folder) -> list[tuple[str, str]]:
             raise InputError.of(
                 "checkpoint.tokenizer", f"line {number} is not a pair of tokens: {line[:60]!r}", where=MERGES
             )
-        found.append((parts[0], parts[1]))
-    return found
+        merges.append((parts[0], parts[1]))
+    return merges
 
 
 def read_word_list(folder: Folder) -> dict[str, int]:
-    """Token → line number from 0, of `vocab.txt`; of a token that is there twice, the last, as in BERT."""
+    """Token → line number from 0, from `vocab.txt`. Of a token in two lines, the last counts, as in BERT."""
     text = folder.read_text(VOCAB_TXT, _MAX_LIST_BYTES)
     if not text:
         raise InputError.of("checkpoint.tokenizer", f"{VOCAB_TXT} is empty", where=VOCAB_TXT)
@@ -72,7 +72,7 @@ def read_word_list(folder: Folder) -> dict[str, int]:
 def byte_level(
     vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], *, prefix_space: bool, qwen: bool = False
 ) -> tokenizers.Tokenizer:
-    """Byte-level BPE, as GPT-2 cuts words or, with `qwen`, as Qwen does (and with NFC before)."""
+    """Byte-level BPE with GPT-2's words or, with `qwen`, with NFC and Qwen's words."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     core = models.BPE(dict(vocabulary), list(merges), continuing_subword_prefix="", end_of_word_suffix="")
@@ -90,7 +90,7 @@ def byte_level(
 
 
 def word_piece(vocabulary: Mapping[str, int], unknown: str, *, chinese: bool) -> tokenizers.Tokenizer:
-    """BERT's: greedy longest match within words; `chinese`: each Chinese character is a word."""
+    """BERT's WordPiece: greedy longest match within words. chinese: each Chinese character is a word."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     core: Any = models.WordPiece(dict(vocabulary), unk_token=unknown)
@@ -103,4 +103,6 @@ def word_piece(vocabulary: Mapping[str, int], unknown: str, *, chinese: bool) ->
 
 def _check_size(count: int, name: str) -> None:
     if count > _MAX_TOKENS:
-        raise InputError.of("checkpoint.too_large", f"{name} has {count:,} entries", where=name)
+        raise InputError.of(
+            "checkpoint.too_large", f"{name} has {count:,} entries; at most {_MAX_TOKENS:,} are read", where=name
+        )

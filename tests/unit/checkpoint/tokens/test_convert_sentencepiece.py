@@ -185,7 +185,7 @@ def test_an_unknown_class_is_refused_and_the_known_ones_are_named(tmp_path: Path
     with pytest.raises(UnsupportedError, match="'OtherTokenizer' is not known") as error:
         load_tokenizer(write(tmp_path, "llama", tokenizer_class="OtherTokenizer"))
     assert "LlamaTokenizer" in error.value.diagnostics[0].hint
-    with pytest.raises(UnsupportedError, match="nothing names the tokenizer's class"):
+    with pytest.raises(UnsupportedError, match="no file names the tokenizer's class"):
         load_tokenizer(write(tmp_path, "llama"))
 
 
@@ -217,7 +217,7 @@ def test_the_trainers_samples_are_compared_too(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(with_sample("the License, 木", pieces))
     load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(with_sample("the License, 木", pieces[:-1]))
-    with pytest.raises(UnsupportedError, match="samples of its own"):
+    with pytest.raises(UnsupportedError, match="contradicts its own samples"):
         load_tokenizer(tmp_path)
 
 

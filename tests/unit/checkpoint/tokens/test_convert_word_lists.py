@@ -138,8 +138,8 @@ def test_merges_without_a_version_line_are_all_used(tmp_path: Path) -> None:
     [
         ("vocab.json", "{}", "empty"),
         ("vocab.json", "[]", "object"),
-        ("vocab.json", '{"a": 1, "b": 1}', "ids of their own"),
-        ("vocab.json", '{"a": -1}', "ids of their own"),
+        ("vocab.json", '{"a": 1, "b": 1}', "an id of its own"),
+        ("vocab.json", '{"a": -1}', "an id of its own"),
         ("vocab.json", '{"a": 0, "<|endoftext|>": 1}', "out of vocabulary"),
         ("merges.txt", "#version: 0.2\na b c\n", "line 2"),
         ("merges.txt", "#version: 0.2\nab\n", "line 2"),

@@ -106,7 +106,7 @@ def test_a_cross_encoder_of_several_labels_classifies(tmp_path: Path) -> None:
     ("file", "changes", "message"),
     [
         ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "a transformer for fill-mask"),
-        ("sentence_bert_config.json", {"modality_config": {"image": {}}}, "is run otherwise"),
+        ("sentence_bert_config.json", {"modality_config": {"image": {}}}, "whose text settings are not"),
         ("sentence_bert_config.json", {"processing_kwargs": {"text": {"padding": "max_length"}}}, "processing_kwargs"),
         ("config_sentence_transformers.json", {"activation_fn": "torch.nn.modules.activation.Tanh"}, "'Tanh'"),
         ("config.json", {"architectures": ["BertModel"]}, "without a head"),

@@ -55,7 +55,7 @@ def test_an_added_token_without_a_row_is_noted_and_refused_in_text(folder: Path)
     assert note.level == "note"
     assert "'<image>' (5)" in note.message
     assert tokenizer.encode("hello world") == [3, 4]
-    with pytest.raises(InputError, match="the text holds '<image>', token 5, and the model knows 5 tokens"):
+    with pytest.raises(InputError, match="the text holds '<image>', token 5, and the model has 5 tokens"):
         tokenizer.encode("hello <image>")
 
 
