@@ -118,12 +118,8 @@ def convert_tokenizer(request: Request) -> Conversion:
 
 def _needs(name: str, files: str) -> KogataError:
     message = f"there is no tokenizer.json, and a {name} needs {files}"
-    return InputError.of(
-        "checkpoint.tokenizer",
-        message,
-        where=TOKENIZER_CONFIG,
-        hint=f"check that {_CLASS_SETTING} names the right class",
-    )
+    hint = f"check that {_CLASS_SETTING} names the right class"
+    return InputError.of("checkpoint.tokenizer", message, where=TOKENIZER_CONFIG, hint=hint)
 
 
 def _from_sentencepiece(request: Request, file: str) -> Conversion:
@@ -136,11 +132,7 @@ def _from_sentencepiece(request: Request, file: str) -> Conversion:
     if name in _T5:
         layout = Layout(trailing=_extra_ids(request), after=layout.after)
     if name == "DebertaV2Tokenizer" and request.flag("split_by_punct", default=False):
-        raise UnsupportedError.of(
-            "checkpoint.tokenizer",
-            "split_by_punct (set in tokenizer_config.json) is not supported",
-            where=TOKENIZER_CONFIG,
-        )
+        raise UnsupportedError.of("checkpoint.tokenizer", "split_by_punct is not supported", where=TOKENIZER_CONFIG)
     spacing = Spacing(
         prefix=request.flag("add_prefix_space", model.prefix),
         everywhere=request.flag("legacy", default=True),
@@ -163,11 +155,8 @@ def _extra_ids(request: Request) -> tuple[str, ...]:
     """T5's sentinels, which follow the vocabulary, the highest number first."""
     count = request.settings.get("extra_ids", 100)
     if type(count) is not int or not 0 <= count <= 10_000:
-        raise InputError.of(
-            "checkpoint.tokenizer",
-            f"extra_ids is {str(count)[:40]!r}, not a number from 0 to 10,000",
-            where=TOKENIZER_CONFIG,
-        )
+        message = f"extra_ids is {str(count)[:40]!r}, not a number from 0 to 10,000"
+        raise InputError.of("checkpoint.tokenizer", message, where=TOKENIZER_CONFIG)
     return tuple(f"<extra_id_{i}>" for i in range(count - 1, -1, -1))
 
 
