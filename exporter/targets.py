@@ -34,7 +34,6 @@ STANDINGS: Mapping[Standing, str] = MappingProxyType(
         "unverified": "common knowledge that was not checked against a source",
     }
 )
-CLUSTER_DIMS = (1, 2)
 PALETTE_BITS = (1, 2, 3, 4, 6, 8, 16)  # Core ML stores no 5 or 7; 16 is no compression
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -95,8 +94,7 @@ class Target:
     models: the identifiers that the system reports ("iPhone16,1"), where they are known.
     formats: what to export for it. min_os: the oldest system that reads these artifacts.
     bits: palette widths it takes (16 is fp16). group_size: output rows that share one LUT, unless asked otherwise.
-    cluster_dims: neighbouring rows that an index may stand for: 2 for LUTs of pairs.
-    reasons: why `formats`, `min_os`, `bits`, `group_size` and `cluster_dims` are what they are; one entry each.
+    reasons: why `formats`, `min_os`, `bits` and `group_size` are what they are; one entry each.
     notes: what an app developer should know besides.
     """
 
@@ -107,7 +105,6 @@ class Target:
     min_os: str
     bits: tuple[int, ...]
     group_size: int
-    cluster_dims: tuple[int, ...]
     reasons: Mapping[str, str]
     models: tuple[str, ...] = ()
     hardware: Hardware = field(default_factory=Hardware)
@@ -115,7 +112,7 @@ class Target:
     notes: tuple[str, ...] = ()
 
 
-REASONED = ("formats", "min_os", "bits", "group_size", "cluster_dims")
+REASONED = ("formats", "min_os", "bits", "group_size")
 _TOP_KEYS = {f.name for f in fields(Target)} - {"name"} | {"extends"}
 _UNITS = {
     "chip": "",
@@ -221,9 +218,6 @@ class _Reader:
         group_size = self.integer("group_size", table.get("group_size"))
         if group_size < 1:
             self.problem("group_size", "must be at least 1")
-        dims = tuple(self.integer("cluster_dims[]", d) for d in self.listed(table, "cluster_dims"))
-        if dims[:1] != (1,) or not set(dims) <= set(CLUSTER_DIMS) or list(dims) != sorted(set(dims)):
-            self.problem("cluster_dims", f"must be a rising list out of {', '.join(map(str, CLUSTER_DIMS))}, from 1 on")
         formats = tuple(self.choice("formats[]", f, get_args(Format)) for f in self.listed(table, "formats"))
         if not formats:
             self.problem("formats", "must name at least one format")
@@ -235,7 +229,6 @@ class _Reader:
             min_os=self.text("min_os", table.get("min_os")),
             bits=bits,
             group_size=group_size,
-            cluster_dims=dims,
             reasons=self.reasons(table.get("reasons")),
             models=tuple(self.text("models[]", m) for m in self.listed(table, "models", optional=True)),
             hardware=Hardware(**self.facts("hardware", table, {f.name for f in fields(Hardware)})),

@@ -71,14 +71,7 @@ def ports(described: Iterable[PortLike]) -> tuple[Port, ...]:
     return tuple(Port(p.name, p.dtype, tuple(p.shape), tuple(p.enumerated), tuple(p.ranges)) for p in described)
 
 
-def weight_bits(tensor: Mapping[str, Any]) -> float | None:
-    """Palette bits of a weight of one of `CompressionFacts.tensors`: those of an index for each of the weights that it
-    stands for; None where the tensor is kept."""
-    bits, dim = tensor["bits"], tensor.get("cluster_dim") or 1
-    return None if bits is None else bits / dim
-
-
-def mean_bits(tensors: Iterable[tuple[float | None, int]]) -> float:
+def mean_bits(tensors: Iterable[tuple[int | None, int]]) -> float:
     """Over the weights in palettes; 16 where there are none. tensors: bits of a palette, or None, and weights in it."""
     counts = [(bits, count) for bits, count in tensors if bits is not None]
     weights = sum(count for _, count in counts)
@@ -113,9 +106,8 @@ class FitFacts:
 class CompressionFacts:
     """What was asked for (None: no uniform value, or nothing), and what became of every tensor.
 
-    parameters: of the whole model; stored_bytes: what they take, lookup tables included.
-    tensors: name, shape, bits of an index (None: kept), group_size, cluster_dim (1 where it isn't there),
-        stored_bytes, reason, and whatever else is known.
+    parameters: of the whole model; stored_bytes: what they take, LUTs included.
+    tensors: name, shape, bits of an index (None: kept), group_size, stored_bytes, reason, and whatever else is known.
     mixed: where every matrix has bits of its own, the option that asked for it ("--bpw 3.7"); else None.
     calibration: of every graph whose palettes were fitted to text.
     """
@@ -133,7 +125,7 @@ class CompressionFacts:
         """Bits of the palettes: what was asked for, else their mean over the weights in them; 16 where none is one."""
         if self.bits is not None:
             return self.bits
-        return mean_bits((weight_bits(t), math.prod(t["shape"])) for t in self.tensors)
+        return mean_bits((t["bits"], math.prod(t["shape"])) for t in self.tensors)
 
     @property
     def bpw(self) -> float:

@@ -238,10 +238,9 @@ def _with_luts(lookups: Mapping[str, Lookup], luts: Tensors) -> dict[str, Lookup
 
 
 def _spacing(lut: Tensor) -> Tensor:
-    """How far apart the entries of each group are on average, `[groups, 1]`, or for each side of vectors."""
+    """How far apart the entries of each group are on average, `[groups, 1]`."""
     spread = lut.amax(dim=1, keepdim=True) - lut.amin(dim=1, keepdim=True)
-    dim = lut.shape[2] if lut.ndim == 3 else 1
-    return spread / float(lut.shape[1] ** (1 / dim) - 1)
+    return spread / float(lut.shape[1] - 1)
 
 
 @torch.no_grad()

@@ -85,16 +85,7 @@ def export(
     ] = None,
     group_size: Annotated[
         int | None,
-        typer.Option(
-            help="Output rows that share one lookup table. [default: the target's, else 16; mixed bits choose]", min=1
-        ),
-    ] = None,
-    cluster_dim: Annotated[
-        int | None,
-        typer.Option(
-            help="1 or 2, with --bpw, --max-size and --max-kl: neighbouring output rows that may share an index. 2 "
-            "also tries tables of pairs, which may pay at few bits. [default: 1]",
-        ),
+        typer.Option(help="Output rows that share one LUT. [default: the target's, else 16; mixed bits choose]", min=1),
     ] = None,
     calibrate: Annotated[
         str | None,
@@ -108,7 +99,7 @@ def export(
         int,
         typer.Option(
             metavar="STEPS",
-            help="Train the values of the lookup tables for so many steps, to answer as the checkpoint does; "
+            help="Train the values of the LUTs for so many steps, to answer as the checkpoint does; "
             "200 are a good start. What is interrupted goes on where it was.",
             min=0,
         ),
@@ -181,7 +172,7 @@ def export(
                 context=context,
                 shapes=_shapes(shape or ()),
             ),
-            widths=Widths(bits, read_budget(bpw, max_size, max_kl), plan, group_size, cluster_dim),
+            widths=Widths(bits, read_budget(bpw, max_size, max_kl), plan, group_size),
             calibration=CalibrationOptions(calibrate, recover, device),
             parity=ParityOptions(
                 depth="quick" if parity is Parity.quick else "full",

@@ -90,19 +90,14 @@ def _fit(facts: FitFacts) -> str:
     return f"{component}{what} to the uncompressed model on held-back texts: {told} (used: {facts.used}; {facts.texts})"
 
 
-def _rank(tensor: Any) -> tuple[float, int]:
-    from exporter.bundle.facts import weight_bits
-
-    return (weight_bits(tensor) or 99, tensor["group_size"] or 0)
+def _rank(tensor: Any) -> tuple[int, int]:
+    return (tensor["bits"] or 99, tensor["group_size"] or 0)
 
 
 def _fate(tensor: Any) -> str:
     if tensor["bits"] is None:
         return f"kept, {tensor['reason']}"
-    from exporter.bundle.facts import weight_bits
-
-    pairs = " in pairs" if tensor.get("cluster_dim") == 2 else ""
-    return f"{weight_bits(tensor):g} bits{pairs}, groups of {tensor['group_size']} rows"
+    return f"{tensor['bits']} bits, groups of {tensor['group_size']} rows"
 
 
 def _parity(report: ParityReport) -> list[Table | str]:

@@ -51,7 +51,6 @@ def _one(target: Target) -> Report:
         ("oldest system", target.min_os, target.reasons.get("min_os", "")),
         ("bits", ", ".join(map(str, target.bits)), target.reasons.get("bits", "")),
         ("group size", str(target.group_size), target.reasons.get("group_size", "")),
-        ("cluster dims", ", ".join(map(str, target.cluster_dims)), target.reasons.get("cluster_dims", "")),
     ]
     facts = {**vars(target.hardware), **{f"largest {k}": v for k, v in vars(target.limits).items()}}
     for label, fact in facts.items():
@@ -74,7 +73,6 @@ def _json(target: Target) -> dict[str, Any]:
     return {
         **plain,
         "group_size": target.group_size,
-        "cluster_dims": target.cluster_dims,
         "reasons": dict(target.reasons),
         "models": target.models,
         "hardware": known(target.hardware),

@@ -160,11 +160,6 @@ class Frontier:
             taken[at] = j
 
 
-def allocate(tensors: Sequence[TensorOptions], budget: int) -> dict[str, Choice]:
-    """Tensor → how to store it: the least summed cost in at most `budget` bytes. Raises UnreachableBudgetError."""
-    return Frontier(tuple(tensors)).at(budget)
-
-
 @dataclass(frozen=True)
 class _Table:
     """best: float64 `[units + 1]`, the least cost in up to so many units above the least bytes.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from exporter.errors import UsageError
 from exporter.graph.bits import packed_size
-from exporter.graph.palette import CLUSTER_DIMS, PALETTE_BITS
+from exporter.graph.palette import PALETTE_BITS
 
 UNCOMPRESSED = 16  # bits that mean: keep every tensor as it is
 LUT_BYTES = 2  # an entry is a float16
@@ -26,20 +26,15 @@ GROUPS: Mapping[int, tuple[float, ...]] = {
     6: (1, 4, WHOLE),
     8: (4, WHOLE),
 }
-# The same for LUTs of pairs, whose indices of 2, 3, 4 and 6 bits are 1, 1.5, 2 and 3 bits a weight. One of 6 bits takes
-# 256 bytes; 8 bits, 4 a weight, would take 1 kB and sixteen times the work.
-PAIR_GROUPS: Mapping[int, tuple[float, ...]] = {2: (1,), 3: (1, 4), 4: (1, 4), 6: (4, 16)}
 
 
 @dataclass(frozen=True, order=True)
 class Choice:
     """How one matrix is stored. bits: of an index; 16 keeps it. group_size: output rows that share a LUT; None where
-    it is kept, and only there. cluster_dim: neighbouring rows that share an index: 2 for LUTs of pairs, whose indices
-    have up to 8 bits for two weights. Raises UsageError."""
+    it is kept, and only there. Raises UsageError."""
 
     bits: int
     group_size: int | None = None
-    cluster_dim: int = 1
 
     def __post_init__(self) -> None:
         if self.bits not in (*PALETTE_BITS, UNCOMPRESSED):
@@ -56,10 +51,6 @@ class Choice:
             raise UsageError.of(
                 "compress.group_size", f"a group of {self.group_size} rows is empty", where="--group-size"
             )
-        if self.cluster_dim not in CLUSTER_DIMS or (self.kept and self.cluster_dim != 1):
-            raise ValueError(f"{self.bits} bits with an index for {self.cluster_dim} rows")
-        if (self.group_size or 0) % self.cluster_dim:
-            raise ValueError(f"groups of {self.group_size} rows, {self.cluster_dim} to an index")
 
     @property
     def kept(self) -> bool:
@@ -67,16 +58,11 @@ class Choice:
         return self.bits == UNCOMPRESSED
 
     @property
-    def weight_bits(self) -> float:
-        """Bits of an index for each weight that it stands for."""
-        return self.bits / self.cluster_dim
-
-    @property
-    def form(self) -> tuple[int, int, int]:
-        """Bits, group size and cluster_dim of a palette; ValueError where there is none."""
+    def form(self) -> tuple[int, int]:
+        """Bits and group size of a palette. Raises ValueError for a kept matrix."""
         if self.group_size is None:
             raise ValueError("a kept matrix has no groups")
-        return self.bits, self.group_size, self.cluster_dim
+        return self.bits, self.group_size
 
     @classmethod
     def of(cls, bits: int, group_size: int | None) -> Choice:
@@ -87,7 +73,7 @@ class Choice:
         """The same for a matrix `[out, in]`: a group has no more rows than there are."""
         if self.group_size is None:
             return self
-        return replace(self, group_size=max(self.cluster_dim, min(self.group_size, shape[0])))
+        return replace(self, group_size=max(1, min(self.group_size, shape[0])))
 
 
 KEEP = Choice(UNCOMPRESSED)
@@ -95,13 +81,13 @@ KEEP = Choice(UNCOMPRESSED)
 
 def lut_bytes(shape: Sequence[int], choice: Choice) -> int:
     """Of all LUTs of a matrix `[out, in]`; the last group may hold fewer rows."""
-    bits, group_size, dim = choice.form
-    return -(-shape[0] // group_size) * (dim << bits) * LUT_BYTES
+    bits, group_size = choice.form
+    return -(-shape[0] // group_size) * (1 << bits) * LUT_BYTES
 
 
 def stored_bytes(shape: Sequence[int], choice: Choice) -> int:
     """Of a palettized matrix `[out, in]`: packed indices and LUTs, as `Palette.stored_bytes`; no container overhead."""
-    return packed_size(math.prod(shape) // choice.cluster_dim, choice.bits) + lut_bytes(shape, choice)
+    return packed_size(math.prod(shape), choice.bits) + lut_bytes(shape, choice)
 
 
 def pays(shape: Sequence[int], kept_bytes: int, choice: Choice) -> bool:
@@ -114,30 +100,23 @@ class Menu:
     """What a mixed allocation may choose from.
 
     bits: those that every target takes, 16 (keep) among them or not. group_size: the usual one, None where none was
-    asked for by name: then `groups` (see `GROUPS`) around `usual` are tried. pairs: whether LUTs of pairs are on offer.
+    asked for by name: then `groups` (see `GROUPS`) around `usual` are tried.
     """
 
     bits: tuple[int, ...] = (*PALETTE_BITS, UNCOMPRESSED)
     group_size: int | None = None
     usual: int = 16
     groups: Mapping[int, tuple[float, ...]] = field(default_factory=lambda: GROUPS)
-    pairs: bool = False
 
-    def choices(self, shape: Sequence[int], kept_bytes: int, lookup: bool = False) -> tuple[Choice, ...]:
+    def choices(self, shape: Sequence[int], kept_bytes: int) -> tuple[Choice, ...]:
         """Every way to store a matrix `[out, in]` that takes less than keeping it, by bytes; at the end, keeping it.
 
-        Keeping is there also where the bits leave it out but nothing else pays. lookup: without pairs, in which a word
-        that the texts don't have pays for its neighbour.
+        Keeping is there also where the bits leave it out but nothing else pays.
         """
         found = set()
         for bits in self.bits:
             if bits != UNCOMPRESSED:
                 found |= {Choice(bits, group).fitted(shape) for group in self._groups(self.groups[bits], shape)}
-        if self.pairs and not lookup and shape[0] % 2 == 0:
-            # Bits of an index, like any: what a target can't read alone it can't read in pairs.
-            for bits in sorted(set(self.bits) & set(PAIR_GROUPS)):
-                groups = self._groups(PAIR_GROUPS[bits], shape)
-                found |= {Choice(bits, group + group % 2, 2).fitted(shape) for group in groups}
         paying = sorted((c for c in found if pays(shape, kept_bytes, c)), key=lambda c: (stored_bytes(shape, c), c))
         return (*paying, KEEP) if UNCOMPRESSED in self.bits or not paying else tuple(paying)
 

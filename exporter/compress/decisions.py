@@ -20,7 +20,6 @@ class Candidate:
     stored_bytes: what it takes when it is kept as it is.
     open: compression may touch it.
     load: reads the rows of a slice as float32 `[rows, …]`; not for scalars; from several threads at once.
-    lookup: its rows are looked up, like the words of an embedding: neighbours have nothing to do with each other.
     """
 
     name: str
@@ -28,7 +27,6 @@ class Candidate:
     stored_bytes: int
     open: bool
     load: Callable[[slice], NDArray[np.float32]]
-    lookup: bool = False
 
     @property
     def parameters(self) -> int:
@@ -76,8 +74,7 @@ class CompressOptions:
 class TensorDecision:
     """What became of one tensor.
 
-    bits, group_size, psnr_db, mse: None where it is kept. group_size: at most the number of rows. cluster_dim: rows
-        that share an index.
+    bits, group_size, psnr_db, mse: None where it is kept. group_size: at most the number of rows.
     stored_bytes: packed indices and LUTs, or the kept tensor; no container overhead.
     mse, psnr_db: of the decoded weight against the checkpoint's; PSNR is 20·log10(max|weight| / rmse) in dB and None
         where nothing was lost (mse 0).
@@ -93,17 +90,11 @@ class TensorDecision:
     psnr_db: float | None = None
     mse: float | None = None
     of_plain: float | None = None
-    cluster_dim: int = 1
 
     @property
     def kept(self) -> bool:
         """Whether the tensor stays as it is."""
         return self.bits is None
-
-    @property
-    def weight_bits(self) -> float | None:
-        """Bits of an index for each of the weights that it stands for; None where it is kept."""
-        return None if self.bits is None else self.bits / self.cluster_dim
 
     @property
     def parameters(self) -> int:

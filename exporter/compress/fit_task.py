@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.compress.kmeans import cores, palettize
-from exporter.graph import palette as palettes
 from exporter.graph.moments import Moments
 from exporter.graph.palette import BLOCK, Palette
 
@@ -48,11 +47,6 @@ class Fit:
         return float(self.row_costs.sum())
 
 
-def fitted_cost(weight: NDArray[np.float32], dense: NDArray[np.float32], moments: Moments) -> float:
-    """Σ_i e_iᵀ H_i e_i with e = weight - dense, summed in float64; both float32 `[out, in]`."""
-    return float(row_costs(weight, dense, moments).sum())
-
-
 def row_costs(weight: NDArray[np.float32], dense: NDArray[np.float32], moments: Moments) -> NDArray[np.float64]:
     """e_iᵀ H_i e_i of every row, float64 `[out]`, with e = weight - dense, both float32 `[out, in]`."""
     return decoded_costs(weight, lambda rows: dense[rows], moments)
@@ -64,13 +58,11 @@ Decoder = Callable[[slice], NDArray[np.float32]]
 
 def decoder(lut: NDArray[np.float16], indices: NDArray[np.uint8], group_size: int) -> Decoder:
     """Of a palette that isn't one yet."""
-    dim = palettes.cluster_dim(lut)
-    tables, rows = lut.astype(np.float32).reshape(len(lut), -1, dim), dim * len(indices)
+    luts = lut.astype(np.float32)
 
     def decoded(part: slice) -> NDArray[np.float32]:
-        numbers = np.arange(part.start, min(part.stop, rows))
-        sides = tables[numbers // group_size, :, numbers % dim]
-        return np.take_along_axis(sides, indices[numbers // dim], 1)
+        rows = np.arange(part.start, min(part.stop, len(indices)))
+        return np.take_along_axis(luts[rows // group_size], indices[part], 1)
 
     return decoded
 
@@ -113,7 +105,7 @@ class Task:
 
     weight: float32 `[out, in]`; bases: `[k, in, in]`, their diagonals `[k, in]`, coefficients `[out, k]`. lower: of the
     factors `[f, in, in]`; inverse of their diagonals `[f, in]`; orders of their columns, int64 `[f, in]`; which factor
-    each row has, int64 `[out]`, or each vector of rows, `[out / cluster_dim]`.
+    each row has, int64 `[out]`.
     """
 
     weight: NDArray[np.float32]
@@ -133,8 +125,8 @@ class Task:
         return found
 
 
-def fit_task(weight: NDArray[np.float32], moments: Moments, options: FitOptions, cluster_dim: int = 1) -> Task:
-    """cluster_dim: rows that share indices, and with them a factor."""
+def fit_task(weight: NDArray[np.float32], moments: Moments, options: FitOptions) -> Task:
+    """The bases scaled, damped and factored. What it takes has passed `check_fit`."""
     # Scaled to a mean curvature of 1 per basis and 1 in the strongest row, so that float32 holds what is computed.
     means = np.diagonal(moments.bases, axis1=1, axis2=2).mean(axis=1, dtype=np.float64)
     bases = np.empty_like(moments.bases, order="C")
@@ -143,7 +135,7 @@ def fit_task(weight: NDArray[np.float32], moments: Moments, options: FitOptions,
         scaled.flat[:: len(scaled) + 1] += np.float32(options.damping)
     diagonals = np.diagonal(bases, axis1=1, axis2=2).copy()
     scales = moments.coefficients * means
-    mixes, which = _mixes(scales.reshape(-1, cluster_dim, scales.shape[1]).sum(axis=1))
+    mixes, which = _mixes(scales)
     lower, orders = _factors(bases, mixes)
     inverse = np.reciprocal(np.diagonal(lower, axis1=1, axis2=2))
     coefficients = (scales / (scales.max(initial=0) or 1)).astype(np.float32, order="C")
@@ -185,10 +177,10 @@ def _factors(bases: NDArray[np.float32], mixes: NDArray[np.float64]) -> tuple[ND
     return lower, orders
 
 
-def first_luts(task: Task, bits: int, group_size: int, cluster_dim: int) -> NDArray[np.float32]:
+def first_luts(task: Task, bits: int, group_size: int) -> NDArray[np.float32]:
     """LUTs of k-means weighted by the diagonals of H, float32."""
     rows, columns = task.weight.shape
     step = group_size * max(1, BLOCK // (group_size * columns))
     spans = [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
-    luts = [palettize(task.weight[s], bits, group_size, task.importance(s), cluster_dim).lut for s in spans]
+    luts = [palettize(task.weight[s], bits, group_size, task.importance(s)).lut for s in spans]
     return np.concatenate(luts).astype(np.float32)

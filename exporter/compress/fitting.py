@@ -1,10 +1,9 @@
 """Data-aware palettes: LUTs and indices that minimize what a matrix's errors cost, not the errors themselves.
 
 The cost is that of `Moments`, Σ_i e_iᵀ H_i e_i. From the LUTs of weighted k-means, two steps alternate: indices by a
-search through the Cholesky factor of H and by coordinate descent on H itself (`fit_kernel.py`), and LUT entries by
-least squares over the rows that share them (`refit_kernel.py`). Layer-wise non-uniform quantization (LNQ) of
-GuidedQuant, arXiv 2505.07004, is such an alternation; the search is GPTQ's, over LUT entries. LUTs of pairs go the same
-way (`pair_fitting.py`).
+search through the Cholesky factor of H and by coordinate descent on H itself (`kernels/rows.py`), and LUT entries by
+least squares over the rows that share them (`kernels/luts.py`). Layer-wise non-uniform quantization (LNQ) of
+GuidedQuant, arXiv 2505.07004, is such an alternation; the search is GPTQ's, over LUT entries.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from exporter.compress.fit_task import (
     fit_task,
 )
 from exporter.compress.kmeans import cores, palettize
-from exporter.compress.pair_fitting import fit_pairs
 from exporter.graph.moments import Moments
 from exporter.graph.palette import Palette
 
@@ -36,12 +34,7 @@ PARTS = 32  # parts of such a group: their number never depends on the threads
 
 
 def fit_palette(
-    weight: NDArray[np.float32],
-    bits: int,
-    group_size: int,
-    moments: Moments,
-    options: FitOptions | None = None,
-    cluster_dim: int = 1,
+    weight: NDArray[np.float32], bits: int, group_size: int, moments: Moments, options: FitOptions | None = None
 ) -> Fit:
     """The palette of a weight `[out, in]` that costs least by its moments, as far as alternation finds it.
 
@@ -51,22 +44,19 @@ def fit_palette(
     """
     check_fit(weight, moments)
     options = options or FitOptions()
-    plain = palettize(weight, bits, group_size, cluster_dim=cluster_dim)
+    plain = palettize(weight, bits, group_size)
     group_size, plain_indices = plain.group_size, plain.indices
     plain_costs = decoded_costs(weight, decoder(plain.lut, plain_indices, group_size), moments)
-    task = fit_task(weight, moments, options, cluster_dim)
-    luts, indices = first_luts(task, bits, group_size, cluster_dim), np.zeros(plain.index_shape, np.uint8)
-    if cluster_dim == 1:
-        _alternate(task, _State(luts, indices, group_size), options)
-    else:
-        fit_pairs(task, luts, indices, group_size, options)
+    task = fit_task(weight, moments, options)
+    luts, indices = first_luts(task, bits, group_size), np.zeros(weight.shape, np.uint8)
+    _alternate(task, _State(luts, indices, group_size), options)
     half = luts.astype(np.float16)
     costs = decoded_costs(weight, decoder(half, indices, group_size), moments)
     starts = np.arange(0, len(weight), group_size)
     worse = ~(np.add.reduceat(costs, starts) < np.add.reduceat(plain_costs, starts))
     rows = np.repeat(worse, group_size)[: len(weight)]
     half[worse] = plain.lut[worse]
-    indices[rows[::cluster_dim]] = plain_indices[rows[::cluster_dim]]
+    indices[rows] = plain_indices[rows]
     costs[rows] = plain_costs[rows]
     return Fit(Palette.of(indices, half, bits, group_size), costs, float(plain_costs.sum()))
 

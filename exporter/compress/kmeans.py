@@ -21,11 +21,7 @@ FP16_OVERFLOW = 65520.0  # float16 rounds this and everything above to infinity 
 
 
 def palettize(
-    weight: NDArray[np.float32],
-    bits: int,
-    group_size: int,
-    importance: NDArray[np.float32] | None = None,
-    cluster_dim: int = 1,
+    weight: NDArray[np.float32], bits: int, group_size: int, importance: NDArray[np.float32] | None = None
 ) -> Palette:
     """The palette with the least squared error, Σ importance · (weight - decoded)², within 0.1 %.
 
@@ -33,8 +29,6 @@ def palettize(
     bits: 1, 2, 3, 4, 6 or 8.
     group_size: rows that share a LUT, ≥ 1; more than there are rows means all of them.
     importance: float32 `[out, in]` ≥ 0, one factor per weight. None: all alike, and so in a group where all are zero.
-    cluster_dim: neighbouring rows whose weights share an index, 1 or 2; rows and groups are multiples of it. k-means in
-        two dimensions has no exact solution: pairs come close to what random restarts find.
 
     The bound holds before the entries are rounded to float16, which no palette avoids. With fewer distinct values than
     entries the decoded weight is the float16 weight, and the LUT repeats its last value. The result is deterministic.
@@ -43,7 +37,7 @@ def palettize(
     problem = weight_problem("weight", weight)
     if problem is not None:
         raise problem
-    return cluster(weight, bits, group_size, importance, cluster_dim)[0]
+    return cluster(weight, bits, group_size, importance)[0]
 
 
 def fits_float16(weight: NDArray[np.float32]) -> bool:
@@ -71,25 +65,19 @@ def weight_problem(name: str, weight: NDArray[np.float32]) -> KogataError | None
 
 
 def cluster(
-    weight: NDArray[np.float32],
-    bits: int,
-    group_size: int,
-    importance: NDArray[np.float32] | None,
-    cluster_dim: int = 1,
+    weight: NDArray[np.float32], bits: int, group_size: int, importance: NDArray[np.float32] | None
 ) -> tuple[Palette, float]:
     """The palette of a weight without problems, and its squared error Σ (weight - decoded)², not weighted."""
     _check(weight, bits, group_size, importance)
-    if len(weight) % cluster_dim or group_size % cluster_dim:
-        raise ValueError(f"vectors of {cluster_dim} rows in {weight.shape}, groups of {group_size}")
     rows, columns = weight.shape
     group_size, threads = min(group_size, rows), cores()
-    whole = math.lcm(group_size, RUN * cluster_dim)  # rows of which groups and packed indices both begin anew
+    whole = math.lcm(group_size, RUN)  # rows of which groups and packed indices both begin anew
     step = -(-rows // (4 * threads * whole)) * whole  # a few spans per thread: even out cores that are busy otherwise
 
     def run(first: int) -> Clusters:
         span = slice(first, first + step)
         masses = None if importance is None else importance[span]
-        return cluster_rows(weight[span], (bits, group_size, cluster_dim), masses)
+        return cluster_rows(weight[span], (bits, group_size), masses)
 
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(run, range(0, rows, step)))
@@ -113,31 +101,25 @@ class Clusters:
 
 
 def cluster_rows(
-    weight: NDArray[np.float32], form: tuple[int, int, int], importance: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32], form: tuple[int, int], importance: NDArray[np.float32] | None = None
 ) -> Clusters:
     """What `palettize` makes of these rows, which begin a group; on the caller's thread, without the GIL.
 
-    form: bits, group size, cluster_dim.
+    form: bits and group size.
     """
-    bits, group_size, cluster_dim = form
+    from exporter.compress.kernels import clusters_compiled as compiled  # imports numba and compiles
+
+    bits, group_size = form
     rows, columns = weight.shape
     entries, groups = 2**bits, -(-rows // group_size)
     weight = np.require(weight, np.float32, ["C", "A"])
     masses = np.empty((0, 0), np.float32) if importance is None else np.require(importance, np.float32, ["C", "A"])
     errors = np.empty(groups)
-    if cluster_dim > 1:
-        from exporter.compress.kernels import pair_compiled
-
-        lut, indices = np.empty((groups, entries, 2), np.float32), np.empty((rows // 2, columns), np.uint8)
-        pair_compiled.cluster_pairs(weight, masses, group_size, (lut, indices, errors), entries)
-    else:
-        from exporter.compress.kernels import clusters_compiled as compiled  # imports numba and compiles
-
-        size, flat = group_size * columns, weight.reshape(-1)
-        weights = (flat, flat.view(np.uint32), masses.reshape(-1), _half_values())
-        lut, indices = np.empty((groups, entries), np.float32), np.empty(flat.size, np.uint8)
-        work = compiled.buffers(min(size, flat.size), entries, importance is not None)
-        compiled.run_groups(weights, (0, groups, size), (lut, indices, errors), work)
+    size, flat = group_size * columns, weight.reshape(-1)
+    weights = (flat, flat.view(np.uint32), masses.reshape(-1), _half_values())
+    lut, indices = np.empty((groups, entries), np.float32), np.empty(flat.size, np.uint8)
+    work = compiled.buffers(min(size, flat.size), entries, importance is not None)
+    compiled.run_groups(weights, (0, groups, size), (lut, indices, errors), work)
     return Clusters(pack(indices, bits), lut.astype(np.float16), errors)
 
 

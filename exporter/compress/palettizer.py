@@ -24,7 +24,6 @@ from exporter.graph.spill import InMemory, Spill, Stored
 from exporter.progress import Progress
 
 BLOCK = 1 << 22  # weights that a thread holds at once, 16 MB as float32; a group is never cut, so it may be more
-_KINDS = {1: "entries", 2: "pairs"}
 QUEUED = 2  # blocks per thread that are begun or done before their turn
 
 
@@ -113,8 +112,8 @@ _Result = tuple[NDArray[np.uint8], _Block] | Literal["flawed", "fine"]
 def _spans(candidate: Candidate, options: CompressOptions) -> list[slice]:
     """Blocks of whole groups; each begins where its packed indices begin on a byte."""
     rows, columns = candidate.shape
-    _, group_size, cluster_dim = options.choice(candidate).form
-    step = math.lcm(group_size, RUN * cluster_dim)
+    _, group_size = options.choice(candidate).form
+    step = math.lcm(group_size, RUN)
     step *= max(1, BLOCK // (step * columns))
     return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
@@ -174,7 +173,7 @@ def _palettize(
         return weight_problem(candidate.name, candidate.load(slice(None))) if "flawed" in states else None
     stored: Stored = InMemory(np.concatenate(kept)) if spill is None else spill.part(start)
     lut = np.concatenate([block.lut for block in blocks])
-    bits, group_size, _ = options.choice(candidate).form
+    bits, group_size = options.choice(candidate).form
     palette = Palette(stored, (candidate.shape[0], candidate.shape[1]), lut, bits, group_size)
     return palette, _decision(candidate, palette, blocks)
 
@@ -189,8 +188,7 @@ def _decision(candidate: Candidate, palette: Palette, blocks: Sequence[_Block]) 
         palette.bits,
         palette.group_size,
         palette.stored_bytes,
-        f"palettized: {luts:,} LUT{'s' * (luts > 1)} of {2**palette.bits} {_KINDS[palette.cluster_dim]}",
+        f"palettized: {luts:,} LUT{'s' * (luts > 1)} of {2**palette.bits} entries",
         20 * math.log10(peak / math.sqrt(mse)) if mse > 0 else None,
         mse,
-        cluster_dim=palette.cluster_dim,
     )

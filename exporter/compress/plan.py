@@ -1,7 +1,6 @@
 """`plan.json`: bits and group size of every matrix, as a file that can be kept, edited and replayed.
 
-One line a tensor. Only their `name`, `bits`, `group_size`, `cluster_dim` and `shape` are read back; all else tells
-people why.
+One line a tensor. Only their `name`, `bits`, `group_size` and `shape` are read back; all else tells people why.
 """
 
 from __future__ import annotations
@@ -10,14 +9,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from exporter.compress.allocation import TensorOptions
 from exporter.compress.choices import KEEP, Choice
 from exporter.compress.decisions import Candidate, TensorDecision
 from exporter.compress.search import ErrorKind, Found, Point
-from exporter.errors import InputError
 
 SCHEMA_VERSION = 1
 PLAN = "plan.json"
@@ -39,7 +36,7 @@ class Plan:
     """model, digest: of the checkpoint. asked: the option that the plan answers, "--bpw 3.7" or "--plan".
 
     entries: in graph order. others, other_parameters, other_bytes: number, elements and bytes of the tensors that are
-        always kept (norms, biases, tables).
+        always kept (norms, biases, small tables of the graph).
     error, words: as in `Sensitivity`, None where nothing was measured. curve: bytes of the whole model.
     """
 
@@ -119,7 +116,7 @@ def plan_of(
     entries, others = [], []
     for candidate, made in zip(candidates, decisions, strict=True):
         if candidate.palettizable:
-            choice = KEEP if made.bits is None else Choice(made.bits, made.group_size, made.cluster_dim)
+            choice = KEEP if made.bits is None else Choice(made.bits, made.group_size)
             entries.append(Entry(made.name, made.shape, choice, made.stored_bytes, measured.get(candidate.name)))
         else:
             others.append(made)
@@ -138,14 +135,6 @@ def plan_of(
         _whole(found.chosen, rest) if found else None,
         tuple(_whole(point, rest) for point in found.curve) if found else (),
     )
-
-
-def write_plan(plan: Plan, path: Path) -> None:
-    """Raises InputError when it can't be written."""
-    try:
-        path.write_bytes(plan.to_bytes())
-    except OSError as error:
-        raise InputError.of("plan.write", f"can't be written: {error.strerror or error}", where=str(path)) from None
 
 
 def _whole(point: Point, rest: int) -> Point:
@@ -172,8 +161,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
-    pairs = {"cluster_dim": choice.cluster_dim} if choice.cluster_dim > 1 else {}
-    return {"bits": choice.bits, "group_size": choice.group_size, **pairs}
+    return {"bits": choice.bits, "group_size": choice.group_size}
 
 
 def _digits(value: float) -> float:

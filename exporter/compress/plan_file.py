@@ -13,7 +13,7 @@ from exporter.compress.choices import UNCOMPRESSED, Choice
 from exporter.compress.decisions import Candidate
 from exporter.compress.plan import SCHEMA_VERSION
 from exporter.errors import Diagnostic, InputError, file_problem
-from exporter.graph.palette import CLUSTER_DIMS, PALETTE_BITS
+from exporter.graph.palette import PALETTE_BITS
 from exporter.strict_json import parse_json
 
 MAX_BYTES = 16 << 20  # a tensor with its costs takes up to 2 kB: 8,000 matrices
@@ -21,6 +21,7 @@ MAX_ROWS = 1 << 31  # of a group: no matrix has more
 TOLD = 100  # problems; who has more has one
 
 _FROM_BUNDLE = "the plan.json of a bundle made from this checkpoint fits"
+_NO_PAIRS = "make the plan again with this version, or remove cluster_dim and choose bits for a single weight"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class _Reader:
 
     def choice(self, name: str, shape: tuple[int, ...], item: Mapping[str, Any]) -> Choice | None:
         """The choice, or None after a problem."""
-        bits, rows, dim = item.get("bits"), item.get("group_size"), item.get("cluster_dim", 1)
+        bits, rows = item.get("bits"), item.get("group_size")
         allowed = (*PALETTE_BITS, UNCOMPRESSED)
         if type(bits) is not int or bits not in allowed:
             listed = ", ".join(map(str, allowed))
@@ -119,14 +120,12 @@ class _Reader:
             told = json.dumps(rows)[:40]
             self.problem(name, f"group_size must be the number of output rows that share a LUT, not {told}")
             return None
-        if type(dim) is not int or dim not in CLUSTER_DIMS:
-            self.problem(name, f"cluster_dim must be 1, or 2 for LUTs of pairs, not {json.dumps(dim)[:40]}")
+        dim = item.get("cluster_dim", 1)  # older plans may say it; 2 meant LUTs of pairs of weights
+        if type(dim) is not int or dim != 1:
+            told = json.dumps(dim)[:40]
+            self.problem(name, f"cluster_dim must be 1, not {told}: LUTs of pairs were taken out", _NO_PAIRS)
             return None
-        rows = min(rows, shape[0])
-        if shape[0] % dim or rows % dim:
-            self.problem(name, f"LUTs of pairs take an even number of rows: there are {shape[0]}, in groups of {rows}")
-            return None
-        return Choice(bits, rows, dim)
+        return Choice(bits, min(rows, shape[0]))
 
     def stranger(self, name: str) -> None:
         """A name that is none of the matrices."""

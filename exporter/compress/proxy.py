@@ -74,19 +74,16 @@ class WeightError:
 
 def _sample(candidate: Candidate) -> NDArray[np.float32]:
     rows, columns = candidate.shape
-    return np.concatenate([candidate.load(part) for part in spread(rows, max(2, SAMPLE // columns), 2)])
+    return np.concatenate([candidate.load(part) for part in spread(rows, max(1, SAMPLE // columns))])
 
 
-def spread(rows: int, wanted: int, multiple: int) -> list[slice]:
-    """Runs of rows, evenly spread, about `wanted` in all: neighbours stay neighbours, as they are within a group.
-
-    multiple: of which lengths and beginnings are, so that pairs stay pairs; `wanted` is at least that.
-    """
+def spread(rows: int, wanted: int) -> list[slice]:
+    """Runs of rows, evenly spread, about `wanted` in all: neighbours stay neighbours, as they are within a group."""
     if rows <= wanted:
         return [slice(0, rows)]
     runs = max(1, min(16, wanted // 64))
-    length = max(multiple, wanted // runs // multiple * multiple)
-    starts = [round(i * (rows - length) / max(1, runs - 1)) // multiple * multiple for i in range(runs)]
+    length = max(1, wanted // runs)
+    starts = [round(i * (rows - length) / max(1, runs - 1)) for i in range(runs)]
     return [slice(start, start + length) for start in starts]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from exporter.graph.bits import RUN, pack, packed_size, unpack
 from exporter.graph.spill import InMemory, Spill, Stored
 
 PALETTE_BITS = (1, 2, 3, 4, 6, 8)  # what Core ML's constexpr_lut_to_dense can index with (no 5, no 7)
-CLUSTER_DIMS = (1, 2)  # weights that an index stands for; Core ML would take more
 Float = TypeVar("Float", np.float16, np.float32)
 
 BLOCK = 1 << 22  # weights in memory at once, unpacked: what a pass over a matrix of any size takes
@@ -25,12 +24,10 @@ class Palette:
 
     packed: the indices, each < 2**bits, row by row as `graph.bits` packs them; in memory or in a file.
     shape: `(out, in)` of the dense weight.
-    lut: float16 `[groups, 2**bits]`, ascending within a group; `groups = ceil(out / group_size)`. Or vectors,
-        `[groups, 2**bits, cluster_dim]` in any order: then one index stands for the weights of `cluster_dim`
-        neighbouring rows in its column.
-    bits: of an index; a weight takes `bits / cluster_dim`.
-    group_size: rows that share a LUT, whole vectors; group g holds rows `g*group_size … (g+1)*group_size-1`, the last
-        group may hold fewer. Writers that need whole groups pad the rows.
+    lut: float16 `[groups, 2**bits]`, ascending within a group; `groups = ceil(out / group_size)`.
+    bits: of an index.
+    group_size: rows that share a LUT; group g holds rows `g*group_size … (g+1)*group_size-1`, the last group may hold
+        fewer. Writers that need whole groups pad the rows.
     """
 
     packed: Stored
@@ -44,10 +41,7 @@ class Palette:
         groups = -(-rows // self.group_size)
         if self.bits not in PALETTE_BITS:
             raise ValueError(f"a palette has {PALETTE_BITS} bits, not {self.bits}")
-        dim = self.cluster_dim
-        if dim not in CLUSTER_DIMS or rows % dim or self.group_size % dim:
-            raise ValueError(f"vectors of {dim} rows in {self.shape}, groups of {self.group_size}")
-        wanted = (groups, 2**self.bits) if dim == 1 else (groups, 2**self.bits, dim)
+        wanted = (groups, 2**self.bits)
         if self.lut.shape != wanted or self.lut.dtype != np.float16:
             raise ValueError(f"LUT is {self.lut.dtype} {self.lut.shape}, expected float16 {wanted}")
         if self.packed.size != packed_size(self.size, self.bits):
@@ -55,31 +49,16 @@ class Palette:
 
     @classmethod
     def of(cls, indices: NDArray[np.uint8], lut: NDArray[np.float16], bits: int, group_size: int) -> Self:
-        """From unpacked indices, uint8 `[out / cluster_dim, in]`; they are packed in memory."""
+        """From unpacked indices, uint8 `[out, in]`; they are packed in memory."""
         rows, columns = indices.shape
         if indices.dtype != np.uint8:
             raise ValueError(f"indices are uint8, not {indices.dtype}")
-        return cls(InMemory(pack(indices, bits)), (rows * cluster_dim(lut), columns), lut, bits, group_size)
-
-    @property
-    def cluster_dim(self) -> int:
-        """Neighbouring rows whose weights share an index."""
-        return cluster_dim(self.lut)
-
-    @property
-    def weight_bits(self) -> float:
-        """Bits of an index for each of the weights that it stands for."""
-        return self.bits / self.cluster_dim
-
-    @property
-    def index_shape(self) -> tuple[int, int]:
-        """`(out / cluster_dim, in)`: of the indices."""
-        return self.shape[0] // self.cluster_dim, self.shape[1]
+        return cls(InMemory(pack(indices, bits)), (rows, columns), lut, bits, group_size)
 
     @property
     def size(self) -> int:
-        """Number of indices."""
-        rows, columns = self.index_shape
+        """Number of indices, one for every weight."""
+        rows, columns = self.shape
         return rows * columns
 
     @property
@@ -89,8 +68,8 @@ class Palette:
 
     @property
     def indices(self) -> NDArray[np.uint8]:
-        """All indices, unpacked each time: uint8 `index_shape`. `blocks` takes less memory."""
-        return unpack(self.packed.read(0, self.packed.size), self.bits, self.size).reshape(self.index_shape)
+        """All indices, unpacked each time: uint8 `[out, in]`. `blocks` takes less memory."""
+        return unpack(self.packed.read(0, self.packed.size), self.bits, self.size).reshape(self.shape)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Runs of up to `BLOCK` unpacked indices in row order, uint8 `[n]`, each after the number of indices before."""
@@ -110,25 +89,15 @@ class Palette:
         return self._decoded(np.float16)
 
     def _decoded(self, dtype: type[Float]) -> NDArray[Float]:
-        rows, columns = self.index_shape
-        dim = self.cluster_dim
-        out = np.empty((rows, dim, columns), dtype)
-        lanes: list[Any] = [out.reshape(-1)] if dim == 1 else [out[:, lane].flat for lane in range(dim)]
-        tables = self.lut.astype(dtype).reshape(len(self.lut), -1, dim)
-        group = self.group_size // dim * columns
+        out, luts = np.empty(self.size, dtype), self.lut.astype(dtype)
+        group = self.group_size * self.shape[1]
         for first, indices in self.blocks():
             begin, end = first, first + indices.size
             while begin < end:  # from one group's end to the next
                 stop = min((begin // group + 1) * group, end)
-                for lane, into in enumerate(lanes):
-                    into[begin:stop] = tables[begin // group, :, lane][indices[begin - first : stop - first]]
+                out[begin:stop] = luts[begin // group][indices[begin - first : stop - first]]
                 begin = stop
         return out.reshape(self.shape)
-
-
-def cluster_dim(lut: NDArray[np.generic]) -> int:
-    """Values of an entry: 1 for LUTs `[groups, entries]`, else the length of their vectors."""
-    return lut.shape[2] if lut.ndim == 3 else 1
 
 
 def spilled(palette: Palette, spill: Spill) -> Palette:

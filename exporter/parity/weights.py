@@ -49,5 +49,5 @@ def weight_errors(hub: Hub, compressed: Hub) -> tuple[WeightError, ...]:
         power = spread + weight.size * mean**2
         if spread < CONSTANT * power:  # then rounding to float16 would be told as the palette's error
             spread = power
-        errors.append(WeightError(name, palette.weight_bits, float(lost / spread) if spread else float(lost > 0)))
+        errors.append(WeightError(name, palette.bits, float(lost / spread) if spread else float(lost > 0)))
     return tuple(sorted(errors, key=lambda e: (-e.excess, e.name)))

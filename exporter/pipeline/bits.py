@@ -73,7 +73,7 @@ def replayed(hubs: Sequence[Hub], settings: Settings) -> Mixed:
     used: dict[int, list[str]] = {}
     for name, choice in saved.choices.items():
         used.setdefault(choice.bits, []).append(name)
-    settings.require_bits(used, [name for name, choice in saved.choices.items() if choice.cluster_dim > 1])
+    settings.require_bits(used)
     return Mixed(saved.choices, "--plan", digest=saved.digest)
 
 
@@ -158,8 +158,8 @@ class _Whole:
     @classmethod
     def of(cls, hubs: Sequence[Hub], settings: Settings) -> _Whole:
         every = model_candidates(hubs)
-        menu = Menu(settings.allowed_bits, settings.widths.group_size, settings.group_size, pairs=settings.pairs)
-        offers = tuple(Offer(c, menu.choices(c.shape, c.stored_bytes, c.lookup)) for c in every if c.palettizable)
+        menu = Menu(settings.allowed_bits, settings.widths.group_size, settings.group_size)
+        offers = tuple(Offer(c, menu.choices(c.shape, c.stored_bytes)) for c in every if c.palettizable)
         rest = sum(c.stored_bytes for c in every if not c.palettizable)
         return cls(offers, rest, sum(c.parameters for c in every))
 

@@ -157,4 +157,4 @@ def _compared(
 
 def _palette_bits(parts: Sequence[Part]) -> float:
     decisions = [decision for part in parts for decision in part.compression.decisions]
-    return mean_bits((d.weight_bits, d.parameters) for d in decisions)
+    return mean_bits((d.bits, d.parameters) for d in decisions)

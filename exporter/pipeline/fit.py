@@ -181,7 +181,7 @@ def _fitted(weighed: Weighed, old: Palette) -> tuple[Fit, Dense] | None:
     mean = np.broadcast_to(weight.mean(dtype=np.float64).astype(np.float32), weight.shape)
     farthest = FARTHEST * _squared_error(weight, mean)
     for wanted, damping in (*tries, *((weight, damping) for damping in DAMPINGS)):
-        found = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping), old.cluster_dim)
+        found = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping))
         dense = found.palette.dense()
         if _squared_error(weight, dense) <= farthest:
             return found, dense

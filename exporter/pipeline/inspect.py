@@ -188,11 +188,10 @@ def _mlpackage(path: Path) -> Found:
 
 def _bundle(path: Path) -> Found:
     from exporter.bundle import read_manifest
-    from exporter.bundle.facts import weight_bits
 
     manifest = read_manifest(path / "manifest.json")
     compression = manifest.compression
-    by_bits = Counter((weight_bits(t), t["group_size"], t.get("cluster_dim") == 2) for t in compression.tensors)
+    by_bits = Counter((t["bits"], t["group_size"]) for t in compression.tensors)
     artifacts = [
         (
             str(a.form),
@@ -205,10 +204,7 @@ def _bundle(path: Path) -> Found:
         )
         for a in manifest.artifacts
     ]
-    bits = [
-        ("kept" if b is None else f"{b:g} in pairs" if pairs else f"{b:g}", g, n)
-        for (b, g, pairs), n in sorted(by_bits.items(), key=lambda i: str(i[0]))
-    ]
+    bits = [("kept" if b is None else str(b), g, n) for (b, g), n in sorted(by_bits.items(), key=lambda i: str(i[0]))]
     return Found(
         "bundle",
         {

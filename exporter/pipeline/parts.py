@@ -50,14 +50,13 @@ def component_of(hub: Hub) -> str:
 
 def candidates(hub: Hub) -> list[Candidate]:
     """Everything in the graph that comes from the checkpoint; what the graph calls weights is open to compression."""
-    roles = {weight.name: weight.roles for weight in hub.weights}
+    weights = {weight.name for weight in hub.weights}
     found = []
     for name, value in hub.model.graph.initializers.items():
         tensor = value.const_value
         if tensor is not None and name in hub.stored:
             shape = tuple(int(n) for n in tensor.shape.numpy())
-            lookup = "embedding" in roles.get(name, ())
-            found.append(Candidate(name, shape, tensor.nbytes, name in roles, _loader(tensor), lookup))
+            found.append(Candidate(name, shape, tensor.nbytes, name in weights, _loader(tensor)))
     return found
 
 

@@ -3,8 +3,7 @@
 A matrix's error costs what its moments say, up to a factor that is measured: its palettes of a few bits, fitted, are
 put into the model alone, and the answers compared. So are its palettes of the fewest bits, which cost up to ten times
 as much as those of more bits would let expect: a fit gains less, and answers change by more than a square. Other bits
-and groups lie between these two as the error of k-means palettes does, on some of the rows; LUTs of pairs have two of
-their own.
+and groups lie between these two as the error of k-means palettes does, on some of the rows.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 Dense = NDArray[np.float32]
 SAMPLE = 1 << 16  # weights of a matrix whose k-means error is measured for every choice
 PROBE = 3  # bits of the palettes that are put into the model: enough of an error to be seen, and a usual size
-PAIRS = 2  # bits a weight of the palettes of pairs that are fitted: where they are meant to help
 QUICK = FitOptions(rounds=1, sweeps=3)
 TINY = 1e-300  # has a logarithm
 FACTORS = (1 / 16, 16)  # a measured factor beyond this is taken for noise
@@ -145,21 +143,19 @@ class TextSensitivity:
         """Keeps the palette; the error that it is predicted to add to the answers."""
         if choice.group_size is None:
             return 0.0
-        fit = fit_palette(weight, choice.bits, choice.group_size, moments, QUICK, choice.cluster_dim)
+        fit = fit_palette(weight, choice.bits, choice.group_size, moments, QUICK)
         self._palettes[name, choice] = spilled(fit.palette, self.spill)
         return fit.cost / (2 * self.session.matters.count)
 
 
 def _probes(offer: Offer) -> list[Choice]:
-    """Of LUTs of scalars and of pairs, where they are on offer: nearest to so many bits, and of the fewest bits; with
-    groups in the middle."""
+    """The palette whose bits are nearest to `PROBE`, and the one of the fewest bits; each with groups in the middle."""
+    palettes = [choice for choice in offer.choices if not choice.kept]
     found = []
-    for dim, wanted in ((1, PROBE), (2, PAIRS)):
-        palettes = [choice for choice in offer.choices if not choice.kept and choice.cluster_dim == dim]
-        for aim in (wanted, 0) if palettes else ():
-            bits = min((abs(choice.weight_bits - aim), choice.bits) for choice in palettes)[1]
-            same = sorted(choice for choice in palettes if choice.bits == bits)
-            found.append(same[len(same) // 2])
+    for aim in (PROBE, 0) if palettes else ():
+        bits = min((abs(choice.bits - aim), choice.bits) for choice in palettes)[1]
+        same = sorted(choice for choice in palettes if choice.bits == bits)
+        found.append(same[len(same) // 2])
     return list(dict.fromkeys(found)) or list(offer.choices[:1])
 
 
@@ -169,24 +165,18 @@ def _scaled(quick: Mapping[Choice, float], errors: Mapping[Choice, float]) -> li
     What makes one of the other runs along a line between two that are known, both as logarithms, and stays what it is
     at the nearer one outside.
     """
-    known: dict[int, list[tuple[float, float]]] = {}
-    for probe, error in errors.items():
-        known.setdefault(probe.cluster_dim, []).append((max(quick[probe], TINY), max(error, TINY)))
-    lines = {dim: np.log(sorted(points)).T for dim, points in known.items()}
-    found = []
-    for choice, cost in quick.items():
-        if choice.kept or choice.cluster_dim not in lines:
-            found.append(0.0)
-        else:
-            costs, alone = lines[choice.cluster_dim]
-            found.append(cost * float(np.exp(np.interp(np.log(max(cost, TINY)), costs, alone - costs))))
-    return found
+    costs, alone = np.log(sorted((max(quick[probe], TINY), max(error, TINY)) for probe, error in errors.items())).T
+
+    def scaled(cost: float) -> float:
+        return cost * float(np.exp(np.interp(np.log(max(cost, TINY)), costs, alone - costs)))
+
+    return [0.0 if choice.kept else scaled(cost) for choice, cost in quick.items()]
 
 
 def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
     """Of importance-weighted k-means on some of the rows, in any unit that is the same for all choices."""
-    (count, columns), dim = weighed.weight.shape, max(choice.cluster_dim for choice in choices)
-    rows = np.concatenate([np.r_[part] for part in spread(count, max(64, SAMPLE // columns), dim)])
+    count, columns = weighed.weight.shape
+    rows = np.concatenate([np.r_[part] for part in spread(count, max(64, SAMPLE // columns))])
     weight = np.ascontiguousarray(weighed.weight[rows])
     moments = Moments(weighed.moments.bases, np.ascontiguousarray(weighed.moments.coefficients[rows]))
     importance = moments.coefficients @ np.diagonal(moments.bases, axis1=1, axis2=2)
@@ -196,7 +186,7 @@ def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
         if group_size is None:
             found.append(0.0)
         else:
-            palette = palettize(weight, choice.bits, group_size, np.maximum(importance, 0), choice.cluster_dim)
+            palette = palettize(weight, choice.bits, group_size, np.maximum(importance, 0))
             found.append(float(row_costs(weight, palette.dense(), moments).sum()))
     return found
 

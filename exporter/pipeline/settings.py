@@ -14,10 +14,10 @@ from exporter.errors import Diagnostic, UnsupportedError, UsageError
 from exporter.formats import FORMATS, Form, Format, default_form
 from exporter.lower.onnx import OnnxWeights
 from exporter.pipeline.options import OutputOptions
-from exporter.targets import CLUSTER_DIMS, PALETTE_BITS, Target
+from exporter.targets import PALETTE_BITS, Target
 
 BITS = 4  # without any wish: a quarter of the bytes, and most models still say the same
-GROUP_SIZE = 16  # as in Apple's shipped model: fine enough for 4 bits, and the tables cost some 2 % at 1,024 columns
+GROUP_SIZE = 16  # as in Apple's shipped model: fine enough for 4 bits, and the LUTs cost some 2 % at 1,024 columns
 
 BudgetKind = Literal["bpw", "size", "kl"]
 OPTIONS: Mapping[BudgetKind, str] = {"bpw": "--bpw", "size": "--max-size", "kl": "--max-kl"}
@@ -48,22 +48,20 @@ class Widths:
     """How weights are to be stored; at most one of the first three. All None: `BITS` for all.
 
     bits: of all palettes; 16 keeps everything. budget: mixed bits. plan: file with bits for every matrix.
-    group_size: output rows that share one lookup table. cluster_dim: neighbouring rows that may share an index where
-    bits are mixed; 2: also LUTs of pairs; None: 1.
+    group_size: output rows that share one LUT.
     """
 
     bits: int | None = None
     budget: Budget | None = None
     plan: Path | None = None
     group_size: int | None = None
-    cluster_dim: int | None = None
 
 
 @dataclass(frozen=True)
 class Settings:
     """forms: what to write, in that order.
 
-    bits: of all palettes, None where they are mixed; group_size: output rows that share one lookup table, where they
+    bits: of all palettes, None where they are mixed; group_size: output rows that share one LUT, where they
         aren't. widths: what was asked for. onnx_weights: how ONNX files store matrices.
     """
 
@@ -84,32 +82,20 @@ class Settings:
         """Those that every target takes."""
         return tuple(bits for bits in PALETTE_BITS if all(bits in target.bits for target in self.targets))
 
-    @property
-    def pairs(self) -> bool:
-        """Whether mixed bits may choose LUTs of pairs."""
-        return self.widths.cluster_dim == 2
-
     def targets_of(self, kind: Format) -> tuple[Target, ...]:
         """The targets that take this format."""
         return tuple(target for target in self.targets if kind in target.formats)
 
-    def require_bits(self, used: Mapping[int, Sequence[str]], pairs: Sequence[str] = ()) -> None:
-        """used: bits → names of the tensors; pairs: those with LUTs of pairs.
-
-        Raises UnsupportedError with everything that a target can't take.
-        """
-        refused = [
-            _refused(target, bits, f"--for {target.name}: {_some(used[bits])}")
-            for target in self.targets
-            for bits in sorted(used)
-            if bits not in target.bits
-        ]
-        refused += [
-            _no_pairs(target, f"--for {target.name}: {_some(pairs)}")
-            for target in self.targets
-            if pairs and 2 not in target.cluster_dims
-        ]
-        UnsupportedError.raise_all(refused)
+    def require_bits(self, used: Mapping[int, Sequence[str]]) -> None:
+        """used: bits → names of the tensors. Raises UnsupportedError with everything that a target can't take."""
+        UnsupportedError.raise_all(
+            [
+                _refused(target, bits, f"--for {target.name}: {_some(used[bits])}")
+                for target in self.targets
+                for bits in sorted(used)
+                if bits not in target.bits
+            ]
+        )
 
 
 def settle(outputs: OutputOptions, widths: Widths) -> Settings:
@@ -127,7 +113,6 @@ def settle(outputs: OutputOptions, widths: Widths) -> Settings:
         )
     asked = tuple(f for f in FORMATS if f in formats) if formats else ()
     brought = tuple(f for f in FORMATS if any(f in target.formats for target in targets)) if targets else FORMATS
-    _require_cluster_dim(widths, targets)
     UsageError.raise_all(
         [
             Diagnostic(
@@ -187,26 +172,6 @@ def _require_one(widths: Widths) -> None:
         stated += ["--plan"] if widths.group_size is None else ["--plan", "--group-size"]
     if len(stated) > 1:
         raise _exclusive(stated)
-
-
-def _require_cluster_dim(widths: Widths, targets: Sequence[Target]) -> None:
-    dim = widths.cluster_dim
-    if dim is None:
-        return
-    if dim not in CLUSTER_DIMS:
-        hint = f"one of {_listed(CLUSTER_DIMS)}"
-        raise UsageError.of(
-            "options.cluster_dim", f"no table has entries for {dim} rows", where="--cluster-dim", hint=hint
-        )
-    if widths.budget is None:
-        hint = "with --bpw, --max-size or --max-kl; a plan names tables of pairs itself"
-        raise UsageError.of("options.cluster_dim", "nothing is chosen here", where="--cluster-dim", hint=hint)
-    UnsupportedError.raise_all([_no_pairs(t, f"--for {t.name}") for t in targets if dim not in t.cluster_dims])
-
-
-def _no_pairs(target: Target, where: str) -> Diagnostic:
-    reason = target.reasons.get("cluster_dims", "see its profile")
-    return Diagnostic("target.cluster_dim", f"{target.title} can't take tables of pairs: {reason}", where=where)
 
 
 def _exclusive(options: Sequence[str]) -> UsageError:

@@ -46,13 +46,12 @@ def hollow_palettes(shapes: Mapping[str, tuple[int, ...]], choices: Mapping[str,
         if choice.group_size is None:
             continue
         rows, columns = shapes[name]
-        dim = choice.cluster_dim
-        lut = np.zeros((-(-rows // choice.group_size), 1 << choice.bits, dim), np.uint16)
+        lut = np.zeros((-(-rows // choice.group_size), 1 << choice.bits), np.uint16)
         lut[:, -1] = number % 0x7BFF + 1  # as float16 a positive number, so that LUTs ascend
         palettes[name] = Palette(
-            Zeros(packed_size(rows * columns // dim, choice.bits)),
+            Zeros(packed_size(rows * columns, choice.bits)),
             (rows, columns),
-            (lut if dim > 1 else lut[..., 0]).view(np.float16),
+            lut.view(np.float16),
             choice.bits,
             choice.group_size,
         )

@@ -12,7 +12,7 @@ from exporter.report.clean import safe_line
 from exporter.report.plots import GRAPH, INK, LINE, ONNX, PAPER, SOFT, TEXT, drawing, power, svg_of
 
 KEPT = 16
-SHADES = {1: 0.08, 1.5: 0.12, 2: 0.17, 3: 0.3, 4: 0.45, 6: 0.66, 8: 0.83, KEPT: 1.0}  # bits → opacity of the cell
+SHADES = {1: 0.08, 2: 0.17, 3: 0.3, 4: 0.45, 6: 0.66, 8: 0.83, KEPT: 1.0}  # bits → opacity of the cell
 DARK = 0.75  # a cell at least so opaque has its number in the paper's colour
 ROWS = 40  # kinds of matrices that are drawn; a model of one architecture has about ten
 ROOM = 0.13  # inches: a narrower cell has no room for a digit
@@ -32,7 +32,7 @@ class Cell:
 
     kind: str
     layer: int | None
-    bits: float
+    bits: int
 
 
 def cells_of(tensors: Sequence[Mapping[str, Any]]) -> list[Cell]:
@@ -45,13 +45,8 @@ def cells_of(tensors: Sequence[Mapping[str, Any]]) -> list[Cell]:
         number = _NUMBER.search(name)
         kind = name if number is None else name[: number.start()] + "*" + name[number.end() :]
         layer = int(number[0]) if number and len(number[0]) < 6 else None
-        found.append(Cell(kind if layer is not None else name, layer, weight_bits(tensor)))
+        found.append(Cell(kind if layer is not None else name, layer, tensor["bits"] or KEPT))
     return found
-
-
-def weight_bits(tensor: Mapping[str, Any]) -> float:
-    """Bits of an index for each of the weights that it stands for, `KEPT` without a palette."""
-    return float(tensor["bits"] or KEPT) / (tensor.get("cluster_dim") or 1)
 
 
 def bits_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
@@ -83,7 +78,7 @@ def bits_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
         return svg_of(figure, "bits")
 
 
-def _cell(axes: Any, place: tuple[int, int], y: float, bits: float, inches: float) -> None:
+def _cell(axes: Any, place: tuple[int, int], y: float, bits: int, inches: float) -> None:
     """place: first column and number of columns; inches: their width together."""
     from matplotlib.patches import Rectangle
 
@@ -98,7 +93,7 @@ def _cell(axes: Any, place: tuple[int, int], y: float, bits: float, inches: floa
         )
 
 
-def _key(axes: Any, used: Sequence[float]) -> None:
+def _key(axes: Any, used: Sequence[int]) -> None:
     """Which shade is how many bits, where cells have no room for the number."""
     from matplotlib.patches import Patch
 

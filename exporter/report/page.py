@@ -22,8 +22,7 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
     """The page, UTF-8. Equal arguments give equal bytes.
 
     name: the model's. parity: `ParityReport.as_json()`. compression: `bits`, `group_size`, `bpw`, `parameters`,
-    `stored_bytes` and `tensors`, each with name, shape, bits (None: kept), group_size, stored_bytes, reason, psnr_db,
-    cluster_dim.
+    `stored_bytes` and `tensors`, each with name, shape, bits (None: kept), group_size, stored_bytes, reason, psnr_db.
     With mixed bits also `mixed` (the option), `palette_bits` (their mean) and `curve` (None, or as `curve_plot` says).
     Where palettes were fitted to text `calibration`: a mapping of `FitFacts` for each graph.
     """
@@ -125,8 +124,7 @@ def _kinds(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for tensor in tensors:
         reason = tensor["reason"]
         kept = reason if reason.startswith("not stored") else f"kept: {reason}"
-        fate = kept if tensor["bits"] is None else f"{bit_plots.weight_bits(tensor):g} bits"
-        fate += " in pairs" if tensor.get("cluster_dim") == 2 else ""
+        fate = kept if tensor["bits"] is None else f"{tensor['bits']} bits"
         kinds.setdefault(fate, []).append(tensor)
     found = []
     for fate, members in kinds.items():

@@ -13,11 +13,11 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from exporter.compress.kernels.luts import add_costs as _add_costs
+from exporter.compress.kernels.luts import factor_rows as _factor_rows
+from exporter.compress.kernels.luts import refit_luts as _refit_luts
+from exporter.compress.kernels.luts import update_rows as _update_rows
 from exporter.compress.kernels.rows import improve_rows as _improve_rows
-from exporter.compress.kernels.tables import add_costs as _add_costs
-from exporter.compress.kernels.tables import factor_rows as _factor_rows
-from exporter.compress.kernels.tables import refit_luts as _refit_luts
-from exporter.compress.kernels.tables import update_rows as _update_rows
 
 BLOCK = 32  # rows of a factor that are made before what is left of the matrix is updated; a multiple of 8
 SHARE = 256  # rows of what is left for a thread

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from exporter.graph.lut import DOMAIN, function_name, lut_to_dense
+from exporter.graph.lut import DOMAIN, NAME, lut_to_dense
 from exporter.graph.model import OPSET, Hub
 from exporter.graph.palette import Palette
 
@@ -28,9 +28,8 @@ def apply_palettes(hub: Hub, palettes: Mapping[str, Palette]) -> Hub:
     for name, palette in palettes.items():
         _replace(model.graph, name, palette)
     model.graph.opset_imports[DOMAIN] = 1
-    for dim in sorted({palette.cluster_dim for palette in palettes.values()}):
-        function = lut_to_dense(model.graph.opset_imports.get("", OPSET), dim)
-        model.functions[function.identifier()] = function
+    function = lut_to_dense(model.graph.opset_imports.get("", OPSET))
+    model.functions[function.identifier()] = function
     return replace(hub, model=model, palettes={**hub.palettes, **palettes})
 
 
@@ -41,7 +40,7 @@ def _replace(graph: ir.Graph, name: str, palette: Palette) -> None:
     surplus = rows - palette.shape[0]
     indices = _add(graph, f"{name}/indices", _whole_groups(palette, rows))
     lut = _add(graph, f"{name}/lut", ir.tensor(palette.lut))
-    nodes = [ir.node(function_name(palette.cluster_dim), [indices, lut], domain=DOMAIN)]
+    nodes = [ir.node(NAME, [indices, lut], domain=DOMAIN)]
     nodes[0].outputs[0].name = f"{name}/padded" if surplus else name
     if surplus:
         bounds = [
@@ -66,8 +65,7 @@ def _replace(graph: ir.Graph, name: str, palette: Palette) -> None:
 
 def _whole_groups(palette: Palette, rows: int) -> ir.TensorProtocol:
     """The indices for so many rows, uint8, zeros below the palette's own; unpacked whenever they are asked for."""
-    rows //= palette.cluster_dim
-    surplus = rows - palette.index_shape[0]
+    surplus = rows - palette.shape[0]
     return ir.LazyTensor(
         lambda: ir.tensor(np.pad(palette.indices, ((0, surplus), (0, 0))) if surplus else palette.indices),
         dtype=ir.DataType.UINT8,

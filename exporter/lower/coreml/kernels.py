@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from exporter.graph.palette import Palette
 from exporter.lower.coreml.attributes import fixed_shape, given, without_casts
-from exporter.lower.coreml.lowering import Lowering, palette_indices, vector_axis
+from exporter.lower.coreml.lowering import Lowering, palette_indices
 from exporter.lower.coreml.mil import Var, mb
 
 
@@ -47,12 +47,11 @@ def _palettized(lowering: Lowering, value: ir.Value, palette: Palette, shape: tu
     rows = palette.shape[0]
     size = math.gcd(rows, palette.group_size)
     lut = palette.lut[np.arange(0, rows, size) // palette.group_size]
-    ones, dim = (1,) * (len(shape) - 1), palette.cluster_dim
+    ones = (1,) * (len(shape) - 1)
     return mb.constexpr_lut_to_dense(
-        indices=palette_indices(palette, (rows // dim, *shape[1:])),
-        lut=lut.reshape(len(lut), *ones, -1, dim),
+        indices=palette_indices(palette, (rows, *shape[1:])),
+        lut=lut.reshape(len(lut), *ones, -1, 1),
         name=lowering.op_name(value.name or "kernel"),
-        **vector_axis(palette),
     )
 
 

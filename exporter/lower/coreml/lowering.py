@@ -192,19 +192,12 @@ class Lowering:
 
         The dense weight then has surplus rows: lookups never reach them, `linear` cuts them off its result.
         """
-        groups, dim = len(palette.lut), palette.cluster_dim
-        rows = groups * palette.group_size // dim
+        groups = len(palette.lut)
         return mb.constexpr_lut_to_dense(
-            indices=palette_indices(palette, (rows, palette.shape[1])),
-            lut=palette.lut.reshape(groups, 1, -1, dim),  # groups along output rows only: see docs/coreml.md
+            indices=palette_indices(palette, (groups * palette.group_size, palette.shape[1])),
+            lut=palette.lut.reshape(groups, 1, -1, 1),  # groups along output rows only: see docs/coreml.md
             name=self.op_name(name),
-            **vector_axis(palette),
         )
-
-
-def vector_axis(palette: Palette) -> dict[str, np.int32]:
-    """What `constexpr_lut_to_dense` wants to know of LUTs of vectors: that these run along output rows."""
-    return {"vector_axis": np.int32(0)} if palette.cluster_dim > 1 else {}
 
 
 def palette_indices(palette: Palette, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -34,7 +34,7 @@ class OnnxOptions:
 class OnnxBytes:
     """Where the stored bytes went; the four add up to `OnnxArtifact.stored_bytes`.
 
-    indices: packed palette indices; luts: lookup tables; kept: every other tensor of the checkpoint and the graph's
+    indices: packed palette indices; luts: LUTs; kept: every other tensor of the checkpoint and the graph's
     own tables; overhead: nodes, names, the helper functions' text, alignment.
     """
 

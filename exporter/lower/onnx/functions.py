@@ -1,5 +1,4 @@
-"""Model-local functions of stored models: `kogata::LutGather`, `LutGather2` for pairs, and `Unpack1`, `Unpack2`,
-`Unpack3`, `Unpack6`.
+"""Model-local functions of stored models: `kogata::LutGather` and `Unpack1`, `Unpack2`, `Unpack3`, `Unpack6`.
 
 4 and 8 bits need no unpacking: `LutToDense` reads UINT4 and UINT8 tensors. For 2 bits ONNX has UINT2 since opset 25,
 but that would ask every phone for a newer runtime than the rest of the graph does, and 1, 3 and 6 bits have no type at
@@ -92,45 +91,30 @@ def _joined(body: _Body, low: ir.Value, high: ir.Value, low_width: int) -> ir.Va
     return body.op("indices", "BitwiseOr", low, shifted)
 
 
-def gather_name(cluster_dim: int) -> str:
-    """Of the function that looks rows up in palettes whose indices stand for so many rows."""
-    return "LutGather" if cluster_dim == 1 else f"LutGather{cluster_dim}"
-
-
-def lut_gather(opset: int, cluster_dim: int = 1) -> ir.Function:
+def lut_gather(opset: int) -> ir.Function:
     """`LutGather(ids, indices, lut, group_size)`: `LutToDense(indices, lut)` at rows `ids`.
 
     ids: integers, any shape, not negative; indices: unsigned integers `[rows, columns]`, no rows of padding; lut:
-    float16 `[groups, entries]`; group_size: int64 scalar; result: float32 `[*ids, columns]`. For vectors as
-    `LutToDense2` takes them.
+    float16 `[groups, entries]`; group_size: int64 scalar; result: float32 `[*ids, columns]`.
     """
     body = _Body("ids", "indices", "lut", "group_size")
     ids, indices, lut, group_size = body.inputs
     rows = body.op("rows", "Cast", ids, to=int(ir.DataType.INT64))
-    tables_at = body.op("groups", "Div", rows, group_size)
+    groups = body.op("groups", "Div", rows, group_size)
     floats = body.op("floats", "Cast", lut, to=int(ir.DataType.FLOAT))
-    if cluster_dim > 1:  # a table for each place of the vectors
-        dim = body.const("dim", np.array(cluster_dim, np.int64))
-        apart = body.op("apart", "Transpose", floats, perm=[0, 2, 1])
-        entries = body.op("entries", "Shape", lut, start=1, end=2)
-        rest = body.op("rest", "Constant", value_ints=[-1])
-        floats = body.op("scalars", "Reshape", apart, body.op("flat", "Concat", rest, entries, axis=0))
-        first = body.op("first_table", "Mul", tables_at, dim)
-        tables_at = body.op("table", "Add", first, body.op("place", "Mod", rows, dim))
-        rows = body.op("vectors", "Div", rows, dim)
-    tables = body.op("tables", "Gather", floats, tables_at, axis=0)
+    luts = body.op("tables", "Gather", floats, groups, axis=0)
     # Runtimes gather uint8, not uint4; the cast is folded at load.
     plain = body.op("plain", "Cast", indices, to=int(ir.DataType.UINT8))
     chosen = body.op("chosen", "Gather", plain, rows, axis=0)
     positions = body.op("positions", "Cast", chosen, to=int(ir.DataType.INT32))
-    values = body.op("values", "GatherElements", tables, positions, axis=-1)
-    return body.function(gather_name(cluster_dim), values, opset)
+    values = body.op("values", "GatherElements", luts, positions, axis=-1)
+    return body.function("LutGather", values, opset)
 
 
 def needed_functions(palettes: Collection[Palette], opset: int) -> list[ir.Function]:
     """The functions that these palettes can need, those they call included."""
-    bits, dims = {p.bits for p in palettes}, sorted({p.cluster_dim for p in palettes})
-    functions = [lut_gather(opset, dim) for dim in dims]
+    bits = {p.bits for p in palettes}
+    functions = [lut_gather(opset)] if palettes else []
     if bits & {1, 3}:
         functions.append(unpack_plane(1, opset))
     if bits & {2, 3, 6}:

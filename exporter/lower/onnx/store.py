@@ -18,7 +18,7 @@ from exporter.errors import Diagnostic, UnsupportedError
 from exporter.graph.bits import pack, packed_size
 from exporter.graph.lut import DOMAIN
 from exporter.graph.palette import BLOCK, Palette
-from exporter.lower.onnx.functions import gather_name, needed_functions
+from exporter.lower.onnx.functions import needed_functions
 from exporter.lower.onnx.packing import pack_plane
 
 FLOAT16_MAX = 65504.0
@@ -59,7 +59,7 @@ class _Packer:
         self._look_up_rows(dense, indices)
         surplus = self.palette.lut.shape[0] * self.palette.group_size - self.palette.shape[0]
         if surplus:
-            indices = self._padded(indices, surplus // self.palette.cluster_dim)
+            indices = self._padded(indices, surplus)
         ir.convenience.replace_all_uses_with(old, indices)
         if self.nodes:
             self.graph.insert_before(self.graph[0], self.nodes)
@@ -77,13 +77,13 @@ class _Packer:
         )
         for old in gathers:
             ids, rows = old.inputs[1], old.outputs[0]
-            node = ir.node(gather_name(self.palette.cluster_dim), [ids, indices, lut, group_size], domain=DOMAIN)
+            node = ir.node("LutGather", [ids, indices, lut, group_size], domain=DOMAIN)
             node.name, node.outputs[0].name = old.name, rows.name
             node.outputs[0].type, node.outputs[0].shape = rows.type, rows.shape
             ir.convenience.replace_nodes_and_values(self.graph, old, [old], [node], [rows], [node.outputs[0]])
 
     def _unpacked(self) -> ir.Value:
-        bits, shape, packed = self.palette.bits, self.palette.index_shape, self.palette.packed
+        bits, shape, packed = self.palette.bits, self.palette.shape, self.palette.packed
         if bits == 8:
             return self._stored("indices", ir.DataType.UINT8, shape, lambda: _bytes(packed.read(0, packed.size), shape))
         if bits == 4:
@@ -123,7 +123,7 @@ class _Packer:
         return packed
 
     def _shape(self) -> ir.Value:
-        rows, columns = self.palette.index_shape
+        rows, columns = self.palette.shape
         return self._constant(f"shape/{rows}x{columns}", np.array([rows, columns], np.int64))
 
     def _constant(self, name: str, array: NDArray[np.int64]) -> ir.Value:

@@ -45,7 +45,7 @@ class Lookup:
         return Lookup(self.palette, lut, self._indices)
 
     def indices(self) -> Tensor:
-        """uint8 `[out / cluster_dim, in]`, not to be written to."""
+        """uint8 `[out, in]`, not to be written to."""
         return from_array(self.palette.indices) if self._indices is None else self._indices
 
     def read(self, dtype: torch.dtype) -> Tensor:
@@ -60,50 +60,33 @@ class Lookup:
 
     def decoded(self, dtype: torch.dtype) -> Tensor:
         """The matrix `[out, in]`, without a gradient."""
-        table, indices = self.lut.detach().to(dtype), self.indices()
-        if self.palette.cluster_dim > 1:
-            return self._decoded_vectors(table, indices)
-        dense = table.new_empty(self.shape)
+        luts, indices = self.lut.detach().to(dtype), self.indices()
+        dense = luts.new_empty(self.shape)
         for rows, groups in runs(self.palette):
             into = dense[rows].view(groups.stop - groups.start, -1)
-            torch.gather(table[groups], 1, indices[rows].reshape(into.shape).long(), out=into)
+            torch.gather(luts[groups], 1, indices[rows].reshape(into.shape).long(), out=into)
         return dense
-
-    def _decoded_vectors(self, table: Tensor, indices: Tensor) -> Tensor:
-        dim, columns = self.palette.cluster_dim, self.shape[1]
-        dense = table.new_empty((len(indices), dim, columns))
-        for rows, groups in runs(self.palette):
-            shape = (groups.stop - groups.start, -1)
-            here = indices[rows].reshape(shape).long()
-            for side in range(dim):
-                dense[rows, side] = torch.gather(table[groups, :, side], 1, here).reshape(-1, columns)
-        return dense.reshape(self.shape)
 
     def places(self, ids: Tensor) -> Tensor:
         """Where in the flat LUT the weights of rows `ids` `[n]` are, int64 `[n, in]`."""
-        ids, dim = ids.to(self.lut.device), self.palette.cluster_dim
-        starts = ids // self.palette.group_size * self.lut[0].numel() + ids % dim
-        return self.indices()[ids // dim].long() * dim + starts[:, None]
+        ids = ids.to(self.lut.device)
+        starts = ids // self.palette.group_size * self.lut.shape[1]
+        return self.indices()[ids].long() + starts[:, None]
 
     def gathered(self, gradients: RowGradients) -> Tensor:
         """The LUT's gradient: for each entry, the sum over the weights that it stands for."""
-        indices, dim = self.indices(), self.palette.cluster_dim
+        indices = self.indices()
         found = torch.zeros(self.lut.shape, dtype=_summed(self.lut.dtype), device=self.lut.device)
-        sides = found.reshape(*found.shape[:2], dim)  # a view
         for rows, groups in runs(self.palette):
             shape = (groups.stop - groups.start, -1)
             here = indices[rows].reshape(shape).long()
-            part = gradients(slice(rows.start * dim, rows.stop * dim)).to(found.dtype)
-            part = part.reshape(rows.stop - rows.start, dim, -1)
-            for side in range(dim):
-                into = sides[groups, :, side]
-                sides[groups, :, side] = into.scatter_add(1, here, part[:, side].reshape(shape))
+            found[groups].scatter_add_(1, here, gradients(rows).to(found.dtype).reshape(shape))
         return found.to(self.lut.dtype)
 
 
 def runs(palette: Palette) -> Iterator[tuple[slice, slice]]:
     """Rows of about `BLOCK` indices and the groups they are in, of which each has the same number of these rows."""
-    (rows, columns), size = palette.index_shape, palette.group_size // palette.cluster_dim
+    (rows, columns), size = palette.shape, palette.group_size
     step = max(1, BLOCK // max(1, columns))
     first = 0
     while first < rows:

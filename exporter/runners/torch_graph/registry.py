@@ -41,8 +41,8 @@ def unknown_op(node: ir.Node, reason: str = "") -> Diagnostic:
 def op_of(facts: Attributes, device: torch.device) -> Op:
     """The function of a node. Raises KeyError for an unknown op, NotImplementedError for an unknown variant of it."""
     node = facts.node
-    standard = node.domain in ("", "ai.onnx") and node.op_type not in lut.NAMES
-    if not standard and not (node.domain == lut.DOMAIN and node.op_type in lut.NAMES):
+    standard = node.domain in ("", "ai.onnx") and node.op_type != lut.NAME
+    if not standard and not (node.domain == lut.DOMAIN and node.op_type == lut.NAME):
         raise KeyError(node.op_type)
     op = OPS[node.op_type](facts)
     return op if device.type == "cpu" else _aligned(op, _SIZES.get(node.op_type, ()), device)

@@ -83,11 +83,9 @@ def _eye_like(facts: Attributes) -> Op:
 
 
 def _lut_to_dense(indices: Tensor, lut: Tensor) -> Tensor:
-    """`kogata::LutToDense` and `LutToDense2`, as exporter/graph/lut.py defines them."""
+    """`kogata::LutToDense`, as exporter/graph/lut.py defines it."""
     grouped = indices.reshape(lut.shape[0], -1).to(lut.device, torch.int64)
-    rows, columns = indices.shape
-    sides = lut.reshape(*lut.shape[:2], -1).unbind(2)
-    return torch.stack([side.gather(1, grouped).reshape(rows, columns) for side in sides], 1).reshape(-1, columns)
+    return lut.gather(1, grouped).reshape(indices.shape)
 
 
 OPS: dict[str, OpMaker] = {
@@ -97,7 +95,6 @@ OPS: dict[str, OpMaker] = {
     "ConstantOfShape": _constant_of_shape,
     "EyeLike": _eye_like,
     "LutToDense": always(_lut_to_dense),
-    "LutToDense2": always(_lut_to_dense),
     "Range": always(_range),
     "Shape": _shape,
     "Size": always(_size),

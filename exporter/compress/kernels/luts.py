@@ -138,27 +138,6 @@ def refit_luts(
                     indices[i, c] = position[indices[i, c]]
 
 
-def refit_pairs(lut: Singles, equations: tuple[Doubles, Doubles], work: Doubles) -> None:
-    """The least-squares LUT of a group of pairs, each side by itself, as float16 values.
-
-    lut: float32 `[entries, 2]`. equations: A with A + Aᵀ = Σ Pᵀ H P over the rows of a side, float64
-    `[2, entries, entries]`, and Σ Pᵀ H e, `[2, entries]`. work: float64 `[5, entries]`.
-    """
-    grams, gradients = equations
-    entries = lut.shape[0]
-    own = np.empty(entries, np.float32)
-    for side in range(2):
-        gram, gradient = grams[side], gradients[side]
-        for a in range(entries):
-            own[a] = lut[a, side]
-            for b in range(a + 1):
-                gram[a, b] = gram[b, a] = gram[a, b] + gram[b, a]
-        _solve(gram, gradient, work)
-        _rounded(gram, gradient, own, work)
-        for a in range(entries):
-            lut[a, side] = np.float32(own[a] + work[0, a])
-
-
 @inlined
 def _add_rows(out: Doubles, shares: Doubles, matrix: Doubles, start: int) -> None:
     """out += shares · matrix[:, start:], for eight rows."""
