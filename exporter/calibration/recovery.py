@@ -258,11 +258,11 @@ def _judged(lessons: Lessons, weights: Sequence[Mapping[str, Lookup]]) -> list[f
 
 
 def _stored(palette: Palette, lut: Tensor, spill: Spill | None) -> Palette:
-    """The palette with this LUT, float16: scalars sorted, and the indices follow their entries."""
-    table: NDArray[np.float16] = lut.cpu().numpy()
-    if table.ndim == 3 or (table[:, 1:] >= table[:, :-1]).all():
-        return replace(palette, lut=table)
-    order = np.argsort(table, 1, kind="stable")
+    """The palette with this LUT, float16: its entries sorted, and the indices follow them."""
+    luts: NDArray[np.float16] = lut.cpu().numpy()
+    if (luts[:, 1:] >= luts[:, :-1]).all():
+        return replace(palette, lut=luts)
+    order = np.argsort(luts, 1, kind="stable")
     places = np.argsort(order, 1).astype(np.uint8)
     indices = palette.indices.copy()
     for rows, groups in runs(palette):
@@ -270,4 +270,4 @@ def _stored(palette: Palette, lut: Tensor, spill: Spill | None) -> Palette:
         indices[rows] = np.take_along_axis(places[groups], here.astype(np.intp), 1).reshape(-1, palette.shape[1])
     packed = pack(indices, palette.bits)
     stored = InMemory(packed) if spill is None else spill.append(packed)
-    return replace(palette, packed=stored, lut=np.take_along_axis(table, order, 1))
+    return replace(palette, packed=stored, lut=np.take_along_axis(luts, order, 1))

@@ -168,7 +168,7 @@ def _bytes_by_type(tensors: Iterable[Any]) -> list[tuple[str, int]]:
 def _mlpackage(path: Path) -> Found:
     from exporter.runners.mil import load_mlpackage
 
-    model = load_mlpackage(path)
+    model = load_mlpackage(path, any_op=True)
     ports = [
         (role, f.name, f.dtype, f.constraint() if f.shape or f.ranges else "by input")
         for role, features in (("input", model.inputs), ("output", model.outputs), ("state", model.states))

@@ -76,10 +76,9 @@ def agree(found: dict[str, torch.Tensor], expected: Arrays, tolerance: float) ->
         np.testing.assert_allclose(ours, array, rtol=0, atol=tolerance * np.abs(array).max(), err_msg=name)
 
 
-def random_palette(shape: tuple[int, int], bits: int, group_size: int, seed: int, dim: int = 1) -> Palette:
-    """Any numbers, about as large as the weights that `checkpoints.draw_weights` draws. dim: 2 for LUTs of pairs."""
+def random_palette(shape: tuple[int, int], bits: int, group_size: int, seed: int) -> Palette:
+    """Any numbers, about as large as the weights that `checkpoints.draw_weights` draws."""
     rng = np.random.default_rng(seed)
     groups = -(-shape[0] // group_size)
-    lut = np.sort(rng.standard_normal((groups, 2**bits, dim)) * 1.5 / shape[1] ** 0.5, 1).astype(np.float16)
-    indices = rng.integers(0, 2**bits, (shape[0] // dim, shape[1])).astype(np.uint8)
-    return Palette.of(indices, lut if dim > 1 else lut[..., 0], bits, group_size)
+    lut = np.sort(rng.standard_normal((groups, 2**bits)) * 1.5 / shape[1] ** 0.5, 1).astype(np.float16)
+    return Palette.of(rng.integers(0, 2**bits, shape).astype(np.uint8), lut, bits, group_size)

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import torch
 
-from exporter.graph.lut import DOMAIN, NAMES, lut_to_dense
+from exporter.graph.lut import DOMAIN, NAME, lut_to_dense
 from exporter.runners.torch_graph.graph import TorchGraph
 from support.coreml_cases import Case
 from support.op_graphs import Arrays, graph_of
@@ -19,11 +19,11 @@ OPSETS = {"Swish": 24}  # newer than the hub's 23
 
 def model_of(item: Case) -> tuple[onnx.ModelProto, Arrays]:
     """The case as a graph with one node, `c0`, and its feeds."""
-    if item.op not in NAMES:
+    if item.op != NAME:
         return graph_of([item], OPSETS.get(item.op, 23))
     model, feeds = graph_of([replace(item, attributes={"domain": DOMAIN})])
     model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
-    model.functions.append(ir.serde.serialize_function(lut_to_dense(23, NAMES.index(item.op) + 1)))
+    model.functions.append(ir.serde.serialize_function(lut_to_dense(23)))
     return model, feeds
 
 

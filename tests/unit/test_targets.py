@@ -21,13 +21,11 @@ formats = ["coreml"]
 min_os = "iOS 18"
 bits = [4, 8]
 group_size = 16
-cluster_dims = [1]
 [reasons]
 formats = "a"
 min_os = "b"
 bits = "c"
 group_size = "d"
-cluster_dims = "e"
 [limits]
 mlpackage = { value = 1_400_000_000, unit = "bytes", standing = "measured", source = "users" }
 """
@@ -72,7 +70,6 @@ def test_every_number_has_unit_standing_and_source() -> None:
 
 def test_both_platforms_share_bits_and_groups_so_that_they_share_palettes() -> None:
     assert load_target("iphone").bits == load_target("android").bits
-    assert load_target("iphone").cluster_dims == load_target("android").cluster_dims
     assert len({target.group_size for target in load_targets().values()}) == 1
 
 
@@ -159,8 +156,6 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
         ("group_size = 16", "group_size = 0", "group_size"),
         ("group_size = 16", "group_size = true", "group_size"),
         ("bits = [4, 8]", "bits = []", "bits"),
-        ("cluster_dims = [1]", "cluster_dims = [2]", "cluster_dims"),
-        ("cluster_dims = [1]", "cluster_dims = [1, 4]", "cluster_dims"),
         ("[reasons]", 'models = "iPhone1,1"\n[reasons]', "models"),
     ],
 )

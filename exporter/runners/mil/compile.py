@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from exporter.errors import InputError
-from exporter.runners.mil.constants import CONSTEXPR
+from exporter.runners.mil.constants import LUT_TO_DENSE
 from exporter.runners.mil.datatypes import DataType, TensorType
 from exporter.runners.mil.ops import REGISTRY, Op
 from exporter.runners.mil.ops.registry import Parameter
@@ -79,7 +79,7 @@ def knows(kind: str) -> bool:
 
 def is_constant(kind: str) -> bool:
     """Whether ops of this kind only hold a stored value."""
-    return kind == "const" or kind in CONSTEXPR
+    return kind in ("const", LUT_TO_DENSE)
 
 
 def rounding(dtype: DataType) -> Round | None:

@@ -1,4 +1,4 @@
-"""Constants of a MIL program: written in place, or in the weight file; and the constexpr ops that unpack them."""
+"""Constants of a MIL program: written in place, or in the weight file; and the constexpr op that decodes palettes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.errors import InputError
+from exporter.errors import InputError, UnsupportedError
 from exporter.runners.mil.blobs import BlobFile
 from exporter.runners.mil.datatypes import STRING, DataType, element_count, packed_bytes, unpack
 from exporter.runners.mil.package import Package
 
 Array = NDArray[Any]
+LUT_TO_DENSE = "constexpr_lut_to_dense"  # the only constexpr op that our writer emits
 
 
 @dataclass(frozen=True)
@@ -74,120 +75,48 @@ def _immediate(tensor: Any, dtype: DataType, count: int, where: str) -> Array:
     return values
 
 
-def lut_to_dense(indices: Array, lut: Array, vector_axis: Array | None = None) -> Array:
-    """constexpr_lut_to_dense (iOS 18): `indices [d…]`, `lut [blocks…, entries, vector]`, one LUT per block of indices.
+def decode_palette(operands: Mapping[str, tuple[Array, DataType]], where: str) -> Array:
+    """The dense value of a `constexpr_lut_to_dense` op of iOS 18. operands: name → value and type.
 
-    A vector of more than one value extends `vector_axis` of the result by its length.
+    Raises InputError where indices and LUT don't fit each other, UnsupportedError for a form of the op that our writer
+    doesn't emit: other operands than `indices` and `lut`, and what `lut_to_dense` refuses.
     """
-    entries, vector = _lut_geometry(indices, lut)
-    result = np.empty((*indices.shape, vector), lut.dtype)
-    sizes = [size // blocks for size, blocks in zip(indices.shape, lut.shape, strict=False)]
-    for block in np.ndindex(*lut.shape[:-2]):
-        rows = tuple(slice(at * size, (at + 1) * size) for at, size in zip(block, sizes, strict=True))
-        here = indices[rows]
-        if here.size and int(here.max()) >= entries:
-            raise ValueError(f"index {int(here.max())} into {entries} LUT entries")
-        result[rows] = lut[block][here]
-    if vector == 1:
-        return result[..., 0]
-    if vector_axis is None:
-        raise ValueError("a LUT of vectors needs vector_axis")
-    axis = range(indices.ndim)[int(vector_axis)]
-    shape = list(indices.shape)
-    shape[axis] *= vector
-    return np.moveaxis(result, -1, axis + 1).reshape(shape)
+    if set(operands) != {"indices", "lut"}:
+        message = (
+            f"the reference runtime takes the operands indices and lut, got {', '.join(sorted(operands)) or 'none'}"
+        )
+        raise UnsupportedError.of("mil.constexpr", message, where=where)
+    (indices, dtype), (lut, _) = operands["indices"], operands["lut"]
+    entries = lut.shape[-2] if lut.ndim >= 2 else 0
+    if dtype.kind != "u" or dtype.bits > 8 or entries != 1 << dtype.bits:
+        message = f"a LUT of {entries} entries for indices of type {dtype.name}"
+        raise InputError.of("mil.constexpr", message, where=where)
+    try:
+        return lut_to_dense(indices, lut)
+    except ValueError as error:
+        raise InputError.of("mil.constexpr", str(error), where=where) from error
+    except NotImplementedError as error:
+        raise UnsupportedError.of("mil.constexpr", str(error), where=where) from error
 
 
-def _lut_geometry(indices: Array, lut: Array) -> tuple[int, int]:
+def lut_to_dense(indices: Array, lut: Array) -> Array:
+    """`indices [rows, …]`, `lut [groups, 1, …, entries, 1]`: each LUT decodes `rows / groups` neighbouring rows.
+
+    Raises ValueError where they don't fit, NotImplementedError for blocks along other axes and entries of many values.
+    """
     if indices.ndim < 1 or lut.ndim != indices.ndim + 2:
         raise ValueError(f"a LUT of rank {lut.ndim} for indices of rank {indices.ndim}")
-    if any(blocks < 1 or size % blocks for size, blocks in zip(indices.shape, lut.shape, strict=False)):
-        raise ValueError(f"LUT blocks {lut.shape[:-2]} don't divide indices {indices.shape}")
-    return lut.shape[-2], lut.shape[-1]
-
-
-def packed_lut_to_dense(indices: Array, lut: Array, shape: Array) -> Array:
-    """constexpr_lut_to_dense (iOS 16): `indices` are bytes of packed bits, `lut [entries]` serves the whole tensor."""
-    bits = int(lut.size).bit_length() - 1
-    if lut.ndim != 1 or lut.size != 2**bits or bits not in (1, 2, 4, 6, 8):
-        raise ValueError(f"a LUT of {lut.size} entries")
-    sizes = tuple(int(size) for size in shape.reshape(-1))
-    count = element_count(sizes, "constexpr_lut_to_dense")
-    if indices.size != packed_bytes(count, bits):
-        raise ValueError(f"{indices.size} bytes of indices for shape {sizes}")
-    packed = DataType(f"uint{bits}", bits, "u", np.dtype(np.uint8))
-    dense: Array = lut[unpack(indices.reshape(-1), packed, count)].reshape(sizes)
+    groups, *others, entries, values = lut.shape
+    if values != 1:
+        raise NotImplementedError(f"the reference runtime reads LUT entries of 1 value, not of {values}")
+    if any(blocks != 1 for blocks in others):
+        raise NotImplementedError(f"the reference runtime reads LUT blocks along the first axis, not {lut.shape[:-2]}")
+    if groups < 1 or indices.shape[0] % groups:
+        raise ValueError(f"{groups} LUT blocks don't divide {indices.shape[0]} rows of indices")
+    if indices.size and int(indices.max()) >= entries:
+        raise ValueError(f"index {int(indices.max())} into {entries} LUT entries")
+    dense, size = np.empty(indices.shape, lut.dtype), indices.shape[0] // groups
+    for group in range(groups):
+        rows = slice(group * size, (group + 1) * size)
+        dense[rows] = lut[group].reshape(-1)[indices[rows]]
     return dense
-
-
-def blockwise_shift_scale(data: Array, scale: Array, offset: Array | None = None) -> Array:
-    """constexpr_blockwise_shift_scale: scale * (data - offset), one scale per block, in the type of `scale`."""
-    if data.ndim != scale.ndim or any(n < 1 or size % n for size, n in zip(data.shape, scale.shape, strict=True)):
-        raise ValueError(f"scales {scale.shape} don't divide data {data.shape}")
-    if offset is not None and offset.shape != scale.shape:
-        raise ValueError(f"offsets {offset.shape}, scales {scale.shape}")
-
-    def spread(values: Array) -> Array:
-        for axis, (size, blocks) in enumerate(zip(data.shape, scale.shape, strict=True)):
-            values = np.repeat(values, size // blocks, axis)
-        return values.astype(np.float32)
-
-    shifted = data.astype(np.float32) - (0 if offset is None else spread(offset))
-    return (shifted * spread(scale)).astype(scale.dtype)
-
-
-def affine_dequantize(quantized_data: Array, zero_point: Array, scale: Array, axis: Array) -> Array:
-    """constexpr_affine_dequantize (iOS 16): scale * (data - zero point), scalars or one per index of `axis`."""
-
-    def spread(values: Array) -> Array:
-        shape = [1] * quantized_data.ndim
-        if values.ndim:
-            shape[int(axis)] = values.size
-        return values.astype(np.float32).reshape(shape)
-
-    return ((quantized_data.astype(np.float32) - spread(zero_point)) * spread(scale)).astype(scale.dtype)
-
-
-def sparse_to_dense(nonzero_data: Array, mask: Array) -> Array:
-    """constexpr_sparse_to_dense (iOS 18): the values where the uint1 mask is set, zero elsewhere."""
-    if int(np.count_nonzero(mask)) != nonzero_data.size:
-        raise ValueError(f"{nonzero_data.size} values for {int(np.count_nonzero(mask))} places")
-    dense = np.zeros(mask.shape, nonzero_data.dtype)
-    dense[mask != 0] = nonzero_data
-    return dense
-
-
-def constexpr_cast(source_val: Array, output_dtype: Array) -> Array:
-    """constexpr_cast (iOS 16): fp16 to fp32."""
-    if output_dtype.reshape(-1)[0] != "fp32":
-        raise ValueError(f"constexpr_cast to {output_dtype}")
-    return source_val.astype(np.float32)
-
-
-def evaluate_constexpr(kind: str, operands: Mapping[str, Array], where: str) -> Array:
-    """The dense value of a constexpr op. Raises InputError when its operands don't fit each other."""
-    evaluate: Callable[..., Array] = CONSTEXPR[kind]
-    if kind == "constexpr_lut_to_dense" and "shape" in operands:
-        evaluate = packed_lut_to_dense
-    try:
-        dense: Array = evaluate(**operands)
-    except (ValueError, TypeError, IndexError) as error:
-        raise InputError.of("mil.constexpr", str(error), where=where) from error
-    return dense
-
-
-def check_lut_width(indices: DataType, lut: Array, where: str) -> None:
-    """Raises InputError where the LUT of an iOS 18 constexpr_lut_to_dense isn't as long as its indices are wide."""
-    entries = lut.shape[-2] if lut.ndim >= 2 else 0
-    if indices.kind != "u" or indices.bits > 8 or entries != 1 << indices.bits:
-        message = f"a LUT of {entries} entries for indices of type {indices.name}"
-        raise InputError.of("mil.constexpr", message, where=where)
-
-
-CONSTEXPR: dict[str, Callable[..., Array]] = {
-    "constexpr_lut_to_dense": lut_to_dense,
-    "constexpr_blockwise_shift_scale": blockwise_shift_scale,
-    "constexpr_affine_dequantize": affine_dequantize,
-    "constexpr_sparse_to_dense": sparse_to_dense,
-    "constexpr_cast": constexpr_cast,
-}

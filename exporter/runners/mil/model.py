@@ -31,9 +31,10 @@ _OP_ERRORS = (
 )  # what torch answers misuse with
 
 
-def load_mlpackage(path: Path, function: str | None = None) -> MilModel:
+def load_mlpackage(path: Path, function: str | None = None, *, any_op: bool = False) -> MilModel:
     """Reads the model in the package folder `path`; its function `function`, or the default one.
 
+    any_op: read ops that the runtime can't run, too: the model can then be looked at.
     Raises InputError where the package is damaged or its parts disagree (missing or truncated files, paths that leave
     it, values of other sizes than declared, …), UnsupportedError with one diagnostic per op that the runtime lacks.
     Weights are checked here and decoded by the first `predict`.
@@ -47,7 +48,7 @@ def load_mlpackage(path: Path, function: str | None = None) -> MilModel:
         )
     name = function or default_function(model.description)
     interface = read_interface(model.description, name)
-    program = read_function(model.mlProgram, name, package, knows)
+    program = read_function(model.mlProgram, name, package, None if any_op else knows)
     check_interface(interface, program)
     return MilModel(interface, program)
 

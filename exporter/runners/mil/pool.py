@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from exporter.errors import InputError
-from exporter.runners.mil.constants import Constant, check_lut_width, evaluate_constexpr
+from exporter.runners.mil.constants import Constant, decode_palette
 from exporter.runners.mil.datatypes import DataType
 from exporter.runners.mil.program import Operand, Operation
 
-MAX_DEPTH = 8  # constexpr ops over constexpr ops; coremltools writes two (quantized LUTs, sparse palettes)
+MAX_DEPTH = 2  # a palette over the const ops that hold its indices and its LUT
 
 
 def torch_type(dtype: DataType) -> torch.dtype:
@@ -47,7 +47,7 @@ class ConstantPool:
             raise InputError.of("mil.constant", "has no value", where=operation.label)
         name = operation.outputs[0].name
         self._operations[name] = operation
-        named = [value for value in _only(operation).values() if isinstance(value, str)]
+        named = [value for value in _operands(operation).values() if isinstance(value, str)]
         self._depths[name] = 1 + max((self._depths.get(value, 0) for value in named), default=0)
         if self._depths[name] > MAX_DEPTH:
             raise InputError.of("mil.constant", f"unpacks constants {MAX_DEPTH} deep", where=operation.label)
@@ -88,11 +88,8 @@ class ConstantPool:
             constant = operation.constants["val"]
             array, dtype = constant.load(), constant.dtype
         else:
-            stored = {key: self.array(value, operation.label) for key, value in _only(operation).items()}
-            if operation.kind == "constexpr_lut_to_dense" and {"indices", "lut"} == set(stored) - {"vector_axis"}:
-                check_lut_width(stored["indices"][1], stored["lut"][0], operation.label)
-            operands = {key: value for key, (value, _) in stored.items()}
-            array, dtype = evaluate_constexpr(operation.kind, operands, operation.label), declared.dtype
+            stored = {key: self.array(value, operation.label) for key, value in _operands(operation).items()}
+            array, dtype = decode_palette(stored, operation.label), declared.dtype
             if array.dtype != dtype.unpacked:
                 raise InputError.of("mil.constant", f"gives {array.dtype}, declared {declared}", where=operation.label)
         if dtype != declared.dtype or array.shape != declared.shape:
@@ -109,12 +106,12 @@ class ConstantPool:
         operation = self._operations[operand]
         if operation.kind == "const":
             return self._identity(operation.constants["val"])
-        return operation.kind, *((key, self._identity(value)) for key, value in sorted(_only(operation).items()))
+        return operation.kind, *((key, self._identity(value)) for key, value in sorted(_operands(operation).items()))
 
 
-def _only(operation: Operation) -> dict[str, Operand]:
-    """The operands of a constexpr op: inputs since iOS 18, attributes before."""
-    operands: dict[str, Operand] = dict(operation.constants)
+def _operands(operation: Operation) -> dict[str, Operand]:
+    """One value for each input of a constexpr op."""
+    operands: dict[str, Operand] = {}
     for key, values in operation.inputs.items():
         if len(values) != 1:
             raise InputError.of("mil.operand", f"{len(values)} values for its operand {key}", where=operation.label)

@@ -26,7 +26,7 @@ class NamedType:
 
 @dataclass(frozen=True)
 class Operation:
-    """One op. `constants` holds the attributes (a const's `val`, and the operands of iOS 16's constexpr ops)."""
+    """One op. `constants` holds the attributes, such as a const's `val`."""
 
     kind: str
     name: str
@@ -61,11 +61,13 @@ class Function:
             yield from operation.outputs
 
 
-def read_function(program: Any, name: str, package: Package, known_ops: Callable[[str], bool]) -> Function:
+def read_function(
+    program: Any, name: str, package: Package, known_ops: Callable[[str], bool] | None = None
+) -> Function:
     """The function `name` of a MILSpec.Program message.
 
-    known_ops: whether the runtime has an op of that kind. Raises UnsupportedError with one diagnostic per op that it
-    hasn't, InputError where the program is damaged.
+    known_ops: whether the runtime has an op of that kind; None reads any op, without nested blocks. Raises
+    UnsupportedError with one diagnostic per op that the runtime hasn't, InputError where the program is damaged.
     """
     if name not in program.functions:
         raise InputError.of(
@@ -77,7 +79,8 @@ def read_function(program: Any, name: str, package: Package, known_ops: Callable
     block = message.block_specializations[message.opset]
     classifier = read_classifier(block.operations)
     operations = [operation for operation in block.operations if operation.type != KIND]
-    _refuse_unknown(operations, known_ops)
+    if known_ops is not None:
+        _refuse_unknown(operations, known_ops)
     own = () if classifier is None else (classifier.label, classifier.probabilities)
     function = Function(
         name=name,

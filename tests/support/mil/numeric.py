@@ -24,18 +24,6 @@ def batch_norm64(
     return (x - channel(mean)) / np.sqrt(channel(variance) + epsilon) * channel(gamma) + channel(beta)
 
 
-def instance_norm64(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    over = tuple(range(2, x.ndim))
-    wide = x.astype(np.float64)
-    return batch_norm64(
-        (wide - wide.mean(over, keepdims=True)) / np.sqrt(wide.var(over, keepdims=True) + 1e-5),
-        0,
-        1 - 1e-5,
-        gamma,
-        beta,
-    )
-
-
 def conv_by_hand(
     x: np.ndarray, weight: np.ndarray, pads: list[tuple[int, int]], strides: tuple[int, ...]
 ) -> np.ndarray:
@@ -120,8 +108,6 @@ NORMALIZATION = [
         {"mean": normal(3), "variance": positive(3), "epsilon": np.float32(0.1)},
         batch_norm64,
     ),
-    Case("instance_norm", {"x": normal(2, 3, 4, 2)}, {"gamma": normal(3), "beta": normal(3)}, instance_norm64),
-    Case("l2_norm", {"x": normal(2, 3, 4, 2)}, {"epsilon": np.float32(0.1)}),
     Case("softmax", {"x": normal(2, 3, 4)}, {"axis": 1}),
     Case("softmax", {"x": normal(3, 4) * 50}, {}, softmax64),
 ]
@@ -153,8 +139,6 @@ REDUCTION = [
     ),
     Case("topk", {"x": normal(2, 5)}, {"k": 3, "axis": 1}),
     Case("topk", {"x": normal(2, 5)}, {"k": 1, "axis": 0, "ascending": True}),
-    Case("argsort", {"x": normal(2, 5)}, {"axis": 1, "ascending": True}),
-    Case("argsort", {"x": normal(2, 5)}, {"axis": 0}),
 ]
 
 

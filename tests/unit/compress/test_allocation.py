@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.compress import Choice, Menu
-from exporter.compress.allocation import Frontier, Option, TensorOptions, UnreachableBudgetError, allocate
+from exporter.compress.allocation import Frontier, Option, TensorOptions, UnreachableBudgetError
 from exporter.compress.choices import stored_bytes
 
 OPTION = st.tuples(st.integers(1, 60), st.floats(0, 10, allow_subnormal=False))
@@ -37,11 +37,11 @@ def test_the_least_cost_that_fits(drawn: list[list[tuple[int, float]]], units: i
     ]
     if not fitting:
         with pytest.raises(UnreachableBudgetError) as caught:
-            allocate(tensors, budget)
+            Frontier(tensors).at(budget)
         assert caught.value.least == sum(min(o.stored_bytes for o in t.options) for t in tensors)
         return
-    choices = allocate(tensors, budget)
     frontier = Frontier(tensors)
+    choices = frontier.at(budget)
     assert frontier.stored_bytes(choices) <= budget
     assert frontier.cost(choices) == pytest.approx(min(fitting), rel=1e-9, abs=1e-9)
 
@@ -95,11 +95,11 @@ def test_what_costs_more_and_takes_more_is_never_taken() -> None:
     """Measured costs aren't monotone: 6 bits may come out worse than 4."""
     options = (Option(Choice(4, 16), 100, 0.5), Option(Choice(6, 16), 150, 0.6), Option(Choice(8, 16), 200, 0.1))
     tensor = TensorOptions("w", options)
-    assert allocate([tensor], 180) == {"w": Choice(4, 16)}
-    assert allocate([tensor], 200) == {"w": Choice(8, 16)}
+    assert Frontier((tensor,)).at(180) == {"w": Choice(4, 16)}
+    assert Frontier((tensor,)).at(200) == {"w": Choice(8, 16)}
     with pytest.raises(ValueError, match="no number"):
         TensorOptions("w", (Option(Choice(4, 16), 1, float("nan")),))
-    assert allocate([], 0) == {}
+    assert Frontier(()).at(0) == {}
 
 
 def test_a_budget_for_a_cost() -> None:

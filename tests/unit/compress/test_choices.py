@@ -13,17 +13,14 @@ from exporter.errors import UsageError
 from exporter.graph.palette import PALETTE_BITS, Palette
 
 
-@given(
-    st.integers(1, 40), st.integers(1, 30), st.sampled_from(PALETTE_BITS), st.integers(1, 50), st.sampled_from((1, 2))
-)
-def test_bytes_are_the_palette_s_own(rows: int, columns: int, bits: int, group_size: int, dim: int) -> None:
+@given(st.integers(1, 80), st.integers(1, 30), st.sampled_from(PALETTE_BITS), st.integers(1, 100))
+def test_bytes_are_the_palette_s_own(rows: int, columns: int, bits: int, group_size: int) -> None:
     """Ragged last groups and odd numbers of indices too."""
-    shape = rows * dim, columns
-    choice = Choice(bits, group_size * dim, dim).fitted(shape)
+    shape = rows, columns
+    choice = Choice(bits, group_size).fitted(shape)
     assert choice.group_size is not None
-    lut = np.zeros((-(-shape[0] // choice.group_size), 2**bits, dim), np.float16)
-    indices = np.zeros((rows, columns), np.uint8)
-    palette = Palette.of(indices, lut if dim > 1 else lut[..., 0], bits, choice.group_size)
+    lut = np.zeros((-(-rows // choice.group_size), 2**bits), np.float16)
+    palette = Palette.of(np.zeros(shape, np.uint8), lut, bits, choice.group_size)
     assert palette.shape == shape
     assert stored_bytes(shape, choice) == palette.stored_bytes
 
@@ -31,17 +28,15 @@ def test_bytes_are_the_palette_s_own(rows: int, columns: int, bits: int, group_s
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from((2, 4)))
 def test_every_choice_pays_and_wastes_no_rows(rows: int, columns: int, element: int) -> None:
     kept = rows * columns * element
-    choices = Menu(pairs=True).choices((rows, columns), kept)
+    choices = Menu().choices((rows, columns), kept)
     assert choices[-1] == KEEP
-    assert set(Menu().choices((rows, columns), kept)) == {c for c in choices if c.cluster_dim == 1}
     sizes = [stored_bytes((rows, columns), c) for c in choices[:-1]]
     assert sizes == sorted(sizes)
     assert all(size < min(kept, 2 * rows * columns) for size in sizes)
     for choice in choices[:-1]:
         assert choice.group_size is not None
-        groups, dim = -(-rows // choice.group_size), choice.cluster_dim
-        assert rows % dim == choice.group_size % dim == 0
-        assert groups * choice.group_size - rows < groups * dim  # less than a vector a group is filled up in the files
+        groups = -(-rows // choice.group_size)
+        assert groups * choice.group_size - rows < groups  # less than a row a group is filled up in the files
 
 
 def test_a_menu_keeps_to_what_was_asked_for() -> None:
@@ -49,15 +44,9 @@ def test_a_menu_keeps_to_what_was_asked_for() -> None:
     assert {c.group_size for c in Menu(group_size=8).choices((512, 512), 1 << 20)} == {8, None}
     assert Menu((4,)).choices((2, 3), 24) == (KEEP,)  # nothing pays: kept, although 16 was not on offer
     assert {c.bits for c in Menu((4, 8)).choices((512, 512), 1 << 20)} == {4, 8}
-    pairs = [c for c in Menu((3, 8), pairs=True).choices((512, 512), 1 << 20) if c.cluster_dim == 2]
-    assert {(c.bits, c.weight_bits) for c in pairs} == {(3, 1.5)}  # what a target can't index with, it can't in pairs
-    odd = Menu(group_size=3, pairs=True).choices((512, 512), 1 << 20)
-    assert {c.group_size for c in odd} == {3, 4, None}
-    assert all(c.cluster_dim == 1 for c in Menu(pairs=True).choices((511, 512), 1 << 20))
-    assert all(c.cluster_dim == 1 for c in Menu(pairs=True).choices((512, 512), 1 << 20, lookup=True))
 
 
-def test_one_table_for_all_rows_stays_within_memory() -> None:
+def test_one_lut_for_all_rows_stays_within_memory() -> None:
     """An embedding of 150 million weights isn't clustered in one piece."""
     for choice in Menu().choices((151_936, 1024), 2 * 151_936 * 1024):
         assert choice.group_size is None or choice.group_size * 1024 <= GROUP
@@ -72,7 +61,4 @@ def test_choices_that_make_no_sense() -> None:
         Choice(4)
     with pytest.raises(ValueError, match="groups of"):
         Choice(16, 16)
-    for bits, rows, dim in ((4, 16, 3), (16, None, 2), (4, 3, 2)):
-        with pytest.raises(ValueError, match=r"index|kept|rows"):
-            Choice(bits, rows, dim)
     assert Choice.of(16, 16) == KEEP

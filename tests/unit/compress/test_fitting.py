@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numba import types
 from numba.core import caching
 
-from exporter.compress import fit_task, fitting, kmeans, pair_fitting, palettize
-from exporter.compress.fit_task import Fit, FitOptions, fitted_cost, row_costs
+from exporter.compress import fit_task, fitting, kmeans, palettize
+from exporter.compress.fit_task import Fit, FitOptions, row_costs
 from exporter.compress.fitting import fit_palette
 from exporter.compress.kernels import fit_compiled
 from exporter.errors import InputError, UnsupportedError
@@ -53,20 +53,18 @@ def same(one: Fit, other: Fit) -> bool:
     )
 
 
-@pytest.mark.parametrize("dim", [1, 2])
 @pytest.mark.parametrize(("rows", "columns", "bases"), [(1, 1, 1), (3, 7, 2), (33, 40, 1), (70, 131, 3)])
-def test_costs_are_those_of_the_definition(rows: int, columns: int, bases: int, dim: int) -> None:
-    rows *= dim
+def test_costs_are_those_of_the_definition(rows: int, columns: int, bases: int) -> None:
     weight, moments = problem(rows, columns, bases)
     moments.coefficients[::4] = 0
     for scale in (0.0, 0.9, 1e3):
         expected = costs(weight, weight * np.float32(scale), moments)
         np.testing.assert_allclose(row_costs(weight, weight * np.float32(scale), moments), expected, rtol=1e-9)
-    fit = fit_palette(weight, 2, 16, moments, cluster_dim=dim)
+    fit = fit_palette(weight, 2, 16, moments)
     np.testing.assert_allclose(fit.row_costs, costs(weight, fit.palette.dense(), moments), rtol=1e-9)
-    assert fit.cost == pytest.approx(fitted_cost(weight, fit.palette.dense(), moments), rel=1e-12)
-    plain = palettize(weight, 2, 16, cluster_dim=dim)
-    assert fit.plain_cost == pytest.approx(fitted_cost(weight, plain.dense(), moments), rel=1e-12)
+    assert fit.cost == pytest.approx(row_costs(weight, fit.palette.dense(), moments).sum(), rel=1e-12)
+    plain = palettize(weight, 2, 16)
+    assert fit.plain_cost == pytest.approx(row_costs(weight, plain.dense(), moments).sum(), rel=1e-12)
 
 
 @settings(max_examples=80, deadline=None)
@@ -80,7 +78,6 @@ def test_costs_are_those_of_the_definition(rows: int, columns: int, bases: int, 
     kind=st.sampled_from(["full", "singular", "no errors count", "dead columns", "sparse coefficients", "dead rows"]),
     damping=st.sampled_from([0.0, 0.01, 1.0]),
     seed=st.integers(0, 1000),
-    dim=st.sampled_from([1, 2]),
 )
 def test_never_worse_than_plain(
     rows: int,
@@ -92,9 +89,7 @@ def test_never_worse_than_plain(
     kind: str,
     damping: float,
     seed: int,
-    dim: int,
 ) -> None:
-    rows, group_size = rows * dim, group_size * dim
     rng = np.random.default_rng(seed)
     weight = (student(rng, rows, columns) * (scales[0] / 0.02)).clip(-60000, 60000).astype(np.float32)
     moments = Moments(
@@ -111,12 +106,12 @@ def test_never_worse_than_plain(
             moments.coefficients[rng.random((rows, bases)) < 0.6] = 0
         case "dead rows":
             moments.coefficients[rng.random(rows) < 0.6] = 0
-    fit = fit_palette(weight, bits, group_size, moments, FitOptions(damping=damping, rounds=2, sweeps=3), dim)
-    palette, plain = fit.palette, palettize(weight, bits, group_size, cluster_dim=dim)
+    fit = fit_palette(weight, bits, group_size, moments, FitOptions(damping=damping, rounds=2, sweeps=3))
+    palette, plain = fit.palette, palettize(weight, bits, group_size)
     assert palette.group_size == min(group_size, rows) == plain.group_size
     assert (palette.shape, palette.bits, palette.lut.dtype) == (weight.shape, bits, np.float16)
     assert np.isfinite(palette.lut).all()
-    assert dim == 2 or (np.diff(palette.lut.astype(np.float64), axis=1) >= 0).all()
+    assert (np.diff(palette.lut.astype(np.float64), axis=1) >= 0).all()
     assert palette.indices.max() < 2**bits
     assert fit.cost <= fit.plain_cost
     starts = np.arange(0, rows, palette.group_size)
@@ -131,25 +126,6 @@ def test_correlated_inputs_cost_a_fraction(bits: int, group_size: int) -> None:
     assert fit.cost < 0.25 * fit.plain_cost
     rounds = [fit_palette(weight, bits, group_size, moments, FitOptions(0, rounds)).cost for rounds in (0, 1, 3)]
     assert rounds[2] < rounds[1] < rounds[0]
-
-
-@pytest.mark.parametrize(("bits", "scalars", "pairs"), [(1, 4, 16), (2, 16, 64), (3, 16, 128)])
-def test_pairs_cost_less_than_scalars_of_as_many_bytes(bits: int, scalars: int, pairs: int) -> None:
-    """Where neighbouring rows have nothing to do with each other: entries fill the plane better than a grid does."""
-    weight, moments = problem(256, 192)
-    grid = fit_palette(weight, bits, scalars, moments)
-    plane = fit_palette(weight, 2 * bits, pairs, moments, cluster_dim=2)
-    assert plane.palette.stored_bytes < 1.03 * grid.palette.stored_bytes
-    assert plane.cost < 0.95 * grid.cost
-    assert plane.cost < 0.25 * plane.plain_cost
-
-
-def test_pairs_make_use_of_neighbours_that_are_alike() -> None:
-    weight, moments = problem(64, 96)
-    weight[1::2] = -2 * weight[::2]
-    grid, plane = (fit_palette(weight, 4, 16, moments, cluster_dim=dim) for dim in (1, 2))
-    assert plane.palette.stored_bytes < 0.6 * grid.palette.stored_bytes
-    assert plane.cost < 1.2 * grid.cost
 
 
 def test_mixed_curvatures() -> None:
@@ -173,14 +149,14 @@ def test_large_groups_are_as_good_as_small_ones(bits: int, group_size: int, monk
     assert large.cost < 0.25 * large.plain_cost
 
 
-@pytest.mark.parametrize(("bits", "group_size", "dim"), [(4, 16, 1), (3, 1, 1), (2, 100, 1), (4, 160, 1), (4, 16, 2)])
-def test_thread_counts(bits: int, group_size: int, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bits", "group_size"), [(4, 16), (3, 1), (2, 100), (4, 160)])
+def test_thread_counts(bits: int, group_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     weight, moments = problem(160, 300, 2)  # more columns than a thread's share of a factor, and two bases
-    expected = fit_palette(weight, bits, group_size, moments, FitOptions(rounds=1), dim)
+    expected = fit_palette(weight, bits, group_size, moments, FitOptions(rounds=1))
     for threads in (1, 2, 3, 40):
-        for module in (kmeans, fitting, fit_task, pair_fitting):
+        for module in (kmeans, fitting, fit_task):
             monkeypatch.setattr(module, "cores", lambda threads=threads: threads)
-        assert same(fit_palette(weight, bits, group_size, moments, FitOptions(rounds=1), dim), expected)
+        assert same(fit_palette(weight, bits, group_size, moments, FitOptions(rounds=1)), expected)
 
 
 def test_few_distinct_values_are_kept_exactly() -> None:
@@ -197,9 +173,6 @@ def test_all_bits(bits: int) -> None:
     fit = fit_palette(weight, bits, 16, moments, FitOptions(rounds=1))
     assert fit.palette.lut.shape == (2, 2**bits)
     assert fit.cost <= fit.plain_cost
-    pairs = fit_palette(weight, bits, 16, moments, FitOptions(rounds=1), 2)
-    assert pairs.palette.lut.shape == (2, 2**bits, 2)
-    assert pairs.cost <= pairs.plain_cost
 
 
 def test_arrays_of_any_layout_and_read_only() -> None:
@@ -235,10 +208,6 @@ def test_refuses_what_palettize_refuses() -> None:
     for bits, group_size in ((5, 16), (4, 0)):
         with pytest.raises(ValueError, match="palettize takes"):
             fit_palette(weight, bits, group_size, moments)
-    odd = weight[:5], Moments(moments.bases, moments.coefficients[:5])
-    for (rows, own), group_size in ((odd, 16), ((weight, moments), 3)):
-        with pytest.raises(ValueError, match="vectors of 2 rows"):
-            fit_palette(rows, 4, group_size, own, cluster_dim=2)
     with pytest.raises(ValueError, match="takes a matrix"):
         fit_palette(weight[0], 4, 16, moments)
     for value, error in ((np.nan, InputError), (1e6, UnsupportedError)):

@@ -46,69 +46,6 @@ def test_every_weight_decodes_to_the_nearest_entry_of_its_group(
         np.testing.assert_array_equal(np.abs(weight[row].astype(np.float64) - dense[row]), nearest)
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    pairs=st.integers(1, 12),
-    columns=st.integers(1, 40),
-    group_size=st.integers(1, 15),
-    bits=st.sampled_from(PALETTE_BITS),
-    scale=st.sampled_from([1e-7, 0.02, 1000.0]),
-    distinct=st.sampled_from([None, 1, 3, 20]),
-    seed=st.integers(0, 1000),
-)
-def test_every_pair_decodes_to_the_nearest_entry_of_its_group(
-    pairs: int, columns: int, group_size: int, bits: int, scale: float, distinct: int | None, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    weight = (rng.standard_t(3, (2 * pairs, columns)) * scale).astype(np.float32)
-    if distinct:
-        weight = rng.choice(weight.ravel()[:distinct], weight.shape)
-    weight = weight.clip(-60000, 60000)
-    palette = palettize(weight, bits, 2 * group_size, cluster_dim=2)
-    assert (palette.shape, palette.cluster_dim) == (weight.shape, 2)
-    assert palette.indices.shape == (pairs, columns)
-    assert np.isfinite(palette.lut).all()
-    dense = palette.dense()
-    np.testing.assert_array_equal(palette.halves().astype(np.float32), dense)
-    for pair in range(pairs):
-        rows = slice(2 * pair, 2 * pair + 2)
-        entries = palette.lut[2 * pair // palette.group_size].astype(np.float64)
-        points = weight[rows].T.astype(np.float64)
-        nearest = np.square(points[:, None] - entries).sum(2).min(1)
-        found = np.square(points - dense[rows].T.astype(np.float64)).sum(1)
-        np.testing.assert_allclose(found, nearest, rtol=1e-4, atol=1e-9 * scale**2)
-
-
-@pytest.mark.parametrize(("bits", "weighted"), [(1, False), (3, False), (4, True), (6, False), (6, True)])
-def test_pairs_are_clustered_as_well_as_by_random_restarts(bits: int, weighted: bool) -> None:
-    """The reference: Lloyd's algorithm from random entries, the best of ten runs."""
-    rng = np.random.default_rng(bits)
-    weight = student(8, 200)
-    masses = rng.gamma(0.5, size=weight.shape).astype(np.float32) if weighted else np.ones_like(weight)
-    palette = palettize(weight, bits, 8, masses if weighted else None, 2)
-    cost = float((masses * np.square(weight - palette.dense())).sum())
-    points = weight.reshape(4, 2, 200).transpose(0, 2, 1).reshape(-1, 2).astype(np.float64)
-    counts = masses.reshape(4, 2, 200).transpose(0, 2, 1).reshape(-1, 2).astype(np.float64)
-    costs = []
-    for _ in range(10):
-        entries = rng.choice(points, 2**bits, replace=False)
-        for _ in range(30):
-            chosen = (counts[:, None] * np.square(points[:, None] - entries)).sum(2).argmin(1)
-            for k in set(chosen.tolist()):
-                own = chosen == k
-                entries[k] = (counts[own] * points[own]).sum(0) / counts[own].sum(0)
-        costs.append((counts[:, None] * np.square(points[:, None] - entries)).sum(2).min(1).sum())
-    assert cost < 1.1 * min(costs)
-    assert cost < 1.03 * np.median(costs)
-
-
-def test_large_groups_of_pairs_are_clustered_from_a_sample() -> None:
-    weight = student(128, 700)
-    whole, parts = (palettize(weight, 4, size, cluster_dim=2) for size in (128, 32))
-    lost = [float(np.square(weight - palette.dense()).mean()) for palette in (whole, parts)]
-    assert lost[1] < lost[0] < 1.05 * lost[1]
-
-
 def test_groups_do_not_influence_each_other() -> None:
     weight = student(40, 64)
     whole = palettize(weight, 4, 16)

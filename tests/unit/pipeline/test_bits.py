@@ -67,7 +67,7 @@ def test_bits_per_weight_are_met_and_not_exceeded(llama: Path, tmp_path: Path, b
     assert result.passed
     assert 0.99 * bpw <= facts.stored_bytes * 8 / facts.parameters <= bpw
     assert (facts.bits, facts.group_size, facts.mixed) == (None, None, f"--bpw {bpw:g}")
-    palettes = [(t["bits"] / t["cluster_dim"], np.prod(t["shape"])) for t in facts.tensors if t["bits"]]
+    palettes = [(t["bits"], np.prod(t["shape"])) for t in facts.tensors if t["bits"]]
     assert facts.palette_bits == pytest.approx(sum(b * n for b, n in palettes) / sum(n for _, n in palettes))
     assert verify_bundle(result.path).ok
     plan = json.loads((result.path / "plan.json").read_text())

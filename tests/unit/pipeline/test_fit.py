@@ -95,15 +95,13 @@ def test_fitted_palettes_answer_better(home: Session, tmp_path: Path) -> None:
         assert (decision.bits, decision.group_size, decision.stored_bytes) == (3, old.group_size, old.stored_bytes)
 
 
-def worse(target: np.ndarray, bits: int, group_size: int, moments: Moments, options: FitOptions, dim: int) -> Fit:
-    assert dim == 1
+def worse(target: np.ndarray, bits: int, group_size: int, moments: Moments, options: FitOptions) -> Fit:
     palette = palettize(target, bits, group_size)
     return Fit(replace(palette, lut=palette.lut / np.float16(2)), np.zeros(len(target)), 1.0)
 
 
-def unlike(target: np.ndarray, bits: int, group_size: int, moments: Moments, options: FitOptions, dim: int) -> Fit:
+def unlike(target: np.ndarray, bits: int, group_size: int, moments: Moments, options: FitOptions) -> Fit:
     """Costs nothing, and decodes to nothing."""
-    assert dim == 1
     luts = np.zeros((-(-len(target) // group_size), 2**bits), np.float16)
     palette = Palette.of(np.zeros(target.shape, np.uint8), luts, bits, group_size)
     return Fit(palette, np.zeros(len(target)), 1.0)
@@ -128,11 +126,11 @@ def test_unlike_palettes_are_fitted_again_with_more_doubt(
     """Here the third damping gives a palette, and it is one of the weight itself."""
     asked: list[float] = []
 
-    def fit(target: np.ndarray, bits: int, group_size: int, moments: Moments, options: FitOptions, dim: int) -> Fit:
+    def fit(target: np.ndarray, bits: int, group_size: int, moments: Moments, options: FitOptions) -> Fit:
         asked.append(options.damping)
         if options.damping < 1:
-            return unlike(target, bits, group_size, moments, options, dim)
-        return fit_palette(target, bits, group_size, moments, options, dim)
+            return unlike(target, bits, group_size, moments, options)
+        return fit_palette(target, bits, group_size, moments, options)
 
     monkeypatch.setattr(fitting, "fit_palette", fit)
     fitted = compressed(home, tmp_path)

@@ -16,7 +16,7 @@ from support.checkpoints import tiny_llama
 
 from exporter.calibration.session import Session, Weighed
 from exporter.compress import Choice
-from exporter.compress.fit_task import fitted_cost
+from exporter.compress.fit_task import row_costs
 from exporter.compress.fitting import fit_palette
 from exporter.compress.search import Offer
 from exporter.errors import InputError, UsageError
@@ -25,7 +25,7 @@ from exporter.pipeline import decide
 from exporter.pipeline import sensitivity as measuring
 from exporter.pipeline.bits import KL_MARGIN
 from exporter.pipeline.parts import candidates
-from exporter.pipeline.sensitivity import FACTORS, PAIRS, PROBE, QUICK, TextSensitivity
+from exporter.pipeline.sensitivity import FACTORS, PROBE, QUICK, TextSensitivity
 from exporter.pipeline.settings import Budget, read_budget
 from exporter.progress import NoProgress
 from exporter.targets import load_target
@@ -102,7 +102,7 @@ def test_costs_are_what_palettes_do_to_the_answers(
         for bits in (PROBE, 1):
             at = CHOICES.index(Choice(bits, 16))
             fit = fit_palette(own.weight, bits, 16, own.moments, QUICK)
-            predicted = fitted_cost(own.weight, fit.palette.dense(), own.moments) / (2 * session.matters.count)
+            predicted = row_costs(own.weight, fit.palette.dense(), own.moments).sum() / (2 * session.matters.count)
             assert unmeasured[name][at] == pytest.approx(predicted, rel=1e-4)
             measured = alone(session, name, fit.palette.dense())
             factors.append(measured / predicted)
@@ -121,8 +121,6 @@ def test_errors_lie_on_a_line_between_those_that_are_known() -> None:
     found = measuring._scaled(quick, known)
     assert found == pytest.approx([5760, 80 * 3, 10, 5, 0])
     assert measuring._scaled(quick, {Choice(3, 16): 10.0}) == pytest.approx([640, 80, 10, 5, 0])
-    pairs = {Choice(4, 16, 2): 3.0, Choice(2, 16, 2): 6.0}
-    assert measuring._scaled(quick | pairs, known | {Choice(4, 16, 2): 1.5})[-2:] == pytest.approx([1.5, 3])
 
 
 def test_few_texts_are_enough_where_all_would_take_long(
@@ -146,24 +144,6 @@ def test_few_texts_are_enough_where_all_would_take_long(
         runs.clear()
         TextSensitivity(session, Spill(tmp_path)).costs(offers, NoProgress())
         assert len(runs) == (2 * len(offers) if measured else 0)
-
-
-def test_pairs_cost_what_their_own_fit_says(
-    session: Session, weighed: dict[str, Weighed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """At the probes' bits; other groups in proportion, and scalars as without pairs on offer."""
-    monkeypatch.setattr(measuring, "LONGEST", 0)
-    pairs = Choice(2 * PAIRS, 16, 2), Choice(2 * PAIRS, 4, 2), Choice(6, 16, 2)
-    offers = [Offer(o.candidate, (*CHOICES, *pairs)) for o in offers_of(session) if o.candidate.shape[0] % 2 == 0]
-    found = TextSensitivity(session, Spill(tmp_path)).costs(offers, NoProgress())
-    without = TextSensitivity(session, Spill(tmp_path)).costs(offers_of(session), NoProgress())
-    assert len(offers) >= 7
-    for name, costs in found.items():
-        own, (usual, _, fine) = weighed[name], costs[len(CHOICES) :]
-        assert list(costs[: len(CHOICES)]) == list(without[name])
-        fit = fit_palette(own.weight, 2 * PAIRS, 16, own.moments, QUICK, 2)
-        assert usual == pytest.approx(fit.cost / (2 * session.matters.count), rel=1e-4)
-        assert fine < usual
 
 
 def test_joint_errors_are_distances(
@@ -257,20 +237,6 @@ def test_bits_per_weight_are_met_and_replayed(llama: Path, tmp_path: Path, monke
     for file in files:
         assert (done.path / file).read_bytes() == (again.path / file).read_bytes(), file
     assert again.manifest.compression.calibration == facts.calibration
-
-
-def test_pairs_are_chosen_where_they_cost_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a trained model at two bits: never worse than without them, by what the search measures."""
-    few_tokens(monkeypatch, 2000)
-    monkeypatch.setattr(measuring, "MOST", 24)
-    fits = []
-    for dim in (2, None):
-        done = exported(HOME_INTENTS, tmp_path / f"{dim}", budget=budget(bpw=2.2), cluster_dim=dim)
-        used = {tensor["cluster_dim"] for tensor in done.manifest.compression.tensors}
-        assert used == ({1, 2} if dim else {1})
-        (facts,) = done.manifest.compression.calibration
-        fits.append(facts.fitted)
-    assert fits[0] < 1.1 * fits[1]
 
 
 def test_sizes_that_nothing_meets_are_refused_before_texts_are_read(

@@ -115,26 +115,6 @@ def test_mixed_bits_are_those_that_every_target_takes() -> None:
     assert where == ["--for iphone: a and 1 more", "--for android: c", "--for android: a and 1 more"]
 
 
-def test_tables_of_pairs_are_for_targets_that_take_them() -> None:
-    android, iphone = load_target("android"), replace(load_target("iphone"), cluster_dims=(1,))
-    mixed = Widths(budget=Budget("bpw", 4.0, "4"))
-    assert not settle(OutputOptions(), mixed).pairs
-    assert settle(OutputOptions(), replace(mixed, cluster_dim=2)).pairs
-    assert settle(OutputOptions((), (android,)), replace(mixed, cluster_dim=2)).pairs
-    assert not settle(OutputOptions((), (android,)), replace(mixed, cluster_dim=1)).pairs
-    neither = settle(OutputOptions((), (android, iphone)), mixed)
-    with pytest.raises(UnsupportedError, match="any iPhone with iOS 18 or newer can't take tables of pairs"):
-        neither.require_bits({4: ["a"]}, ["a"])
-    neither.require_bits({4: ["a"]})
-    with pytest.raises(UnsupportedError, match="tables of pairs"):
-        settle(OutputOptions((), (iphone,)), replace(mixed, cluster_dim=2))
-    with pytest.raises(UsageError, match="no table has entries for 3 rows"):
-        settle(OutputOptions(), replace(mixed, cluster_dim=3))
-    for widths in (Widths(bits=2, cluster_dim=2), Widths(cluster_dim=1)):
-        with pytest.raises(UsageError, match="nothing is chosen here"):
-            settle(OutputOptions(), widths)
-
-
 def test_calibration_texts(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("hello")
     (tmp_path / "text.csv").write_text("hello")

@@ -54,9 +54,6 @@ def test_names_become_kinds_and_layers() -> None:
     assert found[1] == Cell("model.layers.*.q_proj.weight", 0, 2)
     assert found[-2:] == [Cell("stages.*.blocks.2.fc", 0, 4), Cell("q8_proj", None, 3)]
     assert len(found) == 1 + 7 + 2  # norms, and what is not stored, have no bits
-    pairs = [{**tensor("a", 3), "cluster_dim": 2}, {**tensor("b", 4), "cluster_dim": 2}]
-    assert [cell.bits for cell in cells_of(pairs)] == [1.5, 2]
-    assert {"1.5", "2"} <= set(words(bits_plot(pairs)))
 
 
 @pytest.mark.parametrize("layers", [1, 6, 24])

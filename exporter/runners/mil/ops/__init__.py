@@ -1,7 +1,8 @@
 """The ops of the MIL reference runtime, one function each, by kind.
 
-Semantics are those of coremltools' op documentation, iOS 15 to iOS 18 opsets. Floating-point tensors are torch.float32
-whatever the program's type, since the runtime rounds each result afterwards; integers are int32 (int64 for 64 bits).
+The ops are those that `exporter/lower/coreml` emits. Semantics are those of coremltools' op documentation, iOS 18.
+Floating-point tensors are torch.float32 whatever the program's type, since the runtime rounds each result afterwards;
+integers are int32 (int64 for 64 bits).
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ OPS.unary(
         "cosh": torch.cosh,
         "erf": torch.erf,
         "exp": torch.exp,
-        "exp2": torch.exp2,
         "sigmoid": torch.sigmoid,
         "silu": F.silu,
         "sin": torch.sin,
@@ -41,7 +40,6 @@ OPS.unary(
         "identity": lambda x: x,
         "logical_not": torch.logical_not,
         "relu": torch.relu,
-        "relu6": F.relu6,
         "round": torch.round,  # half to even, as numpy's in coremltools' value inference
         "sign": torch.sign,
     },
@@ -102,18 +100,6 @@ def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
 
 
 @OPS()
-def clip(x: Tensor, alpha: float, beta: float) -> Tensor:
-    """x limited to [alpha, beta]."""
-    return torch.clamp(x, alpha, beta)
-
-
-@OPS(exact=True)
-def threshold(x: Tensor, alpha: Tensor) -> Tensor:
-    """max(x, alpha)."""
-    return torch.maximum(x, alpha)
-
-
-@OPS()
 def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
     """Gaussian error linear unit, exact or one of the two approximations."""
     if mode == "EXACT":
@@ -135,12 +121,6 @@ def leaky_relu(x: Tensor, alpha: float) -> Tensor:
 def elu(x: Tensor, alpha: float) -> Tensor:
     """x where it is positive, alpha * (exp(x) - 1) elsewhere."""
     return F.elu(x, alpha)
-
-
-@OPS()
-def linear_activation(x: Tensor, alpha: float, beta: float = 0.0) -> Tensor:
-    """alpha * x + beta."""
-    return alpha * x + beta
 
 
 @OPS()

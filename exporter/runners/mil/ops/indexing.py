@@ -60,17 +60,6 @@ def gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
 
 
 @OPS(same=("data", "updates"), ignores=("validate_indices",))
-def scatter(data: Tensor, indices: Tensor, updates: Tensor, axis: int = 0, mode: str = "add") -> Tensor:
-    """Puts slices of `updates` where `indices` `[count]` say along `axis` of a copy of data."""
-    at = range(data.ndim)[axis]
-    check_indices(indices, data.shape[at])
-    expected = (*data.shape[:at], *indices.shape, *data.shape[at + 1 :])
-    if indices.ndim != 1 or tuple(updates.shape) != expected:
-        raise ValueError(f"updates {list(updates.shape)} of data {list(data.shape)} at indices {list(indices.shape)}")
-    return _put(data, (*[slice(None)] * at, indices.to(torch.int64)), updates, mode)
-
-
-@OPS(same=("data", "updates"), ignores=("validate_indices",))
 def scatter_along_axis(data: Tensor, indices: Tensor, updates: Tensor, axis: int = 0, mode: str = "add") -> Tensor:
     """Puts each element of `updates` where `indices`, of the same shape, says along `axis` of a copy of data."""
     at = range(data.ndim)[axis]
@@ -109,13 +98,11 @@ def _put(data: Tensor, places: tuple[Tensor | slice, ...], updates: Tensor, mode
     result = data.clone().reshape(-1)
     if mode == "update":
         result[flat] = values
-    elif mode in ("add", "sub"):
-        result.index_add_(0, flat, values if mode == "add" else -values)
+    elif mode == "add":
+        result.index_add_(0, flat, values)
     elif mode in ("max", "min", "mul"):
         reduce = {"max": "amax", "min": "amin", "mul": "prod"}[mode]
         result.scatter_reduce_(0, flat, values, reduce)
-    elif mode == "div" and data.is_floating_point():
-        result.scatter_reduce_(0, flat, values.reciprocal(), "prod")
     else:
         raise ValueError(f"no scatter of {data.dtype} by {mode!r}")
     return result.reshape(data.shape)

@@ -44,20 +44,6 @@ def batch_norm(
 
 
 @OPS()
-def instance_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5) -> Tensor:
-    """Normalizes each channel of each instance of x `[n, channels, …]` over its other axes."""
-    return F.instance_norm(x, weight=gamma, bias=beta, eps=epsilon)
-
-
-@OPS()
-def l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """x / sqrt(sum(x²) + epsilon), summed over the last three axes."""
-    if x.ndim < 3:
-        raise ValueError(f"l2_norm of rank {x.ndim}, needs 3")
-    return x / torch.sqrt((x * x).sum((-3, -2, -1), keepdim=True) + epsilon)
-
-
-@OPS()
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`."""
     return torch.softmax(x, axis)

@@ -120,12 +120,6 @@ def topk(
     return (values, indices.to(torch.int32)) if return_indices else values
 
 
-@OPS()
-def argsort(x: Tensor, axis: int = -1, ascending: bool = False) -> Tensor:
-    """The indices that sort x."""
-    return x.argsort(dim=axis, descending=not ascending, stable=True).to(torch.int32)
-
-
 def _index_type(name: str) -> None:
     if name not in ("int32", "uint16"):
         raise ValueError(f"indices of type {name!r}")

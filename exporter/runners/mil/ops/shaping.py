@@ -57,12 +57,6 @@ def concat(values: tuple[Tensor, ...], axis: int, interleave: bool = False) -> T
     return torch.stack(values, at + 1).flatten(at, at + 1)
 
 
-@OPS(exact=True, same=("values",))
-def stack(values: tuple[Tensor, ...], axis: int) -> Tensor:
-    """Joins tensors along a new axis."""
-    return torch.stack(values, axis)
-
-
 @OPS(exact=True)
 def split(
     x: Tensor, axis: int, num_splits: int | None = None, split_sizes: tuple[int, ...] | None = None
@@ -91,12 +85,6 @@ def reverse(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
 
 
 @OPS(exact=True)
-def flatten2d(x: Tensor, axis: int = 1) -> Tensor:
-    """A matrix: the axes before `axis` are its rows."""
-    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
-
-
-@OPS(exact=True)
 def shape(x: Tensor) -> Tensor:
     """The shape of x, int32 `[rank]`."""
     return torch.tensor(x.shape, dtype=torch.int32)
@@ -105,16 +93,6 @@ def shape(x: Tensor) -> Tensor:
 @OPS(exact=True)
 def fill(shape: tuple[int, ...], value: Tensor | None = None) -> Tensor:
     """A tensor of one value (default: fp 0)."""
-    return _filled(shape, value)
-
-
-@OPS()
-def fill_like(ref_tensor: Tensor, value: Tensor | None = None) -> Tensor:
-    """A tensor of one value (default: fp 0) in the shape of another."""
-    return _filled(tuple(ref_tensor.shape), value)
-
-
-def _filled(shape: tuple[int, ...], value: Tensor | None) -> Tensor:
     check_size(shape)
     return torch.zeros(shape) if value is None else value.expand(shape)
 
@@ -147,13 +125,6 @@ def one_hot(
     return torch.where(indices.unsqueeze(at) == places, on, off)
 
 
-@OPS(exact=True)
-def band_part(x: Tensor, lower: int = -1, upper: int = -1) -> Tensor:
-    """x with zeros below its `lower`-th and above its `upper`-th diagonal; negative: no limit."""
-    kept = x if lower < 0 else x.triu(-lower)
-    return kept if upper < 0 else kept.tril(upper)
-
-
 @OPS()
 def pad(x: Tensor, pad: tuple[int, ...], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
     """Pads the last len(pad) / 2 axes by pad[2i] before and pad[2i + 1] behind, i from the first of them."""
@@ -179,9 +150,3 @@ def _beyond(size: int, before: int, behind: int, mode: str) -> Tensor:
     if max(before, behind) >= size:
         raise ValueError(f"a reflection of {max(before, behind)} at an axis of {size}")
     return (size - 1) - ((size - 1) - places.abs()).abs()
-
-
-@OPS(exact=True)
-def non_zero(x: Tensor) -> Tensor:
-    """Where x is not 0, int32 `[count, rank]`."""
-    return x.nonzero().to(torch.int32)

@@ -68,12 +68,11 @@ def test_shapes_come_from_the_spec(tmp_path: Path) -> None:
     assert not (tmp_path / "n.mlpackage").exists()
 
 
-def palette(shape: tuple[int, int], bits: int, group_size: int, seed: int, dim: int = 1) -> Palette:
-    """dim: 2 for LUTs of pairs."""
+def palette(shape: tuple[int, int], bits: int, group_size: int, seed: int) -> Palette:
     rng, (rows, columns) = np.random.default_rng(seed), shape
-    indices = rng.integers(0, 2**bits, (rows // dim, columns)).astype(np.uint8)
-    lut = np.sort(rng.standard_normal((-(-rows // group_size), 2**bits, dim)) * 0.2, axis=1).astype(np.float16)
-    return Palette.of(indices, lut if dim > 1 else lut[..., 0], bits, group_size)
+    indices = rng.integers(0, 2**bits, (rows, columns)).astype(np.uint8)
+    lut = np.sort(rng.standard_normal((-(-rows // group_size), 2**bits)) * 0.2, axis=1).astype(np.float16)
+    return Palette.of(indices, lut, bits, group_size)
 
 
 KERNELS = {  # a network whose every weight is a matrix [out, in], as the importer exposes them
@@ -97,8 +96,8 @@ NETWORK = """g (int64[1, 16] ids) => (float[1, 10] y) {
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize(("bits", "dim"), [*((bits, 1) for bits in PALETTE_BITS), (2, 2), (3, 2), (6, 2)])
-def test_palettized_weights(bits: int, dim: int, dtype: type, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", PALETTE_BITS)
+def test_palettized_weights(bits: int, dtype: type, tmp_path: Path) -> None:
     """Embedding, 1-D and 2-D kernels and linear layers; groups of 8 rows, the last of which is ragged for most.
 
     The palettized graph in onnxruntime decodes the same numbers.
@@ -112,7 +111,7 @@ def test_palettized_weights(bits: int, dim: int, dtype: type, tmp_path: Path) ->
     if dtype == np.float16:
         store_as_half(hub.model)
     hub = replace(hub, weights=tuple(Weight(name, sizes, ("linear",)) for name, sizes in KERNELS.items()))
-    palettes = {name: palette(sizes, bits, 8, i, dim) for i, (name, sizes) in enumerate(KERNELS.items())}
+    palettes = {name: palette(sizes, bits, 8, i) for i, (name, sizes) in enumerate(KERNELS.items())}
     compressed = apply_palettes(hub, palettes)
     feeds = {"ids": np.random.default_rng(1).integers(0, 50, (1, 16))}
     expected = run_onnx(compressed.model, feeds)["y"]

@@ -21,7 +21,7 @@ from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil import Function, Placeholder, Program, types
 
 from exporter.graph.builder import GraphBuilder
-from exporter.graph.lut import NAMES
+from exporter.graph.lut import NAME
 from exporter.graph.model import EncoderSpec, Hub
 from exporter.graph.palette import PALETTE_BITS, Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
@@ -53,12 +53,10 @@ def digests(package: Path) -> dict[str, str]:
     return {str(path.relative_to(package)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def palette_of(rows: int, columns: int, bits: int, group_size: int, dim: int = 1) -> Palette:
-    """dim: 2 for LUTs of pairs."""
+def palette_of(rows: int, columns: int, bits: int, group_size: int) -> Palette:
     rng = np.random.default_rng(bits)
-    lut = np.sort(rng.standard_normal((-(-rows // group_size), 2**bits, dim)).astype(np.float16), axis=1)
-    indices = rng.integers(0, 2**bits, (rows // dim, columns)).astype(np.uint8)
-    return Palette.of(indices, lut if dim > 1 else lut[..., 0], bits, group_size)
+    lut = np.sort(rng.standard_normal((-(-rows // group_size), 2**bits)).astype(np.float16), axis=1)
+    return Palette.of(rng.integers(0, 2**bits, (rows, columns)).astype(np.uint8), lut, bits, group_size)
 
 
 def tied_hub(dtype: type = ml_dtypes.bfloat16, rows: int = ROWS) -> Hub:
@@ -86,7 +84,7 @@ def program_of(hub: Hub) -> Built:
         lowering = Lowering(hub)
         (ids,) = hub.model.graph.inputs
         lowering.bind(ids, main.inputs["ids"])
-        lower_nodes(lowering, [node for node in hub.model.graph if node.op_type not in ("Cast", *NAMES, "Slice")])
+        lower_nodes(lowering, [node for node in hub.model.graph if node.op_type not in ("Cast", NAME, "Slice")])
         main.set_outputs([lowering.var(hub.model.graph.outputs[0])])
     program = Program()
     program.add_function("main", main)
@@ -120,17 +118,6 @@ def test_palettes_are_written_as_coremltools_writes_them(
     assert len(groups) == 2
     size = (streamed / "Data" / WEIGHTS / WEIGHT_FILE).stat().st_size
     assert size < sum(p.stored_bytes for p in palettes.values()) * (1 + 2 * group_size / 20) + 20 * 128 + 2 * 2 * ROWS
-
-
-def test_pairs_are_written_as_coremltools_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = tied_hub(rows=ROWS + 1)
-    hub = apply_palettes(base, {w.name: palette_of(*w.shape, 4, 16, 2) for w in base.weights})
-    ordinary = written(tmp_path / "ordinary.mlpackage", hub, monkeypatch, NEVER)
-    streamed = written(tmp_path / "streamed.mlpackage", hub, monkeypatch, 10)
-    assert digests(streamed) == digests(ordinary)
-    for name, palette in hub.palettes.items():
-        stored = load_mlpackage(streamed).constant(name.replace(".", "_"))
-        np.testing.assert_array_equal(stored[: palette.shape[0]].astype(np.float32), palette.dense())
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float32])

@@ -39,12 +39,10 @@ def tied_hub(rows: int = VOCAB, columns: int = HIDDEN, dtype: type = ml_dtypes.b
     return builder.build("test", EncoderSpec(rows, columns, 16, None, False))
 
 
-def palette(rows: int, columns: int, bits: int, group_size: int, dim: int = 1) -> Palette:
-    """dim: 2 for pairs."""
+def palette(rows: int, columns: int, bits: int, group_size: int) -> Palette:
     rng = np.random.default_rng(1)
-    lut = np.sort(rng.standard_normal((-(-rows // group_size), 2**bits, dim)).astype(np.float16), axis=1)
-    indices = rng.integers(0, 2**bits, (rows // dim, columns)).astype(np.uint8)
-    return Palette.of(indices, lut if dim > 1 else lut[..., 0], bits, group_size)
+    lut = np.sort(rng.standard_normal((-(-rows // group_size), 2**bits)).astype(np.float16), axis=1)
+    return Palette.of(rng.integers(0, 2**bits, (rows, columns)).astype(np.uint8), lut, bits, group_size)
 
 
 def expected(hub: Hub, dense: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -70,15 +68,13 @@ def decoded(path: Path, name: str, ids: np.ndarray | None = None) -> np.ndarray:
     rows=st.integers(1, 40),
     columns=st.integers(1, 19),
     group_size=st.integers(1, 48),
-    dim=st.sampled_from([1, 2]),
 )
 def test_every_width_shape_and_group_decodes_exactly(
-    tmp_path_factory: pytest.TempPathFactory, bits: int, rows: int, columns: int, group_size: int, dim: int
+    tmp_path_factory: pytest.TempPathFactory, bits: int, rows: int, columns: int, group_size: int
 ) -> None:
     """Odd column counts, ragged groups, groups larger than the matrix: bit for bit what `Palette.dense` says."""
     folder = tmp_path_factory.mktemp("model")
-    rows, group_size = rows * dim, group_size * dim
-    wanted = palette(rows, columns, bits, group_size, dim)
+    wanted = palette(rows, columns, bits, group_size)
     hub = apply_palettes(tied_hub(rows, columns), {"emb.weight": wanted})
     artifact = lower_onnx(hub, folder, OnnxOptions())
     onnx.checker.check_model(artifact.path, full_check=True)
@@ -89,11 +85,10 @@ def test_every_width_shape_and_group_decodes_exactly(
     assert artifact.accounting.luts == wanted.lut.nbytes
 
 
-@pytest.mark.parametrize("dim", [1, 2])
 @pytest.mark.parametrize("bits", PALETTE_BITS)
-def test_the_stored_model_computes_what_the_hub_computes(tmp_path: Path, bits: int, dim: int) -> None:
-    base = tied_hub(VOCAB + VOCAB % 2)
-    wanted = palette(VOCAB + VOCAB % 2, HIDDEN, bits, 8, dim)
+def test_the_stored_model_computes_what_the_hub_computes(tmp_path: Path, bits: int) -> None:
+    base = tied_hub()
+    wanted = palette(VOCAB, HIDDEN, bits, 8)
     hub = apply_palettes(base, {"emb.weight": wanted})
     ids = np.array([[1, 34, 3]])
     before = ir.to_proto(hub.model).SerializeToString(deterministic=True)
@@ -103,10 +98,10 @@ def test_the_stored_model_computes_what_the_hub_computes(tmp_path: Path, bits: i
     np.testing.assert_allclose(run(artifact.path, ids), expected(base, wanted.dense(), ids), atol=1e-5)
 
 
-@pytest.mark.parametrize(("bits", "dim"), [*((bits, 1) for bits in PALETTE_BITS), (4, 2)])
-def test_the_file_is_as_small_as_the_bits_say(tmp_path: Path, bits: int, dim: int) -> None:
+@pytest.mark.parametrize("bits", PALETTE_BITS)
+def test_the_file_is_as_small_as_the_bits_say(tmp_path: Path, bits: int) -> None:
     """Within 3 % of palettes + kept tensors for two million weights in ragged groups (the graph takes 2.6 kB)."""
-    wanted = palette(8004, 256, bits, 32, dim)
+    wanted = palette(8004, 256, bits, 32)
     hub = apply_palettes(tied_hub(8004, 256), {"emb.weight": wanted})
     artifact = lower_onnx(hub, tmp_path, OnnxOptions())
     ideal = wanted.stored_bytes + 256 * 2

@@ -1,4 +1,4 @@
-"""Weight files and constants: our reader against coremltools' own, and against the constexpr ops' numpy inference."""
+"""Weight files and constants: our reader against coremltools' own, and against the definition of palettes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.mil.packages import MODEL
 
-from exporter.errors import InputError
+from exporter.errors import InputError, UnsupportedError
 from exporter.runners.mil import constants, load_mlpackage
 from exporter.runners.mil.blobs import BlobFile
 from exporter.runners.mil.compile import compile_function
@@ -115,52 +115,30 @@ def lut_by_definition(indices: np.ndarray, lut: np.ndarray) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize("groups", [(1, 1), (3, 1), (1, 2), (6, 4), (2, 2)])
-def test_lut_to_dense(groups: tuple[int, int]) -> None:
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+@pytest.mark.parametrize("shape", [(6,), (6, 4), (6, 2, 3, 1)])
+def test_lut_to_dense(groups: int, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(1)
-    indices, lut = rng.integers(0, 8, (6, 4)).astype(np.uint8), rng.standard_normal((*groups, 8, 1)).astype(np.float16)
+    lut = rng.standard_normal((groups, *[1] * (len(shape) - 1), 8, 1)).astype(np.float16)
+    indices = rng.integers(0, 8, shape).astype(np.uint8)
     np.testing.assert_array_equal(constants.lut_to_dense(indices, lut), lut_by_definition(indices, lut))
 
 
-@pytest.mark.parametrize("axis", [0, 1, -1])
-def test_lut_of_vectors_against_coremltools(axis: int) -> None:
-    from coremltools.optimize._utils import lut_to_dense
-
-    rng = np.random.default_rng(2)
-    indices, lut = rng.integers(0, 4, (6, 4)).astype(np.uint8), rng.standard_normal((2, 2, 4, 3)).astype(np.float16)
-    ours = constants.lut_to_dense(indices, lut, np.array(axis, np.int32))
-    np.testing.assert_array_equal(ours, lut_to_dense(indices, lut, axis))
-
-
-def test_other_constexpr_ops_against_coremltools() -> None:
-    from coremltools.converters.mil.mil.ops.defs.iOS16.constexpr_ops import constexpr_affine_dequantize
-    from coremltools.converters.mil.mil.ops.defs.iOS18.compression import (
-        constexpr_blockwise_shift_scale,
-        constexpr_sparse_to_dense,
-    )
-    from coremltools.optimize._utils import pack_elements_into_bits
-
-    rng = np.random.default_rng(4)
-    data, scale = rng.integers(-8, 8, (6, 4)).astype(np.int8), rng.random((3, 2)).astype(np.float32)
-    offset = rng.integers(-8, 8, (3, 2)).astype(np.int8)
-    for shift in (None, offset):
-        theirs = constexpr_blockwise_shift_scale.decompress(data, scale, shift)
-        np.testing.assert_allclose(constants.blockwise_shift_scale(data, scale, shift), theirs, rtol=1e-6)
-    mask = rng.integers(0, 2, (4, 5)).astype(np.uint8)
-    values = rng.standard_normal(int(mask.sum())).astype(np.float16)
-    np.testing.assert_array_equal(
-        constants.sparse_to_dense(values, mask), constexpr_sparse_to_dense.decompress(values, mask)
-    )
-    zero, wide = rng.integers(-8, 8, 4).astype(np.int8), rng.random(4).astype(np.float32)
-    theirs = constexpr_affine_dequantize.decompress(data, zero, wide, 1)
-    ours = constants.affine_dequantize(data, zero, wide, np.array(1, np.int32))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
-    for bits in (1, 2, 4, 6, 8):
-        indices = rng.integers(0, 2**bits, 15).astype(np.uint8)
-        lut = rng.standard_normal(2**bits).astype(np.float16)
-        packed = pack_elements_into_bits(indices, bits)
-        dense = constants.packed_lut_to_dense(packed, lut, np.array([3, 5], np.uint32))
-        np.testing.assert_array_equal(dense, lut[indices].reshape(3, 5))
+@pytest.mark.parametrize(
+    ("shape", "more", "told"),
+    [
+        ((3, 1, 8, 2), (), "LUT entries of 1 value, not of 2"),
+        ((3, 2, 8, 1), (), r"along the first axis, not \(3, 2\)"),
+        ((3, 1, 8, 1), ("vector_axis",), "indices and lut, got indices, lut, vector_axis"),
+    ],
+)
+def test_forms_of_palettes_that_are_never_written(shape: tuple[int, ...], more: tuple[str, ...], told: str) -> None:
+    """Core ML takes them; no program of ours has them."""
+    indices, lut = np.zeros((6, 4), np.uint8), np.zeros(shape, np.float16)
+    operands = {"indices": (indices, TYPES["uint3"]), "lut": (lut, TYPES["fp16"])}
+    operands |= {name: (np.zeros((), np.int32), TYPES["int32"]) for name in more}
+    with pytest.raises(UnsupportedError, match=told):
+        constants.decode_palette(operands, "w")
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
@@ -222,33 +200,15 @@ def test_stored_once_is_held_once(save: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(scores, table[[6, 0, 2]].astype(np.float64) @ table.T.astype(np.float64), rtol=1e-5)
 
 
-def test_quantized_weights_through_a_package(evaluate: Any) -> None:
-    from coremltools.converters.mil.mil import Builder as mb
-    from coremltools.converters.mil.mil import types
-
-    rng = np.random.default_rng(9)
-    data, offset = (rng.integers(-8, 8, shape).astype(np.int8) for shape in ((6, 4), (3, 1)))
-    scale = rng.random((3, 1)).astype(np.float16)
-
-    def body(v: dict[str, Any]) -> dict[str, Any]:
-        weight = mb.constexpr_blockwise_shift_scale(
-            data=data.astype(types.np_int4_dtype), scale=scale, offset=offset.astype(types.np_int4_dtype)
-        )
-        return {"y": mb.linear(x=v["x"], weight=weight)}
-
-    dense = (data - offset.repeat(2, 0)).astype(np.float32) * scale.repeat(2, 0).astype(np.float32)
-    ours = evaluate(body, {"x": np.eye(4, dtype=np.float16)})
-    np.testing.assert_array_equal(ours["y"], dense.astype(np.float16).T)
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_constexpr_operands_that_do_not_fit_are_refused(data: st.DataObject) -> None:
+def test_palettes_whose_parts_do_not_fit_are_refused(data: st.DataObject) -> None:
     shapes = st.lists(st.integers(0, 4), max_size=4).map(tuple)
     indices = np.full(data.draw(shapes), data.draw(st.integers(0, 9)), np.uint8)
     lut = np.zeros(data.draw(shapes), np.float16)
+    kind = TYPES[data.draw(st.sampled_from(["uint1", "uint2", "int4"]))]
     try:
-        dense = constants.evaluate_constexpr("constexpr_lut_to_dense", {"indices": indices, "lut": lut}, "w")
-    except InputError:
+        dense = constants.decode_palette({"indices": (indices, kind), "lut": (lut, TYPES["fp16"])}, "w")
+    except (InputError, UnsupportedError):
         return
     assert dense.shape == indices.shape

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.mil.packages import MODEL, WEIGHTS, run
 
 from exporter.errors import InputError, UnsupportedError
+from exporter.pipeline.inspect import inspect_path
 from exporter.runners.mil import load_mlpackage
 from exporter.runners.mil.proto import parse_model
 
@@ -46,6 +47,24 @@ def test_unknown_ops_and_nested_blocks_are_listed_at_once(package: Path) -> None
     assert [code for code, _, _ in found] == ["mil.block", "mil.op", "mil.op"]
     assert ["'gather'" in found[0][1], "'warp'" in found[1][1], "'weft'" in found[2][1]] == [True] * 3
     assert all(where for _, _, where in found)
+
+
+def test_inspect_lists_ops_that_the_runtime_lacks(save: Any, tmp_path: Path) -> None:
+    """A program by somebody else, with a quantized weight, a choice between blocks, and ops that we never write."""
+    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import types
+
+    def body(x: Any) -> Any:
+        data, scale = np.ones((4, 4), np.int8), np.ones((4, 1), np.float16)
+        y = mb.linear(x=x, weight=mb.constexpr_blockwise_shift_scale(data=data, scale=scale))
+        some = mb.greater(x=mb.reduce_max(x=y), y=np.float16(0))
+        return mb.relu6(x=mb.cond(pred=some, _true_fn=lambda: mb.exp2(x=y), _false_fn=lambda: mb.identity(x=y)))
+
+    path = save(body, [mb.TensorSpec((2, 4), types.fp16)], tmp_path / "foreign.mlpackage")
+    with pytest.raises(UnsupportedError, match="no op 'constexpr_blockwise_shift_scale'"):
+        load_mlpackage(path)
+    (_, (_, _, ops)) = inspect_path(str(path), None).tables
+    assert {kind for kind, _ in ops} >= {"constexpr_blockwise_shift_scale", "cond", "relu6", "linear"}
 
 
 def test_another_function_and_the_default_one(save: Any, tmp_path: Path) -> None:
@@ -113,7 +132,7 @@ SPECS: dict[str, tuple[Callable[[Any], None], str]] = {
     "blob climbs": (lambda m: set_blob(m, fileName="@model_path/../../x"), "not a path inside"),
     "blob absent": (lambda m: set_blob(m, fileName="@model_path/weights/x"), "no file"),
     "lut shape": (lambda m: set_shape(lut_of(m).type.tensorType, 4, 2, 8, 1), "8 entries"),
-    "lut blocks": (lambda m: set_shape(lut_of(m).type.tensorType, 1, 4, 16, 1), "don't divide"),
+    "lut blocks": (lambda m: set_shape(lut_of(m).type.tensorType, 1, 4, 16, 1), "along the first axis"),
     "lut size": (lambda m: set_shape(lut_of(m).type.tensorType, 4, 1, 16, 2), "values of fp16 take"),
     "lut too large": (lambda m: set_shape(lut_of(m).type.tensorType, 1 << 30, 1 << 30), "too large"),
     "undefined name": (lambda m: replace_value(m, "mul", "x", "nothing"), "before it is defined"),
@@ -174,9 +193,9 @@ def test_a_tower_of_constants_is_refused(package: Path) -> None:
         kept = [op for op in operations if op.type != table.type]
         tower = [table]
         for height in range(2000):
-            above = type(table)(type="constexpr_blockwise_shift_scale")
-            above.inputs["data"].arguments.add(name=tower[-1].outputs[0].name)
-            above.inputs["scale"].arguments.add(name=tower[-1].outputs[0].name)
+            above = type(table)(type=table.type)
+            above.inputs["indices"].arguments.add(name=tower[-1].outputs[0].name)
+            above.inputs["lut"].arguments.add(name=tower[-1].outputs[0].name)
             above.outputs.add(type=table.outputs[0].type, name=f"floor{height}")
             tower.append(above)
         copies = [type(table).FromString(op.SerializeToString()) for op in (*tower, *kept)]
@@ -185,7 +204,7 @@ def test_a_tower_of_constants_is_refused(package: Path) -> None:
         replace_value(model, "gather", "x", "floor1999")
 
     edit_model(package, edit)
-    with pytest.raises(InputError, match="8 deep"):
+    with pytest.raises(InputError, match="2 deep"):
         run(package)
 
 

@@ -39,10 +39,6 @@ LUT = [
     case("LutToDense", ints(0, 8, rows, 5, dtype=np.uint8), Known(normal(groups, 8).astype(np.float16)))
     for rows, groups in ((6, 1), (6, 3), (4, 4))
 ]
-LUT += [
-    case("LutToDense2", ints(0, 8, rows, 5, dtype=np.uint8), Known(normal(groups, 8, 2).astype(np.float16)))
-    for rows, groups in ((6, 1), (6, 3), (4, 4))
-]
 CASES = [*SHARED, *PLAIN, *LAYERS, *LUT]
 TOLERANCES = {torch.float32: 2e-6, torch.float64: 2e-6, torch.bfloat16: 3e-2}
 BFLOAT16_MAX = 3.39e38
