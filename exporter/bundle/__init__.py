@@ -17,7 +17,7 @@ from exporter.bundle.manifest import Manifest, read_manifest
 from exporter.bundle.onnx_files import genai_config, onnx_interface
 from exporter.bundle.staging import Staging, is_bundle
 from exporter.bundle.verify import VerifyResult, verify_bundle
-from exporter.bundle.writer import finish_bundle, write_bundle
+from exporter.bundle.writer import finish_bundle
 
 __all__ = [
     "UNCHECKED",
@@ -42,5 +42,4 @@ __all__ = [
     "ports",
     "read_manifest",
     "verify_bundle",
-    "write_bundle",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from exporter.bundle.facts import Artifact
 from exporter.bundle.graphs import graph_facts
 from exporter.bundle.manifest import MANIFEST, Manifest
 from exporter.bundle.sbom import BOM, sbom
-from exporter.bundle.staging import Staging
 from exporter.bundle.tree import path_problem, printable, scan, sha256, sha256_all
 from exporter.errors import InputError
 from exporter.formats import FORMS, artifact_path
@@ -29,19 +28,6 @@ SUMS = "SHA256SUMS"
 BITS_PLAN = "plan.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 _FOLDERS = tuple(f"{facts.folder}/" for facts in FORMS.values())
-
-
-def write_bundle(plan: BundlePlan, destination: Path, *, force: bool = False, sources: Sequence[Path] = ()) -> Path:
-    """Write `plan` to `destination`, whole or not at all; returns the real path of the folder.
-
-    A plan with a failed parity verdict goes to `DESTINATION.rejected` instead.
-    sources: the checkpoint, which the destination must not lie in or hold. force: replace an older bundle.
-    Raises InputError when the destination can't be used or written.
-    """
-    with Staging(destination, force=force, sources=sources) as staging:
-        finish_bundle(plan, staging.path)
-        failed = any(artifact.parity.verdict == "failed" for artifact in plan.artifacts)
-        return staging.reject() if failed else staging.commit()
 
 
 def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:

@@ -17,7 +17,6 @@ from exporter.compress.decisions import Candidate, TensorDecision
 from exporter.compress.search import ErrorKind, Found, Point
 
 SCHEMA_VERSION = 1
-PLAN = "plan.json"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from exporter.importers.decoder import DecoderLayout
 from exporter.importers.drawing import Plan, plan_import
 from exporter.importers.families import FAMILIES
 
-__all__ = ["build_graph", "import_checkpoint", "reference_points", "supported"]
+__all__ = ["build_graph", "import_checkpoint", "reference_points"]
 
 
 def import_checkpoint(checkpoint: Checkpoint, *, context: int | None = None) -> Hub:
@@ -27,11 +27,6 @@ def build_graph(plan: Plan) -> Hub:
     if isinstance(plan.layout, DecoderLayout):
         return decoder.draw_decoder(plan.layout, plan.binding.weights, plan.family.model_type)
     return encoder.draw_encoder(plan.layout, plan.binding.weights, plan.family.model_type)
-
-
-def supported() -> tuple[str, ...]:
-    """The `model_type`s that can be imported, sorted."""
-    return tuple(sorted(FAMILIES))
 
 
 def reference_points(hub: Hub) -> dict[str, str]:

@@ -337,13 +337,3 @@ def improve_rows(
             for n in range(few.size):
                 for c in range(columns):
                     out[1][group[n], found[n, c]] += np.float64(residuals[n, c])
-
-
-def add_gram(base: Singles, shares: Singles, indices: Bytes, gram: Doubles) -> None:
-    """Adds, for each row of a group, a matrix A with A + Aᵀ = share · Pᵀ B P.
-
-    base: B, `[in, in]`; shares: `[rows]`; indices: uint8 `[rows, in]`; gram: float64 `[entries, entries]`.
-    """
-    entries = gram.shape[0]
-    work, group = np.empty((entries + indices.shape[1], PANEL), np.float32), np.zeros(indices.shape[0], np.int64)
-    _gram(base, shares, indices, group, gram.reshape((1, entries, entries)), work)

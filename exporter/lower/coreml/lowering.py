@@ -124,11 +124,6 @@ class Lowering:
             return np.clip(array, -(2**31), 2**31 - 1).astype(np.int32)
         return as_float16(array if name in self.hub.stored else within_range(array, strict=False), name)
 
-    def is_positive(self, value: ir.Value) -> bool:
-        """Whether a constant scalar is above 0 as it is stored, before float16 rounds it."""
-        stored = _stored(value)
-        return stored is not None and bool((stored.numpy() > 0).all())
-
     def zeros(self, width: int) -> Var:
         """A shared constant float16 `[width]` of zeros: the bias that every MIL `linear` wants."""
         key = ("zeros", width)

@@ -188,8 +188,3 @@ def _tap(slots: Slots, watched: Mapping[int, Tap], made: Sequence[int]) -> None:
     for slot in watched.keys() & set(made) if watched else ():
         replaced = watched[slot](slots[slot])
         slots[slot] = slots[slot] if replaced is None else replaced
-
-
-def uses(hub: Hub | ir.Model) -> tuple[WeightUse, ...]:
-    """Each use of each weight matrix, in the order in which the graph runs."""
-    return TorchGraph(hub).uses

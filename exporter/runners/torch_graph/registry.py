@@ -22,11 +22,6 @@ _SIZES: dict[str, tuple[int, ...]] = {
 """Inputs that are read as Python numbers: they may lie anywhere."""
 
 
-def supported_ops() -> tuple[str, ...]:
-    """The ONNX ops that are computed, sorted."""
-    return tuple(sorted(OPS))
-
-
 def unknown_op(node: ir.Node, reason: str = "") -> Diagnostic:
     """The diagnostic for a node that can't be computed. reason: the variant, where the op itself is known."""
     op = f"{node.domain or 'ai.onnx'}::{node.op_type}"

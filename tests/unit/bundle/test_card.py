@@ -11,9 +11,10 @@ import onnx
 import pytest
 import yaml
 from onnx import TensorProto, helper
+from support.bundles import write_bundle
 from tokenizers import Tokenizer, models
 
-from exporter.bundle import UNCHECKED, BundlePlan, Interface, ParityFacts, Port, write_bundle
+from exporter.bundle import UNCHECKED, BundlePlan, Interface, ParityFacts, Port
 
 
 def card(plan: BundlePlan, tmp_path: Path) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+from support.bundles import write_bundle
 
-from exporter.bundle import BundlePlan, FitFacts, read_manifest, write_bundle
+from exporter.bundle import BundlePlan, FitFacts, read_manifest
 from exporter.bundle.manifest import manifest_problems
 from exporter.bundle.schema import manifest_schema
 from exporter.cli.summary import export_report

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.bundles import write_bundle
 
-from exporter.bundle import BundlePlan, ParityFacts, Staging, finish_bundle, swap, verify_bundle, write_bundle
+from exporter.bundle import BundlePlan, ParityFacts, Staging, finish_bundle, swap, verify_bundle
 from exporter.errors import InputError
 
 Snapshot = Callable[[Path], dict[str, bytes]]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.bundles import write_bundle
 
-from exporter.bundle import BundlePlan, VerifyResult, verify_bundle, write_bundle
+from exporter.bundle import BundlePlan, VerifyResult, verify_bundle
 from exporter.bundle.canonical import canonical_json, render_sums
 from exporter.bundle.tree import scan, sha256
 from exporter.errors import ExitCode, GateError, InputError

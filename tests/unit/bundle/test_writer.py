@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.bundles import write_bundle
 
 from exporter.bundle import (
     ArtifactPlan,
@@ -20,7 +21,6 @@ from exporter.bundle import (
     finish_bundle,
     read_manifest,
     verify_bundle,
-    write_bundle,
 )
 from exporter.bundle.tree import sha256
 from exporter.errors import InputError, KogataError
@@ -148,8 +148,9 @@ def test_modes_do_not_depend_on_the_umask(decoder_plan: BundlePlan, tmp_path: Pa
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     """Different working folder, umask, hash seed, time zone, locale and place; same SOURCE_DATE_EPOCH."""
     code = (
-        "import sys, os; from pathlib import Path; sys.path.insert(0, sys.argv[1]); os.umask(int(sys.argv[3]))\n"
-        "import conftest; from exporter.bundle import write_bundle\n"
+        "import sys, os; from pathlib import Path; here = Path(sys.argv[1]); os.umask(int(sys.argv[3]))\n"
+        "sys.path[:0] = [str(here), str(here.parents[1])]\n"
+        "import conftest; from support.bundles import write_bundle\n"
         "here = Path(sys.argv[2]); write_bundle(conftest.make_decoder_plan(here / 'made'), here / 'out')"
     )
     for name, umask, seed, zone in (("one", "18", "1", "UTC"), ("two words", "63", "2", "Asia/Tokyo")):

@@ -18,7 +18,8 @@ from support.checkpoints import tiny_bert, tiny_llama, write_json
 from exporter.checkpoint import Checkpoint, SentenceModules, open_checkpoint
 from exporter.errors import ExitCode, InputError, KogataError, UnsupportedError
 from exporter.graph.model import Hub
-from exporter.importers import import_checkpoint, supported
+from exporter.importers import import_checkpoint
+from exporter.importers.families import FAMILIES
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def test_unknown_model_type_lists_the_supported_and_the_nearest(llama: Checkpoin
     (found,) = caught.value.diagnostics
     assert "'lama'" in found.message
     assert "nearest name is 'llama'" in found.message
-    assert all(name in found.hint for name in supported())
+    assert all(name in found.hint for name in FAMILIES)
     (problem,) = refusal(UnsupportedError, with_config(llama, model_type="rwkv"))
     assert "nearest" not in problem
     (problem,) = refusal(UnsupportedError, with_config(llama, model_type="x" * 10**6))

@@ -27,7 +27,7 @@ from support.torch_cases import case, ints, known, normal
 from support.torch_cases_layers import BY_DEFINITION, LAYERS
 
 from exporter.runners.torch_graph.graph import TorchGraph
-from exporter.runners.torch_graph.registry import supported_ops
+from exporter.runners.torch_graph.registry import OPS
 
 REFUSED = ("auto_pad", "output_shape")
 SHARED = [
@@ -100,7 +100,7 @@ def agree(ours: torch.Tensor, expected: np.ndarray, dtype: torch.dtype) -> None:
 
 
 def test_every_op_has_a_case() -> None:
-    assert set(supported_ops()) - {item.op for item in CASES} == set()
+    assert set(OPS) - {item.op for item in CASES} == set()
 
 
 def by_data(item: Case) -> bool:

@@ -17,7 +17,7 @@ from support.op_graphs import graph_of
 from support.torch_cases import bools, case, ints, normal, positive
 
 from exporter.errors import Diagnostic, UnsupportedError
-from exporter.runners.torch_graph.graph import TorchGraph, uses
+from exporter.runners.torch_graph.graph import TorchGraph
 
 
 def _float8(*shape: int) -> np.ndarray:
@@ -132,7 +132,7 @@ def test_an_older_opset_is_refused() -> None:
 
 def test_uses_are_refused_as_running_is() -> None:
     with pytest.raises(UnsupportedError):
-        uses(parse("g (float[2] x) => (float[2] y) { y = STFT(x) }", opset=23))
+        TorchGraph(parse("g (float[2] x) => (float[2] y) { y = STFT(x) }", opset=23))
 
 
 def test_what_no_output_needs_may_be_anything() -> None:

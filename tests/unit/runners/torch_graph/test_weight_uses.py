@@ -16,7 +16,7 @@ from support.graphs import normal, parse, run
 
 from exporter.graph.model import GraphSpec, Hub, Weight
 from exporter.graph.passes.apply_palettes import apply_palettes
-from exporter.runners.torch_graph.graph import TorchGraph, uses
+from exporter.runners.torch_graph.graph import TorchGraph
 
 FAMILIES = ("llama/plain", "qwen3/plain", "phi3/longrope", "gpt2", "opt", "bert:ForMaskedLM", "modernbert:Model")
 
@@ -43,14 +43,14 @@ def test_each_product_is_what_the_use_says(name: str) -> None:
 
 def test_uses_come_in_the_order_in_which_the_graph_runs() -> None:
     layer = [f"self_attn.{part}_proj" for part in "qkvo"] + [f"mlp.{part}_proj" for part in ("gate", "up", "down")]
-    found = uses(hub_of("llama/plain"))
+    found = TorchGraph(hub_of("llama/plain")).uses
     names = [use.weight for use in found]
     assert names[0] == "model.embed_tokens.weight"
     assert names[-1] == "lm_head.weight"
     for i in range(3):
         assert names[1 + 7 * i : 8 + 7 * i] == [f"model.layers.{i}.{part}.weight" for part in layer]
     assert [use.kind for use in found] == ["embedding"] + ["linear"] * (len(found) - 1)
-    tied = [(use.weight, use.kind) for use in uses(hub_of("qwen3/plain"))]
+    tied = [(use.weight, use.kind) for use in TorchGraph(hub_of("qwen3/plain")).uses]
     assert tied[0] == ("model.embed_tokens.weight", "embedding")
     assert tied[-1] == ("model.embed_tokens.weight", "linear")
 
