@@ -132,7 +132,6 @@ def methods(options: argparse.Namespace) -> list[Method]:
         Exported("kogata calibrated", uniform(*calibrate), uniform=True),
         Exported("kogata recovered", uniform(*recover), uniform=True, trains=True),
         Exported("kogata mixed", mixed(*calibrate), uniform=False),
-        Exported("kogata mixed, pairs", mixed("--cluster-dim", "2", *calibrate), uniform=False),
         Exported("kogata mixed, recovered", mixed(*recover), uniform=False, trains=True),
         Exported("kogata max-kl", no_worse(*calibrate), uniform=False),
         PostTraining(),

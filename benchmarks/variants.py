@@ -3,10 +3,8 @@
     python benchmarks/variants.py [home-intents prose] [--tokens 8192]
 
 Judged like `compression.py`: KL to the uncompressed model on held-out text, the matrices decoded into the transformers
-model. Pairs of lines take about the same bytes; the first of each is what Kogata does or would do with them.
+model. Every two lines take about the same bytes; the first of each two is what Kogata does.
 
-pairs: entries are pairs of values of two neighbouring output rows (`cluster_dim` 2), 2^(2b) of them for b bits a
-    weight. With `--cluster-dim 2` mixed bits choose them where they cost less; here all matrices have them.
 int8 LUTs: entries rounded to int8 with a float16 scale per LUT, which pays for smaller groups. Both by Kogata's fit.
 int8 embeddings: the embedding alone, linear int8 with a scale per row, against an 8-bit palette of one LUT.
 outliers: the largest 0.5 % of a matrix kept as float16 beside a 3-bit palette. Core ML's sparse weights take a mask of
@@ -43,9 +41,8 @@ def plain(weight: Dense, bits: int, group: int) -> Made:
     return palette.dense(), palette.stored_bytes
 
 
-def fitted(weight: Dense, moments: Any, bits: int, group: int, dim: int = 1) -> Made:
-    """bits: of an index."""
-    palette = fit_palette(weight, bits, group, moments, cluster_dim=dim).palette
+def fitted(weight: Dense, moments: Any, bits: int, group: int) -> Made:
+    palette = fit_palette(weight, bits, group, moments).palette
     return palette.dense(), palette.stored_bytes
 
 
@@ -99,13 +96,6 @@ def table(name: str, tokens: int) -> Table:
     session.visit(meet, sequential=False)
     embedding = next(w.name for w in subject.hub.weights if "embedding" in w.roles)
     lines: list[tuple[str, Callable[[str, Dense], Made | None]]] = [
-        ("1 bit g4, scalars", lambda n, w: fitted(w, moments[n], 1, 4)),
-        ("1 bit g16, pairs", lambda n, w: fitted(w, moments[n], 2, 16, 2)),
-        ("1.5 bits g32, pairs", lambda n, w: fitted(w, moments[n], 3, 32, 2)),
-        ("2 bits g16, scalars", lambda n, w: fitted(w, moments[n], 2, 16)),
-        ("2 bits g64, pairs", lambda n, w: fitted(w, moments[n], 4, 64, 2)),
-        ("3 bits g16, scalars", lambda n, w: fitted(w, moments[n], 3, 16)),
-        ("3 bits g128, pairs", lambda n, w: fitted(w, moments[n], 6, 128, 2)),
         ("4 bits g16, float16 LUTs", lambda n, w: fitted(w, moments[n], 4, 16)),
         ("4 bits g8, int8 LUTs", lambda n, w: int8_luts(w, moments[n], 4, 8)),
         ("embedding: 8-bit palette", lambda n, w: plain(w, 8, len(w)) if n == embedding else None),

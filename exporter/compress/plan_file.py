@@ -21,7 +21,7 @@ MAX_ROWS = 1 << 31  # of a group: no matrix has more
 TOLD = 100  # problems; who has more has one
 
 _FROM_BUNDLE = "the plan.json of a bundle made from this checkpoint fits"
-_NO_PAIRS = "make the plan again with this version, or remove cluster_dim and choose bits for a single weight"
+_NO_PAIRS = "make the plan again with this version, or remove cluster_dim and choose the bits again"
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ class _Reader:
             told = json.dumps(rows)[:40]
             self.problem(name, f"group_size must be the number of output rows that share a LUT, not {told}")
             return None
-        dim = item.get("cluster_dim", 1)  # older plans may say it; 2 meant LUTs of pairs of weights
+        dim = item.get("cluster_dim", 1)  # in older plans; 2 meant LUTs of pairs of weights
         if type(dim) is not int or dim != 1:
             told = json.dumps(dim)[:40]
-            self.problem(name, f"cluster_dim must be 1, not {told}: LUTs of pairs were taken out", _NO_PAIRS)
+            self.problem(name, f"cluster_dim must be 1, not {told}: LUTs of pairs are no longer supported", _NO_PAIRS)
             return None
         return Choice(bits, min(rows, shape[0]))
 
