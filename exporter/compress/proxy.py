@@ -23,6 +23,7 @@ from exporter.compress.search import Choices, ErrorKind, Offer
 from exporter.errors import InputError, KogataError, UnsupportedError
 from exporter.progress import Progress
 
+STEP = 2  # rows that runs begin and end on: costs, and with them plans, stay those of earlier versions
 SAMPLE = 1 << 20  # weights of a matrix that are clustered: enough for an error to within a percent or two
 
 
@@ -74,16 +75,19 @@ class WeightError:
 
 def _sample(candidate: Candidate) -> NDArray[np.float32]:
     rows, columns = candidate.shape
-    return np.concatenate([candidate.load(part) for part in spread(rows, max(1, SAMPLE // columns))])
+    return np.concatenate([candidate.load(part) for part in spread(rows, max(STEP, SAMPLE // columns), STEP)])
 
 
-def spread(rows: int, wanted: int) -> list[slice]:
-    """Runs of rows, evenly spread, about `wanted` in all: neighbours stay neighbours, as they are within a group."""
+def spread(rows: int, wanted: int, step: int = 1) -> list[slice]:
+    """Runs of rows, evenly spread, about `wanted` in all: neighbours stay neighbours, as they are within a group.
+
+    step: of which lengths and beginnings are multiples; `wanted` is at least that.
+    """
     if rows <= wanted:
         return [slice(0, rows)]
     runs = max(1, min(16, wanted // 64))
-    length = max(1, wanted // runs)
-    starts = [round(i * (rows - length) / max(1, runs - 1)) for i in range(runs)]
+    length = max(step, wanted // runs // step * step)
+    starts = [round(i * (rows - length) / max(1, runs - 1)) // step * step for i in range(runs)]
     return [slice(start, start + length) for start in starts]
 
 

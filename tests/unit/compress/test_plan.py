@@ -121,7 +121,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         "has shape [33, 50] in the plan and [50, 33] in the model",
         "the model has no such tensor did you mean embedding?",
         "norm: is always kept",
-        "pairs: cluster_dim must be 1, not 2: LUTs of pairs are no longer supported make the plan again with this version",
+        "pairs: cluster_dim must be 1, not 2: LUTs of pairs are no longer supported make the plan again",
         "no number: cluster_dim must be 1, not true",
         "tensors[8]: must be an object with a name",
         "tensors[9]: must be an object with a name",
