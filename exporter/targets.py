@@ -1,26 +1,40 @@
-"""Device and channel profiles: one TOML per target in `targets/`, read into typed, validated data.
+"""Device and channel profiles: one TOML file per target in `targets/`, read into typed, checked data.
 
 A profile states what an artifact for that target must look like (formats, bits, limits) and what is known about
-the hardware. Every number carries where it comes from and how far it can be trusted; what nobody has published
-or measured is absent, never guessed.
+the hardware. Every number has a source and a standing (how far it can be trusted). A value that nobody has published
+or measured is left out; profiles contain no guesses.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib.resources
+import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field
 from functools import cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
 
 from exporter.errors import Diagnostic, InputError, UsageError
 from exporter.formats import Format
+from exporter.validation import explain
 
 Standing = Literal["vendor", "measured", "press", "derived", "unverified"]
 Platform = Literal["ios", "android"]
@@ -34,97 +48,117 @@ STANDINGS: Mapping[Standing, str] = MappingProxyType(
         "unverified": "common knowledge that was not checked against a source",
     }
 )
-PALETTE_BITS = (1, 2, 3, 4, 6, 8, 16)  # Core ML stores no 5 or 7; 16 is no compression
+PALETTE_BITS = (1, 2, 3, 4, 6, 8, 16)  # Core ML stores no 5 or 7; 16 means no compression
+REASONED = ("formats", "min_os", "bits", "group_size")
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-@dataclass(frozen=True)
-class Fact:
+def _amount(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError("must be a number above zero")
+    return value
+
+
+def _palette_bits(bits: tuple[int, ...]) -> tuple[int, ...]:
+    if not bits or list(bits) != [known for known in PALETTE_BITS if known in bits]:
+        raise ValueError(f"must be a rising list out of {', '.join(map(str, PALETTE_BITS))}")
+    return bits
+
+
+def _all_reasons(reasons: Mapping[str, str]) -> Mapping[str, str]:
+    if set(reasons) != set(REASONED):
+        raise ValueError(f"must be a table of exactly {', '.join(REASONED)}")
+    return MappingProxyType({key: reasons[key] for key in REASONED})
+
+
+def _without_unit(fact: Any) -> Any:
+    return {"unit": "", **fact} if isinstance(fact, dict) else fact
+
+
+Value = TypeVar("Value")
+Unit = TypeVar("Unit")
+_Text = Annotated[str, Strict(), Field(pattern=r"\S")]
+_Integer = Annotated[int, Strict()]
+_Amount = Annotated[int | float, PlainValidator(_amount)]
+_CLOSED = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_CLOSED)
+class Fact(Generic[Value, Unit]):
     """A value, and why it may be believed.
 
     unit: "GB" (10^9 bytes), "GB/s", "TOPS", "bytes", or "" for a name.
     standing: how far it can be trusted, see `STANDINGS`; source: where it comes from, in words.
     """
 
-    value: int | float | str
-    unit: str
+    value: Value
+    unit: Unit
     standing: Standing
-    source: str
+    source: _Text
 
 
-@dataclass(frozen=True)
+_Gigabytes = Fact[_Amount, Literal["GB"]]
+_Bytes = Fact[_Amount, Literal["bytes"]]
+
+
+@dataclass(frozen=True, config=_CLOSED)
 class Hardware:
     """What is known about the device; `None` is unknown.
 
     chip: its name. ram: GB. memory_bandwidth: GB/s, peak. neural_engine: TOPS at int8.
-    app_memory, app_memory_entitled: GB that one app could use, without and with the increased-memory-limit
-        entitlement; it depends on the system's version, so apps must ask the system at run time.
+    app_memory, app_memory_entitled: GB that one app can use, without and with the increased-memory-limit
+        entitlement; both depend on the system's version, so apps must ask the system at run time.
     """
 
-    chip: Fact | None = None
-    ram: Fact | None = None
-    memory_bandwidth: Fact | None = None
-    neural_engine: Fact | None = None
-    app_memory: Fact | None = None
-    app_memory_entitled: Fact | None = None
+    chip: Annotated[Fact[_Text, Literal[""]] | None, BeforeValidator(_without_unit)] = None
+    ram: _Gigabytes | None = None
+    memory_bandwidth: Fact[_Amount, Literal["GB/s"]] | None = None
+    neural_engine: Fact[_Amount, Literal["TOPS"]] | None = None
+    app_memory: _Gigabytes | None = None
+    app_memory_entitled: _Gigabytes | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CLOSED)
 class Limits:
-    """The largest sizes that the target takes, in bytes; `None` is unlimited or unknown.
+    """The largest sizes that the target accepts, in bytes; `None` is unlimited or unknown.
 
     mlpackage: one Core ML package. pack: one delivery pack, compressed. app: the whole app as delivered.
     """
 
-    mlpackage: Fact | None = None
-    pack: Fact | None = None
-    app: Fact | None = None
+    mlpackage: _Bytes | None = None
+    pack: _Bytes | None = None
+    app: _Bytes | None = None
 
-    def of(self, kind: Format) -> Fact | None:
+    def of(self, kind: Format) -> _Bytes | None:
         """The limit on one artifact of this format."""
         return self.mlpackage if kind == "coreml" else self.pack
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CLOSED)
 class Target:
     """One device or channel.
 
     name: the TOML's file name, as in `--for NAME`; title: for people.
     models: the identifiers that the system reports ("iPhone16,1"), where they are known.
     formats: what to export for it. min_os: the oldest system that reads these artifacts.
-    bits: palette widths it takes (16 is fp16). group_size: output rows that share one LUT, unless asked otherwise.
+    bits: palette widths that it reads (16 is fp16). group_size: output rows that share one LUT by default.
     reasons: why `formats`, `min_os`, `bits` and `group_size` are what they are; one entry each.
-    notes: what an app developer should know besides.
+    notes: what else an app developer should know.
     """
 
     name: str
-    title: str
+    title: _Text
     platform: Platform
-    formats: tuple[Format, ...]
-    min_os: str
-    bits: tuple[int, ...]
-    group_size: int
-    reasons: Mapping[str, str]
-    models: tuple[str, ...] = ()
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)]
+    min_os: _Text
+    bits: Annotated[tuple[_Integer, ...], AfterValidator(_palette_bits)]
+    group_size: Annotated[_Integer, Field(ge=1)]
+    reasons: Annotated[Mapping[str, _Text], AfterValidator(_all_reasons)]
+    models: tuple[_Text, ...] = ()
     hardware: Hardware = field(default_factory=Hardware)
     limits: Limits = field(default_factory=Limits)
-    notes: tuple[str, ...] = ()
-
-
-REASONED = ("formats", "min_os", "bits", "group_size")
-_TOP_KEYS = {f.name for f in fields(Target)} - {"name"} | {"extends"}
-_UNITS = {
-    "chip": "",
-    "ram": "GB",
-    "memory_bandwidth": "GB/s",
-    "neural_engine": "TOPS",
-    "app_memory": "GB",
-    "app_memory_entitled": "GB",
-    "mlpackage": "bytes",
-    "pack": "bytes",
-    "app": "bytes",
-}
+    notes: tuple[_Text, ...] = ()
 
 
 def load_targets(folder: Path | None = None) -> Mapping[str, Target]:
@@ -168,130 +202,38 @@ def _load(folder: Traversable) -> Mapping[str, Target]:
         try:
             tables[entry.name.removesuffix(".toml")] = tomllib.loads(entry.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            problems.append(Diagnostic("targets.syntax", f"not readable as TOML: {error}", entry.name))
+            problems.append(Diagnostic("targets.syntax", f"can't be read as TOML: {error}", entry.name))
     if not tables and not problems:
         raise InputError.of("targets.none", "there is no target profile: this installation is incomplete")
-    targets = {}
+    targets: dict[str, Target] = {}
     for name, table in tables.items():
-        reader = _Reader(f"{name}.toml", problems)
-        target = reader.target(name, _inherit(table, tables, reader))
-        if target is not None:
-            targets[name] = target
+        found = [] if _NAME.fullmatch(name) else [("file name", "must be lower-case words joined by hyphens")]
+        if "name" in table:
+            found.append(("name", "is not a known key: the file's name is the profile's"))
+        whole = _inherit(table, tables)
+        if "extends" in whole:
+            found.append(("extends", "must name a profile that itself extends none"))
+        try:
+            read = {key: value for key, value in whole.items() if key != "extends"}
+            targets[name] = TypeAdapter(Target).validate_python({**read, "name": name})
+        except ValidationError as error:
+            found += explain(error)
+        problems += [Diagnostic("targets.invalid", f"{key} {message}", f"{name}.toml: {key}") for key, message in found]
     InputError.raise_all(problems)
     return MappingProxyType(targets)
 
 
-def _inherit(table: dict[str, Any], tables: dict[str, dict[str, Any]], reader: _Reader) -> dict[str, Any]:
-    """`table` on top of the one it extends. One level only: a reader needs at most two files to see all."""
-    if "extends" not in table:
-        return table
-    base = tables.get(table["extends"]) if isinstance(table["extends"], str) else None
+def _inherit(table: dict[str, Any], tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """`table` on top of the profile that it extends, or `table` itself where it extends none or can't.
+
+    One level only: a reader needs at most two files to see everything.
+    """
+    base = tables.get(str(table.get("extends")))
     if base is None or "extends" in base:
-        reader.problem("extends", "must name a profile that itself extends none")
         return table
     merged = {key: value for key, value in base.items() if key not in ("title", "models")}
     for key, value in table.items():
         old = merged.get(key)
         merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    del merged["extends"]
     return merged
-
-
-class _Reader:
-    """Reads one file's table, collecting what is wrong with it."""
-
-    def __init__(self, file: str, problems: list[Diagnostic]) -> None:
-        self.file = file
-        self.problems = problems
-
-    def problem(self, key: str, message: str) -> None:
-        self.problems.append(Diagnostic("targets.invalid", f"{key} {message}", f"{self.file}: {key}"))
-
-    def target(self, name: str, table: dict[str, Any]) -> Target | None:
-        """The target, or None after at least one problem."""
-        before = len(self.problems)
-        self.known_keys("", table, _TOP_KEYS)
-        if not _NAME.fullmatch(name):
-            self.problem("file name", "must be lower-case words joined by hyphens")
-        bits = tuple(self.integer("bits[]", b) for b in self.listed(table, "bits"))
-        if not bits or not set(bits) <= set(PALETTE_BITS) or list(bits) != sorted(set(bits)):
-            self.problem("bits", f"must be a rising list out of {', '.join(map(str, PALETTE_BITS))}")
-        group_size = self.integer("group_size", table.get("group_size"))
-        if group_size < 1:
-            self.problem("group_size", "must be at least 1")
-        formats = tuple(self.choice("formats[]", f, get_args(Format)) for f in self.listed(table, "formats"))
-        if not formats:
-            self.problem("formats", "must name at least one format")
-        target = Target(
-            name=name,
-            title=self.text("title", table.get("title")),
-            platform=cast(Platform, self.choice("platform", table.get("platform"), get_args(Platform))),
-            formats=cast(tuple[Format, ...], formats),
-            min_os=self.text("min_os", table.get("min_os")),
-            bits=bits,
-            group_size=group_size,
-            reasons=self.reasons(table.get("reasons")),
-            models=tuple(self.text("models[]", m) for m in self.listed(table, "models", optional=True)),
-            hardware=Hardware(**self.facts("hardware", table, {f.name for f in fields(Hardware)})),
-            limits=Limits(**self.facts("limits", table, {f.name for f in fields(Limits)})),
-            notes=tuple(self.text("notes[]", n) for n in self.listed(table, "notes", optional=True)),
-        )
-        return target if len(self.problems) == before else None
-
-    def known_keys(self, where: str, table: Mapping[str, Any], known: set[str]) -> None:
-        for key in sorted(set(table) - known):
-            self.problem(f"{where}{key}", f"is not a known key (known: {', '.join(sorted(known))})")
-
-    def listed(self, table: Mapping[str, Any], key: str, *, optional: bool = False) -> list[Any]:
-        value = table.get(key, [] if optional else None)
-        if isinstance(value, list):
-            return value
-        self.problem(key, "must be a list")
-        return []
-
-    def integer(self, key: str, value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        self.problem(key, "must be a whole number")
-        return 1
-
-    def text(self, key: str, value: object) -> str:
-        if isinstance(value, str) and value.strip():
-            return value
-        self.problem(key, "must be a text")
-        return ""
-
-    def choice(self, key: str, value: object, options: tuple[str, ...]) -> str:
-        if isinstance(value, str) and value in options:
-            return value
-        self.problem(key, f"must be one of {', '.join(options)}")
-        return options[0]
-
-    def reasons(self, value: object) -> Mapping[str, str]:
-        if not isinstance(value, dict) or set(value) != set(REASONED):
-            self.problem("reasons", f"must be a table of exactly {', '.join(REASONED)}")
-            return {}
-        return MappingProxyType({key: self.text(f"reasons.{key}", value[key]) for key in REASONED})
-
-    def facts(self, section: str, table: Mapping[str, Any], known: set[str]) -> dict[str, Fact]:
-        values = table.get(section, {})
-        if not isinstance(values, dict):
-            self.problem(section, "must be a table")
-            return {}
-        self.known_keys(f"{section}.", values, known)
-        return {key: self.fact(f"{section}.{key}", values[key]) for key in sorted(known & set(values))}
-
-    def fact(self, key: str, value: object) -> Fact:
-        """`{ value, unit, standing, source }`; a number that is a size or a speed is above zero."""
-        table = value if isinstance(value, dict) else {}
-        unit = _UNITS[key.rpartition(".")[2]]
-        self.known_keys(f"{key}.", table, {"value", "unit", "standing", "source"})
-        amount = table.get("value")
-        if unit == "":
-            amount = self.text(f"{key}.value", amount)
-        elif isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount < float("inf"):
-            self.problem(f"{key}.value", "must be a number above zero")
-            amount = 1
-        if table.get("unit", "") != unit:
-            self.problem(f"{key}.unit", f"must be {unit!r}")
-        standing = cast(Standing, self.choice(f"{key}.standing", table.get("standing"), tuple(STANDINGS)))
-        return Fact(amount, unit, standing, self.text(f"{key}.source", table.get("source")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,9 @@ from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_c
 from exporter.errors import ExitCode
 from exporter.progress import Progress
 from exporter.report import Report, Table
-from exporter.targets import STANDINGS, Fact, Hardware, Limits, Target, load_target, load_targets
+
+if TYPE_CHECKING:
+    from exporter.targets import Fact, Hardware, Limits, Target
 
 
 def targets(
@@ -22,12 +24,16 @@ def targets(
     """Show the device profiles that --for takes, each number with where it comes from."""
 
     def body(_: Progress) -> Report:
+        from exporter.targets import load_target
+
         return _one(load_target(name)) if name else _all()
 
     return run_command("targets", Output(format, quiet), body)
 
 
 def _all() -> Report:
+    from exporter.targets import load_targets
+
     found = sorted(load_targets().values(), key=lambda t: t.name)
     rows = [
         (
@@ -46,6 +52,8 @@ def _all() -> Report:
 
 
 def _one(target: Target) -> Report:
+    from exporter.targets import STANDINGS
+
     rows = [
         ("formats", ", ".join(target.formats), target.reasons.get("formats", "")),
         ("oldest system", target.min_os, target.reasons.get("min_os", "")),
@@ -81,5 +89,5 @@ def _json(target: Target) -> dict[str, Any]:
     }
 
 
-def _short(fact: Fact | None) -> str:
+def _short(fact: Fact[Any, Any] | None) -> str:
     return "unknown" if fact is None else f"{fact.value} {fact.unit}".strip()

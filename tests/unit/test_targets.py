@@ -130,10 +130,10 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
     for expected in (
         "wrong.toml: group_size",
         "wrong.toml: bits",
-        "wrong.toml: formats[]",
+        "wrong.toml: formats[0]",
         "wrong.toml: speed",
         "wrong.toml: limits.mlpackage.value",
-        "broken.toml not readable as TOML",
+        "broken.toml can't be read as TOML",
         "Name.toml: file name",
         "orphan.toml: extends",
     ):
@@ -150,12 +150,16 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
         ("value = 1_400_000_000", "value = inf", "limits.mlpackage.value"),
         ('bits = "c"', "", "reasons"),
         ("mlpackage =", "package =", "limits.package"),
-        ("[limits]", "[hardware]\nram = 8\n[limits]", "hardware.ram.value"),
+        ("[limits]", "[hardware]\nram = 8\n[limits]", "hardware.ram"),
         ('min_os = "iOS 18"', "min_os = 18", "min_os"),
         ('platform = "ios"', 'platform = "symbian"', "platform"),
         ("group_size = 16", "group_size = 0", "group_size"),
         ("group_size = 16", "group_size = true", "group_size"),
         ("bits = [4, 8]", "bits = []", "bits"),
+        ("bits = [4, 8]", "bits = [4.0, 8]", "bits[0]"),
+        ("bits = [4, 8]", "bits = [4, true]", "bits[1]"),
+        ("bits = [4, 8]", "bits = [4, 4]", "bits"),
+        ('source = "users"', "source = 1979-05-27", "limits.mlpackage.source"),
         ("[reasons]", 'models = "iPhone1,1"\n[reasons]', "models"),
     ],
 )
@@ -180,7 +184,7 @@ def test_a_wheel_finds_its_own_copy(tmp_path: Path) -> None:
     """The layout that pyproject's force-include makes: `exporter/_targets`, no `targets` beside `exporter`."""
     package = tmp_path / "exporter"
     (package / "_targets").mkdir(parents=True)
-    for file in ("__init__.py", "errors.py", "targets.py"):
+    for file in ("__init__.py", "errors.py", "formats.py", "targets.py", "validation.py"):
         (package / file).write_bytes((ROOT / "exporter" / file).read_bytes())
     (package / "_targets" / "base.toml").write_text(CHANNEL)
     code = "import exporter.targets as t; print(t.__file__, *t.load_targets())"
