@@ -18,17 +18,18 @@ from exporter.bundle.facts import (
     Port,
     SourceFacts,
 )
-from exporter.bundle.schema import manifest_schema, violations
+from exporter.bundle.schema import violations
 from exporter.bundle.tree import path_problem, printable
 from exporter.errors import Diagnostic, InputError
 from exporter.formats import Form, default_form
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from exporter.graph.model import Task
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
-_FIT_KEYS = tuple(own.name for own in fields(FitFacts))
 MAX_BYTES = 64 << 20  # a thousand tensors take some 300 kB
 
 
@@ -102,7 +103,7 @@ def manifest_problems(data: Any) -> list[Diagnostic]:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         message = f"has schema version {version}, this kogata reads {SCHEMA_VERSION}"
         return [_problem("schema_version", message, "update kogata")]
-    found = [_problem(printable(where), message) for where, message in violations(data, manifest_schema())]
+    found = [_problem(printable(where), printable(message)) for where, message in violations(data)]
     return found or _inconsistencies(data)
 
 
@@ -195,20 +196,13 @@ def _parity_json(parity: ParityFacts) -> dict[str, Any]:
 
 
 def _manifest(data: dict[str, Any]) -> Manifest:
-    """Of JSON that meets the schema. `int()`: 3.0 is an integer in JSON."""
-    source, compression = data["source"], data["compression"]
+    """From JSON that meets the schema. `int()`: in JSON, 3.0 is an integer."""
+    compression = data["compression"]
     return Manifest(
         name=data["name"],
         task=data["task"],
         model=data["model"],
-        source=SourceFacts(
-            source["repo"],
-            source["revision"],
-            source["license"],
-            source["digest"],
-            source.get("license_link"),
-            source.get("tokenizer"),
-        ),
+        source=SourceFacts(**_known(SourceFacts, data["source"])),
         languages=tuple(data["languages"]),
         context=None if data["context"] is None else int(data["context"]),
         io={
@@ -216,18 +210,21 @@ def _manifest(data: dict[str, Any]) -> Manifest:
             for path, io in data["io"].items()
         },
         compression=CompressionFacts(
-            compression["bits"],
-            compression["group_size"],
-            compression["parameters"],
-            compression["stored_bytes"],
-            tuple(compression["tensors"]),
-            compression.get("mixed"),
-            tuple(FitFacts(**{key: fit.get(key) for key in _FIT_KEYS}) for fit in compression.get("calibration", ())),
+            **_known(CompressionFacts, compression)
+            | {
+                "tensors": tuple(compression["tensors"]),
+                "calibration": tuple(FitFacts(**_known(FitFacts, f)) for f in compression.get("calibration", ())),
+            }
         ),
         artifacts=tuple(_artifact(artifact) for artifact in data["artifacts"]),
         parity={path: _parity(parity) for path, parity in data["parity"].items()},
         tools=data["tools"],
     )
+
+
+def _known(kind: type[DataclassInstance], data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `kind` that are in `data`: later versions may have more."""
+    return {own.name: data[own.name] for own in fields(kind) if own.name in data}
 
 
 def _artifact(data: dict[str, Any]) -> Artifact:
@@ -244,8 +241,5 @@ def _port(data: dict[str, Any]) -> Port:
 
 
 def _parity(data: dict[str, Any]) -> ParityFacts:
-    bounds = {
-        name: Bound(bound.get("min"), bound.get("max"), bound.get("reason", ""))
-        for name, bound in data["thresholds"].items()
-    }
+    bounds = {name: Bound(**_known(Bound, bound)) for name, bound in data["thresholds"].items()}
     return ParityFacts(data["verdict"], data["runner"], data["metrics"], bounds)
