@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from exporter.bundle.canonical import canonical_json
 from exporter.errors import InputError
@@ -15,16 +16,7 @@ if TYPE_CHECKING:
     from exporter.bundle.manifest import Manifest
 
 BOM = "bom.cdx.json"
-_NAMESPACE = uuid.UUID("3b0f7f3c-6a53-5a0e-9d55-0c6f6d1f7c11")  # any fixed one: the serial number is then the content's
-# SPDX ids of licences that models come under; CycloneDX takes ids from SPDX's list only, other names as names.
-_SPDX = frozenset(
-    {
-        "AGPL-3.0", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC-BY-2.0", "CC-BY-3.0", "CC-BY-4.0",
-        "CC-BY-NC-2.0", "CC-BY-NC-3.0", "CC-BY-NC-4.0", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0",
-        "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC0-1.0", "CDLA-Permissive-2.0", "EUPL-1.2", "GPL-2.0", "GPL-3.0",
-        "ISC", "LGPL-2.1", "LGPL-3.0", "MIT", "MPL-2.0", "OFL-1.1", "Unlicense",
-    }
-)  # fmt: skip
+_NAMESPACE = uuid.UUID("3b0f7f3c-6a53-5a0e-9d55-0c6f6d1f7c11")  # arbitrary, but must never change
 
 
 def sbom(manifest: Manifest, hashes: Mapping[str, str]) -> bytes:
@@ -32,38 +24,52 @@ def sbom(manifest: Manifest, hashes: Mapping[str, str]) -> bytes:
 
     The serial number is a function of the content. A timestamp is in it only when SOURCE_DATE_EPOCH is set.
     """
+    from cyclonedx.model import HashAlgorithm, HashType, Property
+    from cyclonedx.model.bom import Bom
+    from cyclonedx.model.component import Component, ComponentType, Pedigree
+    from cyclonedx.model.license import DisjunctiveLicense
+    from cyclonedx.output.json import JsonV1Dot6
+    from cyclonedx.spdx import is_supported_id
+
+    source, license = manifest.source, manifest.source.license
+    known = license is not None and is_supported_id(license)
+    id, name = (license, None) if known else (None, license)  # ids come from SPDX's list only
+    licenses = [] if license is None else [DisjunctiveLicense(id=id, name=name)]
+    model = ComponentType.MACHINE_LEARNING_MODEL
+    checkpoint = Component(
+        type=model,
+        bom_ref="source",
+        name=source.repo or f"checkpoint of {manifest.name}",
+        version=source.revision,
+        licenses=licenses,
+        # The digest covers a list of several files' hashes: it is not a "hash" of this component.
+        properties=[Property(name="kogata:digest", value=source.digest)],
+    )
     files = [
-        {
-            "type": "file",
-            "bom-ref": f"file:{path}",
-            "name": path,
-            "hashes": [{"alg": "SHA-256", "content": hashes[path]}],
-            "properties": [{"name": "kogata:artifact", "value": artifact.path}],
-        }
+        Component(
+            type=ComponentType.FILE,
+            bom_ref=f"file:{path}",
+            name=path,
+            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=hashes[path])],
+            properties=[Property(name="kogata:artifact", value=artifact.path)],
+        )
         for artifact in manifest.artifacts
-        for path in sorted(artifact.files)
+        for path in artifact.files
     ]
-    tools = [
-        {"type": "application", "name": name, "version": version} for name, version in sorted(manifest.tools.items())
-    ]
-    model = {"type": "machine-learning-model", "bom-ref": "model", "name": manifest.name}
-    bom: dict[str, Any] = {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {
-            "tools": {"components": tools},
-            "component": model | _licenses(manifest) | {"pedigree": {"ancestors": [_source(manifest)]}},
-        },
-        "components": files,
-        "dependencies": [{"ref": "model", "dependsOn": [file["bom-ref"] for file in files]}],
-    }
-    timestamp = source_date()
-    if timestamp is not None:
-        bom["metadata"]["timestamp"] = timestamp.strftime("%Y-%m-%dT%H:%M:%SZ")
-    serial = uuid.uuid5(_NAMESPACE, canonical_json(bom).decode("utf-8"))
-    return canonical_json({**bom, "serialNumber": f"urn:uuid:{serial}"})
+    bom = Bom(components=files)
+    bom.metadata.component = Component(
+        type=model, bom_ref="model", name=manifest.name, licenses=licenses, pedigree=Pedigree(ancestors=[checkpoint])
+    )
+    bom.metadata.tools.components.update(
+        Component(type=ComponentType.APPLICATION, name=name, version=version)
+        for name, version in manifest.tools.items()
+    )
+    bom.register_dependency(bom.metadata.component, files)
+    bom.metadata.timestamp = source_date()  # type: ignore[assignment]  # else the library takes the time of day
+    data = json.loads(JsonV1Dot6(bom).output_as_string())
+    del data["serialNumber"]  # random
+    serial = uuid.uuid5(_NAMESPACE, canonical_json(data).decode("utf-8"))
+    return canonical_json({**data, "serialNumber": f"urn:uuid:{serial}"})
 
 
 def source_date() -> datetime | None:
@@ -77,24 +83,3 @@ def source_date() -> datetime | None:
         raise InputError.of(
             "environment.source-date-epoch", "must be a whole number of seconds since 1970", where="SOURCE_DATE_EPOCH"
         ) from None
-
-
-def _source(manifest: Manifest) -> dict[str, Any]:
-    source = manifest.source
-    found: dict[str, Any] = {
-        "type": "machine-learning-model",
-        "bom-ref": "source",
-        "name": source.repo or f"checkpoint of {manifest.name}",
-        # Of a listing of several files' hashes, hence no "hash" of this component.
-        "properties": [{"name": "kogata:digest", "value": source.digest}],
-    }
-    if source.revision:
-        found["version"] = source.revision
-    return found | _licenses(manifest)
-
-
-def _licenses(manifest: Manifest) -> dict[str, Any]:
-    name = manifest.source.license
-    if name is None:
-        return {}
-    return {"licenses": [{"license": {"id" if name in _SPDX else "name": name}}]}

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from support.bundles import write_bundle
 
 from exporter.bundle import (
@@ -168,7 +170,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     subprocess.run(["diff", "-r", tmp_path / "one" / "out", tmp_path / "two words" / "out"], check=True)
     texts = b"".join(p.read_bytes() for p in (tmp_path / "one" / "out").rglob("*") if p.is_file())
     assert os.fsencode(tmp_path) not in texts
-    assert b"2023-11-14T22:13:20Z" in texts
+    assert b"2023-11-14T22:13:20+00:00" in texts
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", " x", "x ", "a\nb", "a\\b", "x" * 201, "\ud800"])
@@ -256,6 +258,15 @@ def test_bom_lists_each_artifact_file_with_its_hash(decoder_plan: BundlePlan, tm
     assert component["pedigree"]["ancestors"][0]["version"] == "0123456789abcdef"
     assert {t["name"]: t["version"] for t in bom["metadata"]["tools"]["components"]} == dict(decoder_plan.tools)
     assert "timestamp" not in bom["metadata"]
+
+
+@pytest.mark.parametrize("name", ["tiny", "\ud800"])
+def test_bom_meets_cyclonedx_s_own_schema(decoder_plan: BundlePlan, tmp_path: Path, name: str) -> None:
+    source = replace(decoder_plan.source, repo=name, license="llama3.2")
+    out = write_bundle(replace(decoder_plan, source=source), tmp_path / "out")
+    text = (out / "bom.cdx.json").read_text("utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert json.loads(text)["metadata"]["component"]["pedigree"]["ancestors"][0]["name"] == name
 
 
 def test_bom_serial_number_is_the_contents(decoder_plan: BundlePlan, tmp_path: Path) -> None:
