@@ -1,7 +1,7 @@
-"""The error tree, its exit codes, and the diagnostic that every message is made of.
+"""The errors for users, their exit codes, and the diagnostics in them.
 
-Everything that a user can meet derives from `KogataError`. The command line catches that one class,
-prints its diagnostics and exits with its `exit_code`; anything else that escapes is a bug (exit 70).
+Every error for a user derives from `KogataError`. The command line catches this class, prints its diagnostics and
+exits with its `exit_code`. Any other exception is a bug (exit 70).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Level = Literal["error", "warning", "note"]
 
 
 class ExitCode(IntEnum):
-    """What the process returns. Scripts rely on these numbers."""
+    """The exit codes of the process. Scripts rely on these numbers."""
 
     OK = 0
     GATE = 1
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One finding: what is wrong, where, and what to do about it.
+    """One finding: what is wrong, where it is, and what to do.
 
     `code` is stable and dotted (`checkpoint.truncated`); `where` is a file, tensor, node or option.
     """
@@ -40,7 +40,7 @@ class Diagnostic:
     level: Level = "error"
 
     def as_json(self) -> dict[str, str]:
-        """The fields of the JSON envelope's `diagnostics` entries."""
+        """An entry of `diagnostics` in the JSON output."""
         return {
             "code": self.code,
             "level": self.level,
@@ -51,9 +51,9 @@ class Diagnostic:
 
 
 class KogataError(Exception):
-    """Base of every error meant for a user.
+    """Base class of all errors for users.
 
-    Carries one or more diagnostics: checks that can find several problems collect them all and raise once.
+    It has one or more diagnostics: a check collects all problems and raises once.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
@@ -64,12 +64,12 @@ class KogataError(Exception):
 
     @classmethod
     def of(cls, code: str, message: str, *, where: str = "", hint: str = "") -> KogataError:
-        """The usual case: one diagnostic."""
+        """An error with one diagnostic."""
         return cls(Diagnostic(code, message, where, hint))
 
     @classmethod
     def raise_all(cls, problems: Sequence[Diagnostic]) -> None:
-        """Raise once with all `problems`; return quietly when there are none."""
+        """Raise one error with all `problems`; do nothing when there are none."""
         if problems:
             raise cls(*problems)
 
@@ -81,7 +81,7 @@ class GateError(KogataError):
 
 
 class UsageError(KogataError):
-    """A command was called with options that make no sense together (exit 2)."""
+    """Options that are wrong or contradict each other (exit 2)."""
 
     exit_code = ExitCode.INPUT
 
@@ -93,19 +93,19 @@ class InputError(KogataError):
 
 
 class UnsupportedError(KogataError):
-    """The model, op or feature can't be exported to what was asked for (exit 3)."""
+    """The model, op or feature can't be exported to the requested format (exit 3)."""
 
     exit_code = ExitCode.UNSUPPORTED
 
 
 class RuntimeMissingError(KogataError):
-    """A runtime that was asked for explicitly is not on this machine (exit 4)."""
+    """A requested runtime is not available on this machine (exit 4)."""
 
     exit_code = ExitCode.RUNTIME
 
 
 def file_problem(path: Path) -> str:
-    """Why `path` is no file that can be read, in words; "" where it is one. A pipe isn't: reading it may never end."""
+    """Why `path` is not a regular file, or "" where it is one. Reading a pipe might never end."""
     if path.is_file():
         return ""
     return "is not a regular file" if path.exists() else "there is no such file"

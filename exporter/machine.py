@@ -1,4 +1,4 @@
-"""What this machine is and has: for `kogata doctor`, and for the tool versions that a manifest records."""
+"""Capabilities of this machine for `kogata doctor`, and versions of the tools for manifests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 from exporter import __version__
 
-# What a bundle's bytes depend on. A different version of one of these may give different bytes.
+# A different version of one of these packages may write a bundle with different bytes.
 TOOLS = ("coremltools", "numba", "numpy", "onnx", "onnx-ir", "onnxruntime", "tokenizers", "torch", "transformers")
 
 
 @dataclass(frozen=True)
 class Capability:
-    """Something that kogata can or can't do here, and why."""
+    """Something that kogata can or can't do on this machine, and why."""
 
     name: str
     able: bool
@@ -26,7 +26,7 @@ class Capability:
 
 
 def tool_versions() -> dict[str, str]:
-    """Name → version of kogata and of the packages that its output depends on; absent ones are left out."""
+    """Name → version of kogata and of the packages that its output depends on, without those that aren't installed."""
     return {"kogata": __version__, **{name: v for name in TOOLS if (v := version(name))}}
 
 
@@ -39,7 +39,7 @@ def version(package: str) -> str | None:
 
 
 def capabilities(folder: Path) -> list[Capability]:
-    """What can be done on this machine, with `folder` as the place to write to."""
+    """What kogata can do on this machine. folder: where output would be written."""
     found = []
     for name, needs in (
         ("write ONNX", ("onnx", "onnx-ir")),
@@ -53,9 +53,7 @@ def capabilities(folder: Path) -> list[Capability]:
         why = f"needs {', '.join(missing)}" if missing else ", ".join(f"{p} {version(p)}" for p in needs)
         found.append(Capability(name, not missing, why))
     mac = sys.platform == "darwin"
-    why = (
-        f"macOS {platform.mac_ver()[0]}" if mac else "Core ML exists on macOS only; programs are executed op by op here"
-    )
+    why = f"macOS {platform.mac_ver()[0]}" if mac else "Core ML needs macOS; here, kogata executes programs op by op"
     found.append(Capability("run Core ML itself", mac, why))
     free = shutil.disk_usage(folder).free
     writable = os.access(folder, os.W_OK)

@@ -1,4 +1,4 @@
-"""JSON from outside, read without the liberties that Python's parser takes."""
+"""Strict JSON: unlike Python's own parser, it refuses duplicate keys and NaN."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value in `raw`; ValueError saying why it is not strict JSON (a key twice, NaN, nested too deeply, …)."""
+    """The value in `raw`; ValueError with the reason where it is not strict JSON (duplicate key, NaN, …)."""
     try:
         return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError:
@@ -19,7 +19,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {twice!r} comes twice")
+        raise ValueError(f"the key {twice!r} appears twice")
     return table
 
 

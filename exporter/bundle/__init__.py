@@ -1,4 +1,4 @@
-"""The bundle: what an app developer gets. Written whole or not at all, and checked down to the byte."""
+"""The bundle: the folder that an app developer gets. Complete or absent, with hashes."""
 
 from exporter.bundle.contents import ArtifactPlan, BundlePlan, bundle_name
 from exporter.bundle.facts import (

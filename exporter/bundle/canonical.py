@@ -1,4 +1,4 @@
-"""The one byte form of the texts in a bundle: JSON and SHA256SUMS. Equal content gives equal bytes."""
+"""JSON and SHA256SUMS in canonical form: equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def render_sums(hashes: Mapping[str, str]) -> bytes:
 
 @dataclass(frozen=True)
 class Sums:
-    """A parsed SHA256SUMS: path → hash, and what is wrong with the file itself."""
+    """A parsed SHA256SUMS: path → hash, and the problems of the file itself."""
 
     hashes: Mapping[str, str]
     problems: tuple[str, ...]
 
 
 def parse_sums(raw: bytes) -> Sums:
-    """What `raw` lists. It must be, byte for byte, what `render_sums` writes: else every edit could not be seen."""
+    """The hashes in `raw`. It must be exactly what `render_sums` writes, so that every edit is noticed."""
     hashes: dict[str, str] = {}
     problems: list[str] = []
-    text = raw.decode("utf-8", "surrogateescape")  # a bad byte is then one bad path, on one line
+    text = raw.decode("utf-8", "surrogateescape")  # an invalid byte then spoils one path only
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
         match = _LINE.fullmatch(line)
         if match is None:

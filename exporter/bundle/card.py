@@ -1,4 +1,4 @@
-"""`README.md`: the model card, written from nothing but the manifest."""
+"""`README.md`: the model card, written from the manifest alone."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!"} | {"\n": " ", 
 def model_card(
     manifest: Manifest, *, genai: bool, chat: bool, preprocessor: Mapping[str, Any] | None = None, beside: str = ""
 ) -> bytes:
-    """The card. genai: whether `onnx/` holds a `genai_config.json`; chat: `tokenizer/` a chat template.
+    """The card. genai: whether `onnx/` has a `genai_config.json`; chat: whether `tokenizer/` has a chat template.
 
-    preprocessor: what preprocessor_config.json in the folder `beside` holds.
+    preprocessor: the content of preprocessor_config.json in the folder `beside`.
     """
     import jinja2
 
@@ -34,7 +34,7 @@ def model_card(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML; what comes from a checkpoint goes through `md` or `json`
+        autoescape=False,  # Markdown, not HTML; texts from a checkpoint go through `md` or `json`
     )
     environment.filters |= {"md": _md, "json": _json, "mb": _mb, "number": _number, "python": python_name}
     graphs = "inputs" in manifest.model
@@ -59,7 +59,7 @@ def model_card(
 
 
 def _front_matter(manifest: Manifest) -> dict[str, Any]:
-    """The hub's metadata; only what is known."""
+    """The hub's metadata, without unknown values."""
     tags = ["kogata", *sorted({artifact.kind for artifact in manifest.artifacts})]
     if _count(manifest, kept=False):
         tags.append("palettized")
@@ -76,7 +76,7 @@ def _count(manifest: Manifest, *, kept: bool) -> int:
 
 
 def _lengths(manifest: Manifest, coreml: Artifact | None) -> list[int]:
-    """The sequence lengths that the Core ML encoder takes; empty for a range or no such artifact."""
+    """The sequence lengths that the Core ML encoder accepts; empty for a range or where there is no such artifact."""
     if coreml is None:
         return []
     ports = [port for port in manifest.io[coreml.path].inputs if port.shape and not port.ranges]
@@ -85,12 +85,12 @@ def _lengths(manifest: Manifest, coreml: Artifact | None) -> list[int]:
 
 
 def _md(text: object) -> str:
-    """`text` as one line of plain Markdown, whatever it holds."""
+    """`text` as one line of Markdown without any formatting."""
     return str(text).translate(_MARKDOWN)
 
 
 def _json(value: object) -> str:
-    """A JSON scalar or list is YAML, too."""
+    """JSON scalars and lists are also YAML."""
     return json.dumps(value, ensure_ascii=False)
 
 

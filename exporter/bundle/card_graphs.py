@@ -1,4 +1,4 @@
-"""What the model card says of graphs that kogata didn't draw."""
+"""The model card's facts about models that optimum exported or that were an ONNX file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KINDS: Mapping[str, str] = {
     "types": "token types",
     "mask": "1 for a token, 0 for padding",
     "positions": "positions: 0, 1, 2, …",
-    "features": "sound, as the preprocessor makes it",
+    "features": "features of sound, computed by the preprocessor",
     "output": "",
-    "past": "the cache",
+    "past": "the KV cache",
     "numbers": "numbers",
 }
 # Task → the class of optimum that loads `onnx/` as it is.
@@ -35,7 +35,7 @@ _CLIENTS: Mapping[str, str] = {
 
 
 def card_facts(manifest: Manifest, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template asks for. preprocessor: the bundle's preprocessor_config.json, empty where there is none."""
+    """The template's variables. preprocessor: the bundle's preprocessor_config.json, empty where there is none."""
     components = list(manifest.model["inputs"])
     return {
         "kinds": KINDS,
@@ -55,7 +55,7 @@ def _client(manifest: Manifest, components: list[str]) -> str | None:
 
 
 def _image(manifest: Manifest, preprocessor: Mapping[str, Any]) -> dict[str, list[float]] | None:
-    """Mean and deviation of each colour, where images are normalized with them."""
+    """Mean and standard deviation of each colour, where images are normalized with them."""
     takes = any(port["kind"] == "image" for ports in manifest.model["inputs"].values() for port in ports)
     found = {key: preprocessor.get(f"image_{key}") for key in ("mean", "std")}
     numbers = all(isinstance(v, list) and all(type(x) in (int, float) for x in v) for v in found.values())
@@ -66,11 +66,11 @@ def _image(manifest: Manifest, preprocessor: Mapping[str, Any]) -> dict[str, lis
 
 
 def _variable(component: str) -> str:
-    """A name in Swift, Kotlin and Python."""
+    """A variable's name in Swift, Kotlin and Python."""
     return re.sub(r"\W", "_", component.removesuffix("_model") or "model")
 
 
 def python_name(name: str) -> str:
-    """An input's name as a variable."""
+    """An input's name as a Python variable."""
     plain = re.sub(r"\W", "_", name, flags=re.ASCII)
     return f"_{plain}" if not plain or plain[0].isdigit() else plain

@@ -1,4 +1,4 @@
-"""What a bundle is made of, before it is one."""
+"""Everything that `writer` makes a bundle of."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ArtifactPlan:
-    """A produced artifact.
+    """An artifact that was written.
 
-    path: the `.mlpackage`, or the `COMPONENT.onnx`, whose whole folder belongs to it; copied into the bundle unless it
-        lies at its place there already. component: of the model, "model" where it has no others.
-    target: names of the targets it is for; min_os: "iOS 18", say.
-    parity: left out, the manifest says "unchecked", never "passed".
+    path: the `.mlpackage`, or the `COMPONENT.onnx`, whose whole folder belongs to it; it is copied into the bundle
+        unless it is at its place there already. component: which part of the model it is; "model" where there is only
+        one.
+    target: names of the targets it is for; min_os: such as "iOS 18".
+    parity: without it, the manifest says "unchecked", never "passed".
     """
 
     form: Form
@@ -38,20 +39,20 @@ class ArtifactPlan:
 
 @dataclass(frozen=True)
 class BundlePlan:
-    """Everything that goes into a bundle, as plain data and files to copy.
+    """The content of a bundle, as plain data and files to copy.
 
     name: of the bundle and its `.mlpackage`. family: `model_type` of the checkpoint.
-    spec: of the graph that we drew, or of each component of a model that we didn't draw.
-    context: longest sequence in tokens that the artifacts were made for; None for a model without text.
+    spec: of a graph that was imported natively, or of each component of any other model.
+    context: longest sequence in tokens that the artifacts accept; None for a model without text.
     config, generation_config: the checkpoint's; empty where it has none.
-    tokenizer_files: file name → path, or what the file holds.
+    tokenizer_files: file name → path, or the file's content.
     chat_template: Jinja source, None where the checkpoint has none.
     tools: name → version of what made the artifacts; must name "kogata".
     parity_report: JSON-able; parity_html: the same for people; both None where nothing was compared.
-    license_files: file name → path, of licence and notice texts that must go along; they come into `licenses/`.
-    scoring: `logit_scale` and `logit_bias`, which make a score of two towers' embeddings; empty for other models.
+    license_files: file name → path, of licence and notice texts that must be shipped too; they go to `licenses/`.
+    scoring: `logit_scale` and `logit_bias`, which turn two towers' embeddings into a score; empty for other models.
     preprocessor: preprocessor_config.json, which says how images or sounds become inputs; empty where there is none.
-    bits_plan: plan.json, which replays mixed bits; None where all matrices were asked for alike.
+    bits_plan: plan.json, which replays mixed bits; None where all matrices have the same bits.
     """
 
     name: str
@@ -81,8 +82,8 @@ def bundle_name(name: str) -> str:
     composed = unicodedata.normalize("NFC", name)
     reason = path_problem(composed)
     if not reason and ("/" in composed or composed.startswith(".") or composed != composed.strip()):
-        reason = "holds a slash, or begins with a dot or a space, or ends with one"
-    if not reason and len(composed.encode()) > 200:  # file names end at 255 bytes; ".mlpackage" and more comes on top
+        reason = "has a slash in it, or begins or ends with a dot or a space"
+    if not reason and len(composed.encode()) > 200:  # a file name has at most 255 bytes, with ".mlpackage" and more
         reason = "is longer than 200 bytes"
     if reason:
         raise InputError.of("bundle.name", f"the name {reason}", where=printable(name), hint="choose another: --name")

@@ -1,4 +1,4 @@
-"""What a manifest and a card say of an encoder: how its embeddings are pooled, or what its logits stand for."""
+"""An encoder in the manifest and the card: how its embeddings are pooled, or what its logits mean."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIMUM: Mapping[str, str] = {  # task → the class of optimum that loads `onnx
     "fill-mask": "ORTModelForMaskedLM",
     "question-answering": "ORTModelForQuestionAnswering",
 }
-_PAIRED = ("text-classification", "text-ranking", "question-answering")  # tasks that may take two texts
+_PAIRED = ("text-classification", "text-ranking", "question-answering")  # tasks whose input may be two texts
 
 
 def encoder_facts(spec: EncoderSpec) -> Mapping[str, Any]:
@@ -29,7 +29,7 @@ def encoder_facts(spec: EncoderSpec) -> Mapping[str, Any]:
 
 
 def task_facts(manifest: Manifest) -> dict[str, Any]:
-    """What the card shows of an encoder with a head; `task` is False for any other model."""
+    """The card's facts about an encoder with a head; `task` is False for any other model."""
     inputs = {a.kind: {port.name for port in manifest.io[a.path].inputs} for a in manifest.artifacts}
     labels = manifest.model.get("labels", [])
     return {
@@ -37,7 +37,7 @@ def task_facts(manifest: Manifest) -> dict[str, Any]:
         "optimum": OPTIMUM.get(manifest.task, ""),
         "typed": "token_type_ids" in inputs.get("coreml", ()),
         "onnx_typed": "token_type_ids" in inputs.get("onnx", ()) and manifest.task in _PAIRED,
-        # Core ML's own outputs for a text with one label: as `class_labels` of the Core ML writer decides.
+        # Core ML's own classifier outputs: the same condition as in `class_labels` of the Core ML writer.
         "classifier": manifest.task == "text-classification"
         and manifest.model.get("scores") == "softmax"
         and len(set(labels)) == len(labels)

@@ -1,4 +1,4 @@
-"""What a bundle's manifest says, as typed data. The same types go in (`BundlePlan`) and come out (`Manifest`)."""
+"""The facts in a bundle's manifest, as typed data: for writing (`BundlePlan`) and after reading (`Manifest`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Verdict = Literal["passed", "failed", "unchecked"]
 @dataclass(frozen=True)
 class SourceFacts:
     """The checkpoint. repo: hub id; revision: resolved commit; license: SPDX id where there is one; digest:
-    "sha256:…" over all that defines the model. None is unknown. tokenizer: how tokenizer.json came to be, None where
+    "sha256:…" over config, tokenizer and tensors. None is unknown. tokenizer: how tokenizer.json was made, None where
     it is the checkpoint's own.
     """
 
@@ -31,8 +31,8 @@ class SourceFacts:
 class Port:
     """One input, output or state.
 
-    dtype: numpy's name. shape: a text names a size that varies. enumerated: the only shapes allowed, where there is
-    such a list, and ranges: `(smallest, largest)` per axis, largest None for no limit; `shape` is then the default.
+    dtype: numpy's name. shape: a text is the name of a variable size. enumerated: the only shapes allowed; ranges:
+    `(smallest, largest)` per axis, largest None for no limit. With either of them, `shape` is the default.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Interface:
-    """What goes into an artifact, what comes out, and what it keeps between calls."""
+    """The inputs and outputs of an artifact, and its states, which it keeps between calls."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -52,7 +52,7 @@ class Interface:
 
 
 class PortLike(Protocol):
-    """A port as another part of kogata describes it: same fields, other type."""
+    """A port of another part of kogata: the same fields in another type."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -72,7 +72,7 @@ def ports(described: Iterable[PortLike]) -> tuple[Port, ...]:
 
 
 def mean_bits(tensors: Iterable[tuple[int | None, int]]) -> float:
-    """Over the weights in palettes; 16 where there are none. tensors: bits of a palette, or None, and weights in it."""
+    """Mean over the weights in palettes; 16 where there are none. tensors: bits of the palette or None, and weights."""
     counts = [(bits, count) for bits, count in tensors if bits is not None]
     weights = sum(count for _, count in counts)
     return sum(bits * count for bits, count in counts) / weights if weights else 16
@@ -80,11 +80,11 @@ def mean_bits(tensors: Iterable[tuple[int | None, int]]) -> float:
 
 @dataclass(frozen=True)
 class FitFacts:
-    """How a graph's palettes do on texts that they weren't fitted to.
+    """The error of a graph's palettes on texts that they weren't fitted to.
 
-    texts: in words. error: what the numbers are, "kl" (nats) or "distance" (half a squared one: 1 - cosine).
-    plain: of optimal k-means with the same bits; fitted: of the palettes fitted to text, recovered: of those whose LUTs
-    were trained, None without; used: which of them the files have.
+    texts: the calibration texts, in words. error: its unit, "kl" (nats) or "distance" (half the squared distance, which
+    is 1 - cosine). plain: the error with optimal k-means at the same bits; fitted: with palettes fitted to text;
+    recovered: with trained LUTs, None where none were trained; used: which of them is in the files.
     """
 
     texts: str
@@ -97,19 +97,20 @@ class FitFacts:
 
     @property
     def shipped(self) -> float:
-        """Of the palettes that the files have."""
+        """The error of the palettes that are in the files."""
         found = {"plain": self.plain, "fitted": self.fitted, "recovered": self.recovered}[self.used]
         return self.plain if found is None else found
 
 
 @dataclass(frozen=True)
 class CompressionFacts:
-    """What was asked for (None: no uniform value, or nothing), and what became of every tensor.
+    """The compression that was requested, and its result for every tensor.
 
-    parameters: of the whole model; stored_bytes: what they take, LUTs included.
-    tensors: name, shape, bits of an index (None: kept), group_size, stored_bytes, reason, and whatever else is known.
-    mixed: where every matrix has bits of its own, the option that asked for it ("--bpw 3.7"); else None.
-    calibration: of every graph whose palettes were fitted to text.
+    bits, group_size: as requested, None where nothing was requested or they differ by matrix.
+    parameters: of the whole model; stored_bytes: their size, LUTs included.
+    tensors: name, shape, bits of an index (None: kept), group_size, stored_bytes, reason, and any other facts.
+    mixed: the option that chose bits for each matrix ("--bpw 3.7"); None where all matrices have the same bits.
+    calibration: one entry for each graph whose palettes were fitted to text.
     """
 
     bits: int | None
@@ -122,7 +123,7 @@ class CompressionFacts:
 
     @property
     def palette_bits(self) -> float:
-        """Bits of the palettes: what was asked for, else their mean over the weights in them; 16 where none is one."""
+        """Bits per index: as requested, else the mean over all weights in palettes; 16 where there are no palettes."""
         if self.bits is not None:
             return self.bits
         return mean_bits((t["bits"], math.prod(t["shape"])) for t in self.tensors)
@@ -135,7 +136,7 @@ class CompressionFacts:
 
 @dataclass(frozen=True)
 class Bound:
-    """A limit on a metric, inclusive, and why it is what it is."""
+    """An inclusive limit on a metric, and the reason for it."""
 
     min: float | None = None
     max: float | None = None
@@ -144,7 +145,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class ParityFacts:
-    """How an artifact compares with its checkpoint.
+    """The comparison of an artifact with its checkpoint.
 
     runner: what executed the artifact, in words. metrics: name → number, None where it is not finite.
     """
@@ -160,11 +161,11 @@ UNCHECKED = ParityFacts("unchecked")
 
 @dataclass(frozen=True)
 class Artifact:
-    """What an app ships.
+    """A model file or package that an app ships.
 
-    path: what it opens, `onnx/model.onnx` or `coreml/NAME.mlpackage`; component: which part of the model it is, "model"
-        where it is all of it; files: path → bytes of all that belongs to it.
-    target: names of the targets it was made for; min_os: the oldest system that reads it. None is unknown.
+    path: `onnx/model.onnx` or `coreml/NAME.mlpackage`, which an app opens; component: which part of the model it is,
+        "model" where it is the whole model; files: path → bytes of all its files.
+    target: names of the targets it was made for; min_os: the oldest system that reads it, None where it is unknown.
     """
 
     form: Form

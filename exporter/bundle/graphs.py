@@ -1,4 +1,4 @@
-"""What a manifest says of graphs that kogata didn't draw, and how to read it back."""
+"""The inputs of graphs that weren't imported natively: written to the manifest and read back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from exporter.bundle.manifest import Manifest
     from exporter.graph.model import GraphInput, GraphSpec, InputKind
 
-_MOST = 2**28  # elements of an input: what the importers take, too
+_MOST = 2**28  # elements of an input; the importers have the same limit
 
 
 def graph_facts(specs: Sequence[GraphSpec]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def graph_facts(specs: Sequence[GraphSpec]) -> dict[str, Any]:
 
 
 def graph_specs(manifest: Manifest) -> tuple[GraphSpec, ...]:
-    """The components' specs, in the order in which they are run; empty for a graph that kogata drew."""
+    """The components' specs, in the order in which they are run; empty for a graph that was imported natively."""
     from exporter.graph.model import GraphSpec
 
     inputs: Mapping[str, Any] = manifest.model.get("inputs", {})

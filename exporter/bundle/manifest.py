@@ -1,4 +1,4 @@
-"""`manifest.json`: what a bundle says of itself, written and read."""
+"""`manifest.json`, which describes a bundle: written and read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_BYTES = 64 << 20  # a thousand tensors take some 300 kB
 
 @dataclass(frozen=True)
 class Manifest:
-    """A bundle's facts. model: what the schema's `model` says. io and parity: by artifact path."""
+    """The facts about a bundle. model: see `model` in the schema. io and parity: by artifact path."""
 
     name: str
     task: Task
@@ -50,7 +50,7 @@ class Manifest:
     tools: Mapping[str, str]
 
     def to_bytes(self) -> bytes:
-        """The file, in canonical form. RuntimeError when it would not meet the schema: a bug in kogata."""
+        """The file in canonical form. RuntimeError when it violates the schema, which is a bug in kogata."""
         raw = canonical_json(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -74,16 +74,16 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest at `path`. InputError with everything that is wrong with it at once."""
+    """The manifest at `path`. InputError with all its problems."""
     data, problems = load_manifest(path)
     InputError.raise_all(problems)
     return _manifest(data)
 
 
 def load_manifest(path: Path) -> tuple[Any, list[Diagnostic]]:
-    """The JSON at `path`, None when there is none, and everything that is wrong with it."""
+    """The JSON at `path` (None where it can't be read) and all its problems."""
     if path.is_symlink():
-        return None, [_problem("", "is a symbolic link; a bundle holds files only")]
+        return None, [_problem("", "is a symbolic link; a bundle must contain only files")]
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -98,7 +98,7 @@ def load_manifest(path: Path) -> tuple[Any, list[Diagnostic]]:
 
 
 def manifest_problems(data: Any) -> list[Diagnostic]:
-    """Everything wrong with `data` as a manifest; nothing means that a `Manifest` can be made of it."""
+    """All problems of `data` as a manifest; without problems, a `Manifest` can be made of it."""
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         message = f"has schema version {version}, this kogata reads {SCHEMA_VERSION}"
@@ -108,14 +108,14 @@ def manifest_problems(data: Any) -> list[Diagnostic]:
 
 
 def made_by_kogata(path: Path) -> bool:
-    """Whether `path` is some manifest of ours, be it incomplete or of another version."""
+    """Whether `path` is a manifest written by kogata, even an incomplete one or one of another version."""
     data, _ = load_manifest(path) if path.is_file() and not path.is_symlink() else (None, [])
     tools = data.get("tools") if isinstance(data, dict) else None
     return isinstance(data, dict) and "schema_version" in data and isinstance(tools, dict) and "kogata" in tools
 
 
 def _inconsistencies(data: dict[str, Any]) -> list[Diagnostic]:
-    """What a schema can't say: paths that stay inside, sums that are right, one verdict for each artifact."""
+    """Rules that a schema can't state: safe paths, correct sums, one verdict for each artifact."""
     problems = []
     paths = [artifact["path"] for artifact in data["artifacts"]]
     if len(set(paths)) != len(paths):
@@ -130,7 +130,7 @@ def _inconsistencies(data: dict[str, Any]) -> list[Diagnostic]:
     for path, parity in data["parity"].items():
         strange = set(parity["thresholds"]) - set(parity["metrics"])
         if strange:
-            problems.append(_problem(f"parity.{printable(path)}", f"a threshold without metric: {min(strange)}"))
+            problems.append(_problem(f"parity.{printable(path)}", f"a threshold without a metric: {min(strange)}"))
     return problems
 
 
@@ -139,11 +139,11 @@ def _artifact_problems(artifact: dict[str, Any], where: str) -> list[Diagnostic]
     reasons = {reason for path in (artifact["path"], *files) if (reason := path_problem(path))}
     problems = [_problem(where, f"a path {reason}") for reason in sorted(reasons)]
     if files != sorted(set(files)):
-        problems.append(_problem(f"{where}.files", "must be sorted, each file once"))
+        problems.append(_problem(f"{where}.files", "must be sorted, with each file once"))
     if sum(file["bytes"] for file in artifact["files"]) != artifact["bytes"]:
-        problems.append(_problem(f"{where}.bytes", "is not the sum of its files"))
+        problems.append(_problem(f"{where}.bytes", "is not the sum of the files' sizes"))
     if not any(path == artifact["path"] or path.startswith(f"{artifact['path']}/") for path in files):
-        problems.append(_problem(f"{where}.path", "is none of its files, nor their folder"))
+        problems.append(_problem(f"{where}.path", "is neither one of the files nor their folder"))
     return problems
 
 

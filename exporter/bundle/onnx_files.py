@@ -1,4 +1,4 @@
-"""The files beside `model.onnx` that optimum, transformers and onnxruntime-genai look for."""
+"""The files that optimum, transformers and onnxruntime-genai need beside `model.onnx`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ GENAI_TYPES = frozenset(
     }
 )  # fmt: skip
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-# Where the weights came from on the author's disk, and code to be fetched and run: neither belongs in an app.
+# A path on the author's disk, and remote code: neither belongs in an app.
 _NOT_SHIPPED = ("_name_or_path", "auto_map")
 
 
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config.json` for optimum and transformers: the checkpoint's, without paths and remote code."""
+    """`config.json` for optimum and transformers: that of the checkpoint, without paths and remote code."""
     return {key: value for key, value in config.items() if key not in _NOT_SHIPPED}
 
 
 def generation_config(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
-    """`generation_config.json`: the checkpoint's, or made of its token ids where it has none, as transformers does."""
+    """`generation_config.json`: that of the checkpoint, or made from its token ids as transformers does."""
     if generation:
         return {key: value for key, value in generation.items() if key not in _NOT_SHIPPED}
     ids = {key: config[key] for key in _TOKEN_IDS if config.get(key) is not None}
@@ -40,7 +40,7 @@ def generation_config(config: Mapping[str, Any], generation: Mapping[str, Any]) 
 
 
 def end_tokens(config: Mapping[str, Any], generation: Mapping[str, Any]) -> tuple[int, ...]:
-    """The ids that end a text, generation_config's before config's; empty where neither names one."""
+    """The ids that end a text: from generation_config, else from config; empty where neither has one."""
     for settings in (generation, config):
         value = settings.get("eos_token_id")
         ids = value if isinstance(value, list) else [value]
@@ -51,7 +51,7 @@ def end_tokens(config: Mapping[str, Any], generation: Mapping[str, Any]) -> tupl
 
 
 def _is_id(value: Any) -> TypeGuard[int]:
-    """Whether it is a token id; −1 is an old way to say "none"."""
+    """Whether it is a token id; some old configurations have −1 for "none"."""
     return type(value) is int and value >= 0
 
 
@@ -61,7 +61,7 @@ def genai_config(
     """`genai_config.json` of onnxruntime-genai 0.18 for a graph with the inputs and outputs of `DecoderSpec`.
 
     context: longest sequence in tokens, prompt and answer together.
-    Needs `end_tokens`: without any, onnxruntime-genai would take id 0 for the end. ValueError then.
+    ValueError where there are no `end_tokens`: onnxruntime-genai would take id 0 as the end.
     """
     ends = end_tokens(config, generation)
     if not ends:
@@ -104,7 +104,7 @@ def genai_config(
 
 
 def _search(context: int, generation: Mapping[str, Any]) -> dict[str, Any]:
-    """How to sample, by default: transformers' defaults unless the checkpoint says otherwise."""
+    """The default sampling: the checkpoint's settings, else transformers' defaults."""
 
     def number(key: str, default: float) -> float:
         value = generation.get(key)
@@ -129,7 +129,7 @@ def _search(context: int, generation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def onnx_interface(model: Path) -> Interface:
-    """The inputs and outputs of an ONNX file; only the graph is read, no external data."""
+    """The inputs and outputs of an ONNX file. External data is not read."""
     import onnx
 
     graph = onnx.load(model, load_external_data=False).graph

@@ -1,4 +1,4 @@
-"""A bundle whose manifest was read: what `check` and `run` work on."""
+"""A bundle whose manifest was read, for `check` and `run`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from exporter.graph.model import Scores
 class OpenBundle:
     """A bundle whose manifest was read.
 
-    folder: where it lies. tokenizer: the one that it ships, None for a model without text. preprocessor: its
-    preprocessor_config.json, empty where there is none.
+    tokenizer: the bundle's, None for a model without text. preprocessor: the bundle's preprocessor_config.json, empty
+    where there is none.
     """
 
     folder: Path
@@ -41,23 +41,23 @@ class OpenBundle:
 
 
 def open_bundle(folder: Path) -> OpenBundle:
-    """Reads manifest and tokenizer. Raises InputError when this is no bundle, or one that holds links or devices."""
+    """Read manifest and tokenizer. InputError for a folder that is not a bundle or has links in it."""
     if not (folder / "manifest.json").is_file():
         raise InputError.of(
             "bundle.none",
-            "this is no bundle: it has no manifest.json",
+            "this is not a bundle: it has no manifest.json",
             where=printable(str(folder)),
             hint="`kogata export` makes one",
         )
-    # Runtimes follow a link out of the bundle, and wait for ever at a pipe: neither gets to see one.
+    # A runtime would follow a link out of the bundle, and wait for ever at a pipe.
     InputError.raise_all([p for p in scan(folder).problems if p.code in ("bundle.link", "bundle.special")])
     manifest = read_manifest(folder / "manifest.json")
-    graphs = "inputs" in manifest.model  # a model that kogata didn't draw may be one without text
+    graphs = "inputs" in manifest.model  # a model that wasn't imported natively may have no text
     tokenizer = load_tokenizer(folder / "tokenizer") if not graphs or (folder / "tokenizer").is_dir() else None
     beside = Folder.at(folder / ("preprocessor" if tokenizer is None else "tokenizer"))
     return OpenBundle(folder, manifest, tokenizer, beside.read_object("preprocessor_config.json") or {})
 
 
 def stated_scores(value: object) -> Scores | None:
-    """`model.scores` of a manifest."""
+    """`model.scores` of a manifest, None where it has none."""
     return cast(Scores, value) if value in get_args(Scores) else None

@@ -1,7 +1,7 @@
-"""The work area of one export: a hidden sibling of the destination that becomes it, or disappears.
+"""The temporary folder of one export: it is renamed to the destination at the end, or removed.
 
-Everything is written beside the destination, on the same file system, and renamed at the end: a bundle is whole
-or absent, also after `kill -9` or on a full disk.
+It is a hidden folder beside the destination, on the same file system. So a bundle is complete or absent, also after
+`kill -9` or on a full disk.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _LOCK_TRIES = 20
 class Staging:
     """A context manager around `path`, an empty folder to write a bundle's files into.
 
-    Leave the `with` block without `commit` or `reject`, by an exception or not, and everything written is gone.
-    A disk that runs full inside the block, or any other OSError about a file in `path`, ends as an InputError.
+    When the `with` block ends without `commit` or `reject`, with an exception or not, everything written is removed.
+    If the disk becomes full in the block, or another OSError is about a file in `path`, InputError is raised.
 
-    destination: the bundle's folder. It may exist only when it is empty or, with `force`, a bundle.
-    sources: the checkpoint, which must neither hold the destination nor lie in it.
+    destination: the bundle's folder. If it exists, it must be empty or, with `force`, a bundle.
+    sources: the checkpoint, which must neither contain the destination nor be inside it.
     """
 
     def __init__(self, destination: Path, *, force: bool = False, sources: Sequence[Path] = ()) -> None:
@@ -41,19 +41,21 @@ class Staging:
         self.force = force
         self._sources = tuple(_real(source) for source in sources)
         digest = hashlib.sha256(os.fsencode(self.destination.name)).hexdigest()[:12]
-        self._prefix = f".kogata-{digest}-"  # not the name itself: that may be as long as a name can be
+        self._prefix = f".kogata-{digest}-"  # not the name itself, which may have the maximal length already
         self.path = self.destination.parent / f"{self._prefix}{os.getpid()}"
         self._lock: int | None = None
         self._made: list[Path] = []
 
     @property
     def rejected(self) -> Path:
-        """Where a bundle goes that failed its parity gate."""
+        """The folder for a bundle that failed its parity gate."""
         return self.destination.with_name(f"{self.destination.name}.rejected")
 
     def __enter__(self) -> Self:
         self._check()
-        _require_replaceable(self.rejected, force=True)  # now: what a gate finds would be lost with the bundle
+        _require_replaceable(
+            self.rejected, force=True
+        )  # checked before the work: later, the failed bundle would be lost
         try:
             self._make_parents()
             self._remove_stale()
@@ -73,9 +75,9 @@ class Staging:
             raise _unwritable(self.destination, error) from error
 
     def commit(self) -> Path:
-        """Put the bundle in the destination's place, durably; returns the destination.
+        """Rename the bundle to the destination, and sync it to disk; returns the destination.
 
-        Raises InputError when something else has come to lie there meanwhile.
+        Raises InputError when something else was put there meanwhile.
         """
         if "failed" in {parity.verdict for parity in self._manifest().parity.values()}:
             raise RuntimeError("a bundle that failed its parity gate can only be rejected")
@@ -83,7 +85,7 @@ class Staging:
         return self._move_to(self.destination, replace=self.force)
 
     def reject(self) -> Path:
-        """Put the bundle into `rejected`, in place of an older one there; returns that folder."""
+        """Rename the bundle to `rejected`, replacing an older one; returns that folder."""
         _require_replaceable(self.rejected, force=True)
         self._manifest()
         return self._move_to(self.rejected, replace=True)
@@ -94,7 +96,7 @@ class Staging:
         return read_manifest(self.path / "manifest.json")
 
     def _holds(self, name: object) -> bool:
-        """Whether an OSError's file name lies in the work area."""
+        """Whether an OSError's file name is in the temporary folder."""
         return isinstance(name, str) and Path(name).is_relative_to(self.path)
 
     def _move_to(self, place: Path, *, replace: bool) -> Path:
@@ -105,9 +107,9 @@ class Staging:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                if not (replace and is_bundle(place)):  # it came to lie there since the check
+                if not (replace and is_bundle(place)):  # it was put there after the check
                     raise _occupied(place) from error
-                exchange(self.path, place)  # the old bundle is now the staged folder, which is cleaned away
+                exchange(self.path, place)  # the old bundle is now the temporary folder, which is removed
             _sync_folder(place.parent)
         except OSError as error:
             raise _unwritable(place, error) from error
@@ -115,15 +117,15 @@ class Staging:
         return place
 
     def _check(self) -> None:
-        """Refuse a destination that can't be, before hours of work go into it."""
+        """Refuse an impossible destination before hours of work."""
         shown = printable(str(self.destination))
         if not self.destination.name:
             raise InputError.of("output.place", "the output folder needs a name of its own", where=shown)
         for source in self._sources:
             if self.destination.is_relative_to(source):
-                message = "the output folder lies inside the checkpoint, or is it"
+                message = "the output folder is the checkpoint, or is inside it"
             elif source.is_relative_to(self.destination):
-                message = "the checkpoint lies inside the output folder"
+                message = "the checkpoint is inside the output folder"
             else:
                 continue
             raise InputError.of("output.place", message, where=shown, hint="choose another folder with -o")
@@ -132,7 +134,7 @@ class Staging:
                 os.lstat(place)
             except FileNotFoundError:
                 pass
-            except OSError as error:  # a name too long, a parent that is a file or closed to us
+            except OSError as error:  # the name is too long, or a parent is a file or not accessible
                 raise _unwritable(place, error) from error
         _require_replaceable(self.destination, force=self.force)
 
@@ -147,19 +149,19 @@ class Staging:
             self._made.append(folder)
 
     def _remove_stale(self) -> None:
-        """Remove what exports to this destination left that were killed."""
+        """Remove the temporary folders of killed exports to this destination."""
         pattern = re.compile(re.escape(self._prefix) + r"(\d+)(-old)?")
         for entry in sorted(self.destination.parent.iterdir()):
             match = pattern.fullmatch(entry.name)
             if match is None or entry.is_symlink() or not entry.is_dir():
                 continue
             if match[2] and _alive(int(match[1])):
-                continue  # its owner may be between two renames; nobody holds a lock on what it moved aside
+                continue  # its owner may be between two renames; the folder moved aside is not locked
             lock = _lock_of_dead(entry, int(match[1]))
             if lock is None:
                 continue
             if match[2] and not self.destination.exists() and is_bundle(entry):
-                os.rename(entry, self.destination)  # killed between the two renames of a replacement: undo it
+                os.rename(entry, self.destination)  # killed between the two renames of a replacement: undo the first
             else:
                 shutil.rmtree(entry, ignore_errors=True)
             if lock >= 0:
@@ -167,7 +169,7 @@ class Staging:
 
     def _clean(self) -> None:
         if self._lock is not None:
-            shutil.rmtree(self.path, ignore_errors=True)  # what can't be removed now is stale for the next run
+            shutil.rmtree(self.path, ignore_errors=True)  # the next run tries again
             if self._lock >= 0:
                 os.close(self._lock)
             self._lock = None
@@ -175,11 +177,11 @@ class Staging:
             try:
                 self._made.pop().rmdir()
             except OSError:
-                self._made.clear()  # someone else uses it by now
+                self._made.clear()  # another process uses it
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether `folder` is a bundle made by kogata, damaged or not: only such a folder is ever replaced."""
+    """Whether `folder` is a bundle made by kogata, damaged or not. Only such a folder may be replaced."""
     return folder.is_dir() and not folder.is_symlink() and made_by_kogata(folder / "manifest.json")
 
 
@@ -196,9 +198,12 @@ def _require_replaceable(place: Path, *, force: bool) -> None:
 
 def _occupied(place: Path) -> Exception:
     if is_bundle(place):
-        message, hint = "there is a bundle already", "--force replaces it, or choose another folder with -o"
+        message, hint = "there is already a bundle", "--force replaces it, or choose another folder with -o"
     else:
-        message, hint = "something that is no bundle lies there", "choose another folder with -o; it is never replaced"
+        message, hint = (
+            "there is already something that is not a bundle",
+            "choose another folder with -o; only bundles are replaced",
+        )
     return InputError.of("output.exists", message, where=printable(str(place)), hint=hint)
 
 
@@ -212,7 +217,7 @@ def _unwritable(place: Path, error: OSError) -> Exception:
 
 
 def _real(path: Path) -> Path:
-    """`path` with links resolved, so that the work area lies on the same file system as what it replaces."""
+    """`path` with links resolved, so that the temporary folder is on the same file system as the destination."""
     try:
         return Path(os.path.realpath(path))
     except (OSError, ValueError) as error:
@@ -220,26 +225,26 @@ def _real(path: Path) -> Path:
 
 
 def _create_locked(path: Path) -> int:
-    """Make the folder `path` and hold a lock on it for as long as this process lives; -1 where none can be had."""
+    """Make the folder `path` and lock it until this process ends; -1 where folders can't be locked."""
     for _ in range(_LOCK_TRIES):
         path.mkdir()
         try:
             lock = _lock(path)
         except BlockingIOError:
-            lock = None  # another run takes the fresh folder for a dead one's and is about to remove it
+            lock = None  # another run thinks that its owner is dead, and is about to remove it
         if lock is not None and (lock < 0 or (path.exists() and os.path.samestat(os.fstat(lock), path.stat()))):
             return lock
         if lock is not None:
             os.close(lock)
         time.sleep(0.05)
-    raise OSError(errno.EBUSY, "another export to the same folder keeps removing the work area")
+    raise OSError(errno.EBUSY, "another export to the same folder keeps removing the temporary folder")
 
 
 def _lock(folder: Path) -> int | None:
-    """An open, exclusively locked descriptor; -1 where folders can't be locked; BlockingIOError when it is held."""
+    """An open, exclusively locked descriptor; -1 where folders can't be locked; BlockingIOError when it is locked."""
     try:
         import fcntl
-    except ImportError:  # Windows; the process id alone says then whether an owner lives
+    except ImportError:  # Windows: only the process id tells whether the owner is alive
         return -1
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -254,10 +259,10 @@ def _lock(folder: Path) -> int | None:
 
 
 def _lock_of_dead(folder: Path, pid: int) -> int | None:
-    """The lock on a folder whose owner is dead (-1: dead by its process id), or None while the owner lives."""
+    """The lock on a folder whose owner is dead (-1: known by its process id), or None while the owner is alive."""
     try:
         lock = _lock(folder)
-    except OSError:  # held, or gone meanwhile
+    except OSError:  # locked, or removed meanwhile
         return None
     if lock == -1 and _alive(pid):
         return None

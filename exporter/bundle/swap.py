@@ -1,4 +1,4 @@
-"""Two folders change places: in one step where the system can, else in two that a later run can undo."""
+"""Exchange two folders: in one step where the system can do that, else in steps that a later run can undo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NOT_HERE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
 
 
 def exchange(one: Path, other: Path) -> None:
-    """After this, `one` is where `other` was and the other way round. OSError leaves both where they were."""
+    """Rename `one` to `other` and `other` to `one`. After an OSError, both are where they were."""
     if not _atomically(one, other):
         aside = one.with_name(f"{one.name}-old")
         os.rename(other, aside)
@@ -28,7 +28,7 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def _atomically(one: Path, other: Path) -> bool:
-    """Whether the system exchanged them in one step; False when it or the file system doesn't know how."""
+    """Exchange them in one step; False where the system or the file system can't."""
     if os.name != "posix":
         return False
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-"""What lies in a bundle's folder: names, sizes and hashes, read without following a link or opening a device."""
+"""Names, sizes and hashes of a bundle's files, without following a link or opening a device."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from exporter.errors import Diagnostic
 
-MAX_PATH_BYTES = 1024  # macOS takes no longer path than this (PATH_MAX)
+MAX_PATH_BYTES = 1024  # macOS accepts no longer path (PATH_MAX)
 
 
 @dataclass(frozen=True)
 class Tree:
     """The regular files under a folder, by POSIX path relative to it, with their sizes in bytes.
 
-    problems: links, devices, empty folders and names that a bundle must not hold. What they name is in no list.
+    problems: links, devices, empty folders and names that are not allowed; `files` leaves these out.
     """
 
     files: Mapping[str, int]
@@ -30,7 +30,7 @@ class Tree:
 def path_problem(path: str) -> str | None:
     """Why `path` can't be a file's path in a bundle, or None.
 
-    It must be relative, stay inside, and be one that every system and `sha256sum -c` reads the same way.
+    A path must be relative, stay inside the bundle, and mean the same on every system and for `sha256sum -c`.
     """
     try:
         size = len(path.encode("utf-8"))
@@ -38,25 +38,25 @@ def path_problem(path: str) -> str | None:
         return "is not UTF-8"
     problems = {
         f"is longer than {MAX_PATH_BYTES} bytes": size > MAX_PATH_BYTES,
-        "holds a backslash or a control character": any(_unprintable(c) for c in path),
+        "has a backslash or a control character in it": any(_unprintable(c) for c in path),
         "is absolute": path.startswith("/") or path[1:2] == ":",
-        "holds an empty, '.' or '..' part": any(part in ("", ".", "..") for part in path.split("/")),
+        "has an empty, '.' or '..' part": any(part in ("", ".", "..") for part in path.split("/")),
     }
     return next((problem for problem, found in problems.items() if found), None)
 
 
 def _unprintable(character: str) -> bool:
-    """C0, DEL and C1 controls, line separators; the backslash is escaped in `sha256sum`'s own listing."""
+    """Control characters (C0, DEL, C1), line separators, and the backslash, which `sha256sum` escapes in its lists."""
     return character < " " or "\x7f" <= character < "\xa0" or character in "\\\u2028\u2029"
 
 
 def folded(path: str) -> str:
-    """The form in which two paths collide on a file system that ignores case and Unicode composition."""
+    """Two paths with the same `folded` are one file where case and Unicode composition are ignored."""
     return unicodedata.normalize("NFC", path).casefold()
 
 
 def printable(path: str) -> str:
-    """`path` for a message: undecodable bytes and control characters escaped, so that it always prints."""
+    """`path` for a message: undecodable bytes and control characters are escaped."""
     text = path.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
@@ -84,7 +84,7 @@ def scan(root: Path) -> Tree:
             if problem:
                 problems.append(_problem("path", path, f"a file's path {problem}"))
             elif entry.is_symlink():
-                problems.append(_problem("link", path, "is a symbolic link; a bundle holds files only"))
+                problems.append(_problem("link", path, "is a symbolic link; a bundle must contain only files"))
             elif entry.is_dir(follow_symlinks=False):
                 pending.append(path)
             elif entry.is_file(follow_symlinks=False):
@@ -95,8 +95,8 @@ def scan(root: Path) -> Tree:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in lower-case hex; OSError when it is no regular file or can't be read."""
-    # O_NONBLOCK: a pipe put in the file's place must not hang us. O_NOFOLLOW: nor a link lead outside.
+    """The file's SHA-256 in lower-case hex; OSError when it is not a regular file or can't be read."""
+    # O_NONBLOCK: don't wait if the file was replaced by a pipe. O_NOFOLLOW: don't follow a link that replaced it.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -105,7 +105,7 @@ def sha256(path: Path) -> str:
 
 
 def sha256_all(root: Path) -> dict[str, str]:
-    """Path → SHA-256 of every file under `root`, sorted. A large model's files are read side by side."""
+    """Path → SHA-256 of every file under `root`, sorted. Files are read in parallel."""
     files = list(scan(root).files)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return dict(zip(files, pool.map(lambda path: sha256(root / path), files), strict=True))
@@ -117,7 +117,7 @@ def _collisions(files: Mapping[str, int]) -> list[Diagnostic]:
     for path in sorted(files):
         first = seen.setdefault(folded(path), path)
         if first != path:
-            problems.append(_problem("path", path, f"is the same file as {first} where case does not count"))
+            problems.append(_problem("path", path, f"is the same file as {first} on a file system that ignores case"))
     return problems
 
 

@@ -1,4 +1,4 @@
-"""`kogata verify`: whether a bundle is, byte for byte, what was packed. No model is run, nothing is imported."""
+"""`kogata verify`: compare every byte of a bundle with its hashes. No model is loaded or run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_SUMS_BYTES = 16 << 20  # some 100,000 files
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What verification found. files: regular files read; bytes: their sizes together."""
+    """The result of a verification. files: number of regular files; bytes: the sum of their sizes."""
 
     path: Path
     files: int
@@ -29,19 +29,19 @@ class VerifyResult:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing at all is wrong."""
+        """Whether there are no findings."""
         return not self.diagnostics
 
     def require_ok(self) -> None:
-        """Raise GateError with every finding, if there is one."""
+        """Raise GateError with all findings, if there are any."""
         GateError.raise_all(self.diagnostics)
 
 
 def verify_bundle(path: Path, progress: Progress | None = None) -> VerifyResult:
     """Compare every file with SHA256SUMS and the manifest; each missing, extra or changed file is one finding.
 
-    Nothing outside `path` is read: links, devices and paths that leave the folder are findings, not followed.
-    Raises InputError when `path` is no folder, can't be read, or is not a bundle at all.
+    Nothing outside `path` is read: links, devices and paths that leave the folder are findings.
+    Raises InputError when `path` is not a folder, can't be read, or is not a bundle.
     """
     progress = progress or NoProgress()
     _require_bundle(path)
@@ -54,7 +54,7 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> VerifyResult:
     found = list(tree.problems)
     sums = _read_sums(path, found) if SUMS in tree.files else Sums({}, ())
     if SUMS not in tree.files:
-        found.append(Diagnostic("bundle.missing", "the list of hashes is missing", SUMS))
+        found.append(Diagnostic("bundle.missing", "this file with the hashes is missing", SUMS))
     named = {diagnostic.where for diagnostic in found}
     progress.stage("verify", len(tree.files))
     for file in tree.files:
@@ -63,7 +63,7 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> VerifyResult:
             found.append(problem)
         progress.advance(file)
     found += [
-        Diagnostic("bundle.missing", f"is listed in {SUMS} and missing", file)
+        Diagnostic("bundle.missing", f"is listed in {SUMS} but missing", file)
         for file in sums.hashes
         if file not in tree.files and file not in named
     ]
@@ -77,10 +77,10 @@ def _require_bundle(path: Path) -> None:
         if not path.exists():
             raise InputError.of("bundle.none", "there is nothing here", where=where)
         if not path.is_dir():
-            raise InputError.of("bundle.none", "a bundle is a folder, and this is a file", where=where)
+            raise InputError.of("bundle.none", "a bundle is a folder; this is a file", where=where)
         if not any(os.path.lexists(path / name) for name in (MANIFEST, SUMS)):
             raise InputError.of(
-                "bundle.none", f"this is no bundle: neither {MANIFEST} nor {SUMS} is in it", where=where
+                "bundle.none", f"this is not a bundle: it has neither {MANIFEST} nor {SUMS}", where=where
             )
     except (OSError, ValueError) as error:
         raise InputError.of("bundle.unreadable", f"can't be read: {error}", where=where) from None
@@ -111,12 +111,14 @@ def _compare(path: Path, file: str, sums: Sums) -> Diagnostic | None:
     except OSError as error:
         return Diagnostic("bundle.unreadable", f"can't be read: {error.strerror or error}", file)
     if digest != sums.hashes[file]:
-        return Diagnostic("bundle.changed", f"its SHA-256 is not the one in {SUMS}", file, "take the bundle afresh")
+        return Diagnostic(
+            "bundle.changed", f"its SHA-256 differs from the one in {SUMS}", file, "copy or export the bundle again"
+        )
     return None
 
 
 def _manifest_findings(path: Path, files: Mapping[str, int]) -> list[Diagnostic]:
-    """The manifest against its schema, and its artifacts against the files."""
+    """Compare the manifest with its schema, and its artifacts with the files."""
     if MANIFEST not in files:
         return [Diagnostic("bundle.missing", "the manifest is missing", MANIFEST)]
     data, problems = load_manifest(path / MANIFEST)
@@ -128,9 +130,7 @@ def _manifest_findings(path: Path, files: Mapping[str, int]) -> list[Diagnostic]
         for file, size in listed.items():
             found += _artifact_file(file, size, files)
         found += [
-            Diagnostic(
-                "bundle.manifest", f"lies in the artifact {artifact['path']} and is not listed in {MANIFEST}", file
-            )
+            Diagnostic("bundle.manifest", f"is in {artifact['path']} but not listed in {MANIFEST}", file)
             for file in files
             if file.startswith(f"{artifact['path']}/") and file not in listed
         ]
@@ -139,7 +139,7 @@ def _manifest_findings(path: Path, files: Mapping[str, int]) -> list[Diagnostic]
 
 def _artifact_file(file: str, size: Any, files: Mapping[str, int]) -> list[Diagnostic]:
     if file not in files:
-        return [Diagnostic("bundle.missing", f"is listed in {MANIFEST} and missing", printable(file))]
+        return [Diagnostic("bundle.missing", f"is listed in {MANIFEST} but missing", printable(file))]
     if files[file] != size:
         return [Diagnostic("bundle.size", f"has {files[file]} bytes, {MANIFEST} says {size}", file)]
     return []

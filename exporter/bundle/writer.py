@@ -1,4 +1,4 @@
-"""Makes a folder of artifacts into a bundle: everything that goes beside them, then the hashes of all of it."""
+"""Completes a folder of artifacts to a bundle: adds all other files, then the hashes of all files."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _FOLDERS = tuple(f"{facts.folder}/" for facts in FORMS.values())
 
 
 def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
-    """Make `folder`, which may hold the plan's artifacts already, a complete bundle.
+    """Complete `folder`, which may have the plan's artifacts already, to a bundle.
 
-    Equal plans and artifacts give equal bytes. Raises InputError when a file can't be read or has no place here.
+    Equal plans and artifacts give equal bytes. InputError when a file can't be read or isn't allowed.
     """
     name = bundle_name(plan.name)
     if not plan.artifacts or len({(a.form, a.component) for a in plan.artifacts}) != len(plan.artifacts):
@@ -59,13 +59,13 @@ def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
 
 
 def _place(artifact: ArtifactPlan, name: str) -> PurePosixPath:
-    """What belongs to the artifact: its package, or the folder of its file."""
+    """The artifact's package, or the folder of its file."""
     path = PurePosixPath(artifact_path(artifact.form, name, artifact.component))
     return path if artifact.form.format == "coreml" else path.parent
 
 
 def _write_texts(plan: BundlePlan, folder: Path) -> None:
-    """Tokenizer, preprocessor, reports, licences; also beside the models whose clients look for them there."""
+    """Write tokenizer, preprocessor, reports and licences; also beside those models whose clients need them there."""
     beside = folder / ("tokenizer" if plan.tokenizer_files else "preprocessor")
     for file, held in plan.tokenizer_files.items():
         _place_file(held, beside, file)
@@ -117,7 +117,7 @@ def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
             file: size for file, size in files.items() if file.startswith(f"{place}/") and not file.startswith(others)
         }
         if not held or (planned.form.format == "onnx" and path not in held):
-            raise ValueError(f"there is no {path} in what the plan calls an artifact")
+            raise ValueError(f"the plan's artifact has no {path}")
         artifacts.append(Artifact(planned.form, path, held, planned.target, planned.min_os, planned.component))
         io[path] = planned.interface
         parity[path] = planned.parity
@@ -158,7 +158,7 @@ def _model_facts(spec: DecoderSpec | EncoderSpec | tuple[GraphSpec, ...]) -> Map
 
 
 def _settle(folder: Path) -> None:
-    """Refuse what a bundle can't hold; give the rest the same modes whatever the umask was."""
+    """Refuse what is not allowed in a bundle; set all modes, so that they don't depend on the umask."""
     InputError.raise_all(scan(folder).problems)
     for root, folders, files in os.walk(folder):
         for entry in folders:
@@ -169,7 +169,7 @@ def _settle(folder: Path) -> None:
 
 
 def _copy_tree(source: Path, place: Path) -> None:
-    """Copy a folder to its place, unless it lies there already."""
+    """Copy a folder to its place, unless it is there already."""
     if place.exists() and place.samefile(source):
         return
     tree = scan(source)
@@ -182,7 +182,7 @@ def _copy_tree(source: Path, place: Path) -> None:
 
 def _place_file(source: Path | bytes, folder: Path, name: str) -> None:
     if path_problem(name) or len(PurePosixPath(name).parts) != 1:
-        raise InputError.of("bundle.path", "not a plain file name", where=printable(name))
+        raise InputError.of("bundle.path", "is not a plain file name", where=printable(name))
     folder.mkdir(exist_ok=True)
     if isinstance(source, bytes):
         (folder / name).write_bytes(source)

@@ -98,7 +98,7 @@ def test_inspect_reads_no_manifest_through_a_link(bundle: Path, tmp_path: Path) 
     done = kogata("inspect", copy)
     assert (done.returncode, done.stdout) == (
         2,
-        "error: manifest.json: is a symbolic link; a bundle holds files only\n",
+        "error: manifest.json: is a symbolic link; a bundle must contain only files\n",
     )
 
 

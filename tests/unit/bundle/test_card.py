@@ -64,7 +64,7 @@ def test_what_was_not_measured_is_always_said(
 def test_each_verdict_is_said_as_it_is(decoder_plan: BundlePlan, tmp_path: Path) -> None:
     text = card(decoder_plan, tmp_path)
     assert "**onnx/model.onnx: unchecked.**" in text
-    assert "**coreml/tiny.mlpackage: passed.** Executed by a test." in text
+    assert "**coreml/tiny.mlpackage: passed.** Runner: a test." in text
     artifacts = tuple(replace(a, parity=ParityFacts("failed", "a test")) for a in decoder_plan.artifacts)
     rejected = write_bundle(replace(decoder_plan, artifacts=artifacts), tmp_path / "bad")
     assert "**onnx/model.onnx: failed.**" in (rejected / "README.md").read_text("utf-8")
@@ -75,7 +75,7 @@ def test_unchecked_throughout_claims_nothing(decoder_plan: BundlePlan, tmp_path:
     text = card(replace(decoder_plan, artifacts=artifacts, parity_report=None, parity_html=None), tmp_path)
     assert "passed" not in text
     assert "parity/report" not in text
-    assert "and nothing else has" in text
+    assert "nor anywhere else" in text
 
 
 def test_snippets_follow_the_task_and_the_files(

@@ -75,16 +75,16 @@ def test_the_schema_refuses_what_is_none(key: str, value: Any, decoder_plan: Bun
 
 def test_the_card_says_what_ships(decoder_plan: BundlePlan, tmp_path: Path) -> None:
     text = card(decoder_plan, tmp_path / "fitted", FITTED)
-    assert f"The tables were fitted to calibration text ({TEXTS})." in text
-    assert "the KL divergence in nats of the model's answers to the uncompressed ones is 0.0789;" in text
-    assert "with k-means in the same bytes it would be 0.312." in text
+    assert f"The LUTs were fitted to calibration texts ({TEXTS})." in text
+    assert "the KL divergence between the outputs of the model before and after compression is 0.0789 nats;" in text
+    assert "with k-means on the weights alone, at the same size, it is 0.312." in text
     trained = card(decoder_plan, tmp_path / "recovered", RECOVERED)
-    assert f"fitted to calibration text ({TEXTS}) and trained on it." in trained
-    assert "is 0.0456; with k-means in the same bytes it would be 0.312." in trained
+    assert f"fitted to calibration texts ({TEXTS}) and then trained on them." in trained
+    assert "is 0.0456 nats; with k-means on the weights alone, at the same size, it is 0.312." in trained
     assert "0.0789" not in trained
-    assert "The tables were fitted" not in card(decoder_plan, tmp_path / "plain", PLAIN)
+    assert "The LUTs were fitted" not in card(decoder_plan, tmp_path / "plain", PLAIN)
     tower = card(decoder_plan, tmp_path / "tower", TOWER)
-    assert "the distance of text_model's answers to the uncompressed ones is 0.0022;" in tower
+    assert "the distance between the outputs of text_model before and after compression is 0.0022;" in tower
 
 
 def page(*fits: FitFacts) -> str:

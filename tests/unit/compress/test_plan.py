@@ -153,7 +153,7 @@ def test_a_problem_is_found_by_its_line(tmp_path: Path) -> None:
         (b"\xff\xfe", "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (b'{"tensors": NaN}', "NaN is not JSON"),
-        (b'{"tensors": [], "tensors": []}', "comes twice"),
+        (b'{"tensors": [], "tensors": []}', "appears twice"),
         (b"[]", "is no plan"),
         (b'{"tensors": {}}', "is no plan"),
         (b'{"tensors": []}', '"schema_version" must be 1'),
