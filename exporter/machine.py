@@ -13,7 +13,18 @@ from pathlib import Path
 from exporter import __version__
 
 # A different version of one of these packages may write a bundle with different bytes.
-TOOLS = ("coremltools", "numba", "numpy", "onnx", "onnx-ir", "onnxruntime", "tokenizers", "torch", "transformers")
+TOOLS = (
+    "coremltools",
+    "cyclonedx-python-lib",
+    "numba",
+    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 @dataclass(frozen=True)
