@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.cli.output import FormatOption, Output, QuietOption, run_command
 from exporter.progress import Progress
 from exporter.report import Report
 
@@ -27,7 +27,7 @@ def check(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A quarter of the prompts, no greedy continuation.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report with plots to this file as well.")] = None,
-    format: FormatOption = Format.text,
+    format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
     """Compare a bundle's files with each other and, with --against, with the checkpoint. Exits 1 when a limit breaks.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.cli.output import FormatOption, Output, QuietOption, run_command
 from exporter.errors import Diagnostic, ExitCode
 from exporter.machine import capabilities, facts, tool_versions
 from exporter.progress import Progress
@@ -13,7 +13,7 @@ from exporter.report import Report, Table
 OPTIONAL = ("run Core ML itself",)  # absent everywhere but on a Mac, and nothing needs it
 
 
-def doctor(format: FormatOption = Format.text, quiet: QuietOption = False) -> int:
+def doctor(format: FormatOption = "text", quiet: QuietOption = False) -> int:
     """Say what this machine can and can't do, and why. Exits 4 when a part of kogata can't work here."""
     return run_command("doctor", Output(format, quiet), _examine)
 
@@ -28,8 +28,8 @@ def _examine(_: Progress) -> Report:
         if not c.able and c.name not in OPTIONAL
     )
     tables = (
-        Table("Machine", ("", "value"), sorted({**facts(), **tool_versions()}.items())),
-        Table("Can it", ("", "", "why"), [(c.name, "yes" if c.able else "no", c.why) for c in found]),
+        Table("machine", ("", ""), sorted({**facts(), **tool_versions()}.items())),
+        Table("capabilities", ("", "", "why"), [(c.name, "yes" if c.able else "no", c.why) for c in found]),
     )
     result = {
         "machine": facts(),

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
-from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.cli.output import FormatOption, Output, QuietOption, run_command
+from exporter.formats import FORMATS, Format
 from exporter.progress import Progress
 from exporter.report import Report
 
 
-class ArtifactKind(StrEnum):
-    """What to write."""
-
-    onnx = "onnx"
-    coreml = "coreml"
-
-
-class OnnxWeights(StrEnum):
-    """How the ONNX file stores its matrices."""
-
-    palette = "palette"
-    fp16 = "fp16"
-    fp32 = "fp32"
-
-
-class Parity(StrEnum):
-    """How thoroughly to check."""
-
-    full = "full"
-    quick = "quick"
-    none = "none"
+def _format(text: str) -> Format:
+    if text not in FORMATS:
+        raise typer.BadParameter(f"'{text}' is not one of {', '.join(FORMATS)}")
+    return cast(Format, text)
 
 
 def export(
@@ -42,7 +25,12 @@ def export(
         str, typer.Argument(help="A Hugging Face folder, a hub id such as org/name, or an .onnx file.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")],
-    to: Annotated[list[ArtifactKind] | None, typer.Option(help="Repeatable. [default: both]")] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(FORMATS), parser=_format, autocompletion=lambda: FORMATS, help="Repeatable. [default: both]"
+        ),
+    ] = None,
     for_: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,8 +96,8 @@ def export(
         str, typer.Option(metavar="cpu|cuda|mps", help="Where calibration and training run, as torch calls it.")
     ] = "cpu",
     onnx_weights: Annotated[
-        OnnxWeights, typer.Option(help="How the ONNX file stores its matrices.")
-    ] = OnnxWeights.palette,
+        Literal["palette", "fp16", "fp32"], typer.Option(help="How the ONNX file stores its matrices.")
+    ] = "palette",
     context: Annotated[
         int | None,
         typer.Option(
@@ -124,8 +112,9 @@ def export(
         ),
     ] = None,
     parity: Annotated[
-        Parity, typer.Option(help="Check against the checkpoint; none is recorded as unchecked.")
-    ] = Parity.full,
+        Literal["full", "quick", "none"],
+        typer.Option(help="Check against the checkpoint; none is recorded as unchecked."),
+    ] = "full",
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -144,7 +133,7 @@ def export(
         str | None, typer.Option(help="The model's name in the bundle. [default: the checkpoint's]")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the bundle that is there.")] = False,
-    format: FormatOption = Format.text,
+    format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
     """Export CHECKPOINT to ONNX and Core ML, check both against it, and pack them as a bundle.
@@ -166,21 +155,21 @@ def export(
             checkpoint,
             output,
             outputs=OutputOptions(
-                formats=tuple(kind.value for kind in to or ()),
+                formats=cast(tuple[Format, ...], tuple(to or ())),
                 targets=tuple(load_target(target) for target in dict.fromkeys(for_ or ())),
-                onnx_weights=onnx_weights.value,
+                onnx_weights=onnx_weights,
                 context=context,
                 shapes=_shapes(shape or ()),
             ),
             widths=Widths(bits, read_budget(bpw, max_size, max_kl), plan, group_size),
             calibration=CalibrationOptions(calibrate, recover, device),
             parity=ParityOptions(
-                depth="quick" if parity is Parity.quick else "full",
+                depth="quick" if parity == "quick" else "full",
                 prompts=PromptFile(prompts) if prompts else None,
                 tasks=TaskFile(task) if task else None,
                 max_task_drop=max_task_drop,
             ),
-            skip_parity=parity is Parity.none,
+            skip_parity=parity == "none",
             revision=revision,
             name=name,
             force=force,

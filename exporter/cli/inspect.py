@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.cli.output import FormatOption, Output, QuietOption, run_command
 from exporter.errors import ExitCode
 from exporter.progress import Progress
 from exporter.report import Report, Table
@@ -15,7 +15,7 @@ from exporter.report import Report, Table
 def inspect(
     path: Annotated[str, typer.Argument(help="A checkpoint folder or hub id, .onnx file, .mlpackage, or bundle.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    format: FormatOption = Format.text,
+    format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
     """Show what is inside a checkpoint, an .onnx file, an .mlpackage or a bundle. No model is run."""
@@ -24,7 +24,7 @@ def inspect(
         from exporter.pipeline.inspect import inspect_path
 
         found = inspect_path(path, revision)
-        tables = [Table(found.kind, ("", "value"), [(k, str(v)) for k, v in found.facts.items()])]
+        tables = [Table(found.kind, ("", ""), [(k, str(v)) for k, v in found.facts.items()])]
         tables += [Table(title, columns, rows) for title, columns, rows in found.tables]
         return Report("inspect", ExitCode.OK, found.as_json(), found.diagnostics, tuple(tables))
 

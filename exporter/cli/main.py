@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from exporter import __version__
 from exporter.cli import check, doctor, export, inspect, run, targets, verify
-from exporter.cli.output import Format, Output, bug, failure, stdout_lost
+from exporter.cli.output import Output, bug, failure, stdout_lost
 from exporter.errors import Diagnostic, ExitCode
+from exporter.report import ReportFormat
 
 app = typer.Typer(
     name="kogata",
     help="From a language-model checkpoint to checked ONNX and Core ML bundles for phones.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -49,7 +49,7 @@ def main() -> None:
     """Entry point: every way out of it has an exit code of the contract, and none is a traceback."""
     arguments = sys.argv[1:] or ["--help"]
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="kogata", standalone_mode=False)
     except OSError as error:  # the help's or the version's: a command reports its own
         code = stdout_lost(error)
     except Exception as error:
@@ -67,10 +67,10 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _format(arguments: list[str]) -> Format:
-    """The report format asked for, found without the parser that has just failed."""
+def _format(arguments: list[str]) -> ReportFormat:
+    """The report format that was asked for, found without the parser, which has just failed."""
     for word, following in pairwise([*arguments, ""]):
         value = following if word == "--format" else word.removeprefix("--format=") if "=" in word else ""
-        if value in Format.__members__:
-            return Format(value)
-    return Format.text
+        if value in get_args(ReportFormat):
+            return cast(ReportFormat, value)
+    return "text"

@@ -1,67 +1,60 @@
-"""From a command's body to stdout, stderr and the exit code. The one place where errors become messages."""
+"""Runs a command: result or error → report on stdout, progress on stderr, exit code."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
 from exporter.errors import Diagnostic, ExitCode, KogataError
 from exporter.progress import NoProgress, Progress
-from exporter.report import Report, render
+from exporter.report import WIDTH, Report, ReportFormat, render
 
 ISSUES = "the project's issue tracker"
 
 
-class Format(StrEnum):
-    """How a report is written to stdout. It never changes the exit code."""
-
-    text = "text"
-    json = "json"
-    junit = "junit"
-    github = "github"
-
-
 FormatOption = Annotated[
-    Format, typer.Option("--format", help="Report on stdout: for people, scripts, or CI.", show_choices=True)
+    ReportFormat,
+    typer.Option("--format", help="Format of the report on stdout: text for people, json for scripts, the rest for CI."),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where a command's words go."""
+    """Where a command writes its report and its progress, and in which format."""
 
-    format: Format
+    format: ReportFormat
     quiet: bool
 
     def progress(self) -> Progress:
-        """Bars on a terminal, a line per stage elsewhere, nothing when quiet."""
-        if self.quiet or os.environ.get("NO_PROGRESS"):
+        """Bars on a terminal, lines elsewhere, nothing when quiet or where stderr is closed."""
+        if self.quiet or os.environ.get("NO_PROGRESS") or sys.stderr is None:
             return NoProgress()
         from exporter.cli.progress import BarProgress, LineProgress
 
-        return BarProgress() if sys.stderr.isatty() else LineProgress()
+        return BarProgress() if _is_screen(sys.stderr) else LineProgress()
 
     def write(self, report: Report) -> int:
-        """The report to stdout; returns the exit code.
+        """Writes the report to stdout; returns the exit code.
 
-        That is the report's, also where its reader has stopped reading (`| head`); 2 where all went well but for
-        stdout, which can't be written.
+        That is the report's, even if the reader of stdout has stopped reading (`| head`). Where only writing to stdout
+        failed, it is 2.
         """
         if sys.stdout is None:  # closed by the caller, who wants the exit code alone
             return int(report.exit_code)
-        colour = self.format is Format.text and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        text = render(report, self.format.value, colour=colour)
+        colour = _is_screen(sys.stdout) and not os.environ.get("NO_COLOR")
+        width = shutil.get_terminal_size((WIDTH, 0)).columns  # COLUMNS, else the terminal's, else WIDTH
+        text = render(report, self.format, colour=colour, width=width)
         if isinstance(sys.stdout, TextIOWrapper):
-            if self.format is Format.text:
+            if self.format == "text":
                 sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a letter stops no report
             else:
                 sys.stdout.reconfigure(encoding="utf-8")  # as JSON and the XML's first line have it
@@ -74,7 +67,7 @@ class Output:
 
 
 def run_command(command: str, output: Output, body: Callable[[Progress], Report]) -> int:
-    """Runs `body` and reports its result, or the error that ended it; returns the exit code."""
+    """Runs `body` and writes its result, or the error that ended it; returns the exit code."""
     progress = output.progress()
     try:
         try:
@@ -84,7 +77,7 @@ def run_command(command: str, output: Output, body: Callable[[Progress], Report]
     except KogataError as error:
         report = failure(command, error.exit_code, error.diagnostics)
     except KeyboardInterrupt:
-        stopped = Diagnostic("cli.interrupted", "stopped before the end; no bundle was written")
+        stopped = Diagnostic("cli.interrupted", "interrupted; no bundle was written")
         report = failure(command, 130, (stopped,))  # 128 + SIGINT, as shells expect
     except MemoryError:
         lack = Diagnostic(
@@ -98,8 +91,13 @@ def run_command(command: str, output: Output, body: Callable[[Progress], Report]
     return output.write(report)
 
 
+def _is_screen(stream: TextIO) -> bool:
+    """Whether it is a terminal that obeys colours and cursor movements."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def stdout_lost(error: OSError) -> int:
-    """Gives up writing to stdout, so that Python does not try again at its end; returns the exit code."""
+    """Closes stdout after a failed write, so that Python doesn't try again when it exits; returns the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return int(ExitCode.OK)
@@ -113,7 +111,7 @@ def failure(command: str, exit_code: int, diagnostics: tuple[Diagnostic, ...]) -
 
 
 def bug(error: Exception) -> Diagnostic:
-    """An error that nobody foresaw, told without a traceback, but with the place it came from."""
+    """An unexpected error: its message and the place it came from, without a traceback."""
     if os.environ.get("KOGATA_TRACEBACK"):
         traceback.print_exception(error, file=sys.stderr)
     frame = traceback.extract_tb(error.__traceback__)[-1]

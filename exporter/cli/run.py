@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.cli.output import FormatOption, Output, QuietOption, run_command
 from exporter.errors import ExitCode
 from exporter.formats import FORMATS
 from exporter.progress import Progress
@@ -30,7 +30,7 @@ def run(
     max_tokens: Annotated[
         int | None, typer.Option(help="Longest answer, in tokens. [default: the model's own, else 128]", min=1)
     ] = None,
-    format: FormatOption = Format.text,
+    format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
     """Generate (a decoder, greedily), embed, classify, tag, fill in or answer (an encoder) from a bundle's files.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ExitCode, InputError
 from exporter.parity.metrics import EQUAL_DB
-from exporter.report import Case, Report, Table
+from exporter.report import Case, Cell, Report, Table, shown_size
 
 if TYPE_CHECKING:
     from exporter.bundle import CompressionFacts, FitFacts, Manifest
@@ -16,20 +17,20 @@ if TYPE_CHECKING:
     from exporter.pipeline.check import CheckResult
     from exporter.pipeline.export import ExportResult
 
-SHOWN = {
+SHOWN = {  # metric → column
     "kl": "KL",
     "top1": "top-1",
     "unexplained": "unexplained",
     "order": "order",
-    "cosine_mean": "cosine",
-    "cosine_min": "lowest",
-    "psnr_db": "dB",
+    "cosine_mean": "mean cosine",
+    "cosine_min": "min cosine",
+    "psnr_db": "PSNR",
     "greedy_equal": "greedy",
 }
 
 
 def export_report(done: ExportResult) -> Report:
-    """Sizes, parity, and where the bundle lies."""
+    """Sizes, parity, and the bundle's folder."""
     manifest, parity = done.manifest, done.parity
     sections: list[Table | str] = [_artifacts(manifest), _compression(manifest.compression)]
     sections += [_fit(fit) for fit in manifest.compression.calibration]
@@ -37,7 +38,7 @@ def export_report(done: ExportResult) -> Report:
         sections.append("parity: unchecked, as asked")
     else:
         sections += _parity(parity)
-    fate = "bundle" if done.passed else "rejected: a gate failed, the files are in"
+    fate = "bundle" if done.passed else "rejected: a gate failed; the files are in"
     sections.append(f"{fate} {done.path}")
     result = {
         "path": str(done.path),
@@ -50,7 +51,7 @@ def export_report(done: ExportResult) -> Report:
 
 
 def check_report(done: CheckResult, html: Path | None) -> Report:
-    """Parity alone; with `html`, the page for people is written there too."""
+    """Parity alone. html: a file that gets the report with plots as well."""
     parity = done.parity
     if html is not None:
         from exporter.pipeline.pack import parity_page
@@ -64,7 +65,7 @@ def check_report(done: CheckResult, html: Path | None) -> Report:
 
 
 def _artifacts(manifest: Manifest) -> Table:
-    rows = [(a.path, _size(a.bytes), a.min_os or "any", manifest.parity[a.path].verdict) for a in manifest.artifacts]
+    rows = [(a.path, shown_size(a.bytes), a.min_os or "any", manifest.parity[a.path].verdict) for a in manifest.artifacts]
     return Table(f"{manifest.name}: {manifest.task}", ("artifact", "size", "from", "parity"), rows)
 
 
@@ -73,7 +74,7 @@ def _compression(facts: CompressionFacts) -> Table:
     for tensor in facts.tensors:
         kinds.setdefault(_fate(tensor), []).append(tensor)
     rows = [
-        (fate, len(group), _size(sum(t["stored_bytes"] for t in group)))
+        (fate, len(group), shown_size(sum(t["stored_bytes"] for t in group)))
         for fate, group in sorted(kinds.items(), key=lambda kind: _rank(kind[1][0]) if facts.mixed else 0)
     ]
     mixed = f" (mixed: {facts.mixed})" if facts.mixed else ""
@@ -81,13 +82,15 @@ def _compression(facts: CompressionFacts) -> Table:
     return Table(title, ("tensors", "count", "stored"), rows)
 
 
-def _fit(facts: FitFacts) -> str:
-    """One graph's palettes on texts that they weren't fitted to, against k-means in the same bytes."""
-    what = "KL" if facts.error == "kl" else "distance of the outputs"
-    told = f"plain k-means {facts.plain:.4g}, fitted to text {facts.fitted:.4g}"
-    told += "" if facts.recovered is None else f", LUTs trained {facts.recovered:.4g}"
+def _fit(facts: FitFacts) -> Table:
+    """One graph's palettes, judged on texts that they weren't fitted to, beside k-means in the same bytes."""
+    what = "KL divergence" if facts.error == "kl" else "distance of the outputs"
     component = "" if facts.component == "model" else f"{facts.component}: "
-    return f"{component}{what} to the uncompressed model on held-back texts: {told} (used: {facts.used}; {facts.texts})"
+    rows: list[tuple[Cell, Cell]] = [("plain k-means", _number(facts.plain)), ("fitted to text", _number(facts.fitted))]
+    if facts.recovered is not None:
+        rows.append(("LUTs trained", _number(facts.recovered)))
+    rows += [("used", facts.used), ("texts", facts.texts)]
+    return Table(f"{component}{what} to the uncompressed model, on held-back texts", ("", ""), rows)
 
 
 def _rank(tensor: Any) -> tuple[int, int]:
@@ -100,33 +103,33 @@ def _fate(tensor: Any) -> str:
     return f"{tensor['bits']} bits, groups of {tensor['group_size']} rows"
 
 
-def _parity(report: ParityReport) -> list[Table | str]:
-    rows = []
-    for row in report.rows:
-        numbers = [
-            f"{label} {_number(row.metrics[metric])}" for metric, label in SHOWN.items() if metric in row.metrics
-        ]
-        if row.metrics.get("psnr_db") == EQUAL_DB:
-            numbers = ["equal in every bit"]
-        rows.append((row.name, row.compares, ", ".join(numbers), row.verdict))
-    sections: list[Table | str] = [
-        Table(f"parity on {report.prompts} prompts ({report.prompt_source})", ("row", "compares", "", "verdict"), rows)
-    ]
+def _parity(report: ParityReport) -> list[Table]:
+    metrics = [metric for metric in SHOWN if any(metric in row.metrics for row in report.rows)]
+    rows = [(row.name, *(_measured(row.metrics, metric) for metric in metrics), row.verdict) for row in report.rows]
+    columns = ("row", *(SHOWN[metric] for metric in metrics), "verdict")
+    tables = [Table(f"parity on {report.prompts} prompts ({report.prompt_source})", columns, rows)]
     tasks = [
         (
             t.subject,
             f"{t.correct} of {t.total}",
             f"{100 * t.correct / t.total:.2f} %",
-            "" if t.drop is None else f"{t.drop:.2f} points lost",
+            "" if t.drop is None else f"{t.drop:.2f}",
             "reference" if t.drop is None else "not gated" if t.verdict == "unchecked" else t.verdict,
         )
         for t in report.tasks
     ]
     if tasks:
-        sections.append(Table("task accuracy, exact match", ("", "correct", "accuracy", "", "verdict"), tasks))
+        columns = ("answered by", "correct", "accuracy", "points lost", "verdict")
+        tables.append(Table("task accuracy, exact match", columns, tasks))
     runners = sorted({runner for row in report.rows if row.artifacts for runner in row.runners})
-    sections.append("run by\n" + "\n".join(f"  {runner}" for runner in runners))
-    return sections
+    return [*tables, Table("run by", ("",), [(runner,) for runner in runners])]
+
+
+def _measured(metrics: Mapping[str, float], metric: str) -> Cell:
+    if metric not in metrics:
+        return None
+    equal = metric == "psnr_db" and metrics[metric] == EQUAL_DB
+    return "∞" if equal else _number(metrics[metric]) + (" dB" if metric == "psnr_db" else "")
 
 
 def _cases(report: ParityReport | None) -> list[Case]:
@@ -147,10 +150,3 @@ def _cases(report: ParityReport | None) -> list[Case]:
 
 def _number(value: float) -> str:
     return f"{value:.4g}"
-
-
-def _size(count: int) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.2f} {unit}"
-    return f"{count} bytes"

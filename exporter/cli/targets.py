@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.cli.output import FormatOption, Output, QuietOption, run_command
 from exporter.errors import ExitCode
 from exporter.progress import Progress
-from exporter.report import Report, Table
+from exporter.report import Report, Table, shown_size
 
 if TYPE_CHECKING:
     from exporter.targets import Fact, Hardware, Limits, Target
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def targets(
     name: Annotated[str | None, typer.Argument(help="One profile in full; without it, all in a table.")] = None,
-    format: FormatOption = Format.text,
+    format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
     """Show the device profiles that --for takes, each number with where it comes from."""
@@ -36,18 +36,10 @@ def _all() -> Report:
 
     found = sorted(load_targets().values(), key=lambda t: t.name)
     rows = [
-        (
-            t.name,
-            t.title,
-            " + ".join(t.formats),
-            t.min_os,
-            _short(t.hardware.chip),
-            _short(t.hardware.ram),
-            _short(t.hardware.memory_bandwidth),
-        )
+        (t.name, t.title, " + ".join(t.formats), _short(t.hardware.ram), _short(t.hardware.memory_bandwidth))
         for t in found
     ]
-    table = Table("", ("name", "device", "formats", "from", "chip", "memory", "bandwidth"), rows)
+    table = Table("", ("name", "device", "formats", "memory", "bandwidth"), rows)
     return Report("targets", ExitCode.OK, {"targets": [_json(t) for t in found]}, (), (table,))
 
 
@@ -66,11 +58,13 @@ def _one(target: Target) -> Report:
             rows.append((label.replace("_", " "), "unknown", ""))
         else:
             rows.append((label.replace("_", " "), _short(fact), f"{fact.standing}: {fact.source}"))
-    rows += [("note", "", note) for note in target.notes]
     used = {fact.standing for fact in facts.values() if fact is not None}
-    words = [f"{standing}: {meaning}" for standing, meaning in STANDINGS.items() if standing in used]
-    table = Table(f"{target.title} ({target.name})", ("", "value", "why"), rows)
-    return Report("targets", ExitCode.OK, {"target": _json(target)}, (), (table, "\n".join(words)))
+    tables = (
+        Table(f"{target.title} ({target.name})", ("", "value", "why"), rows),
+        Table("notes", ("",), [(note,) for note in target.notes]),
+        Table("how far a number can be trusted", ("", ""), [(s, m) for s, m in STANDINGS.items() if s in used]),
+    )
+    return Report("targets", ExitCode.OK, {"target": _json(target)}, (), [table for table in tables if table.rows])
 
 
 def _json(target: Target) -> dict[str, Any]:
@@ -90,4 +84,6 @@ def _json(target: Target) -> dict[str, Any]:
 
 
 def _short(fact: Fact[Any, Any] | None) -> str:
-    return "unknown" if fact is None else f"{fact.value} {fact.unit}".strip()
+    if fact is None:
+        return "unknown"
+    return shown_size(int(fact.value)) if fact.unit == "bytes" else f"{fact.value} {fact.unit}".strip()

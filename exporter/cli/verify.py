@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.output import Format, FormatOption, Output, QuietOption, run_command
+from exporter.cli.output import FormatOption, Output, QuietOption, run_command
 from exporter.errors import ExitCode
 from exporter.progress import Progress
 from exporter.report import Report
@@ -15,7 +15,7 @@ from exporter.report import Report
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A folder that `kogata export` made.")],
-    format: FormatOption = Format.text,
+    format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
     """Check a bundle's hashes, sizes and manifest. No model is run. Exits 1 when anything differs."""

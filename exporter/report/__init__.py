@@ -3,19 +3,19 @@
 from typing import Literal
 
 from exporter.report.machine import render_github, render_json, render_junit
-from exporter.report.model import Case, Cell, Report, Table
+from exporter.report.model import Case, Cell, Report, Table, shown_size
 from exporter.report.page import render_parity_html
-from exporter.report.text import render_text
+from exporter.report.text import WIDTH, render_text
 
 ReportFormat = Literal["text", "json", "junit", "github"]
 
-__all__ = ["Case", "Cell", "Report", "ReportFormat", "Table", "render", "render_parity_html"]
+__all__ = ["WIDTH", "Case", "Cell", "Report", "ReportFormat", "Table", "render", "render_parity_html", "shown_size"]
 
 
-def render(report: Report, format: ReportFormat, *, colour: bool = False) -> str:
+def render(report: Report, format: ReportFormat, *, colour: bool = False, width: int = WIDTH) -> str:
     """The report in one format, ending in a newline (text without anything to say is empty).
 
-    colour: ANSI colours, in text only.
+    colour: ANSI colours; width: columns that lines fit. Both are for text only.
     """
     if format == "json":
         return render_json(report)
@@ -23,4 +23,4 @@ def render(report: Report, format: ReportFormat, *, colour: bool = False) -> str
         return render_junit(report)
     if format == "github":
         return render_github(report)
-    return render_text(report, colour=colour)
+    return render_text(report, colour=colour, width=width)

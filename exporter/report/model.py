@@ -58,3 +58,11 @@ class Report:
     def ok(self) -> bool:
         """Whether the command succeeded."""
         return self.exit_code == 0
+
+
+def shown_size(count: int) -> str:
+    """Bytes for people, in powers of 1000: "1.61 MB"."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.2f} {unit}"
+    return f"{count} B"

@@ -8,6 +8,7 @@ from typing import Any
 from exporter.formats import TITLES, default_form, read_form
 from exporter.report import bit_plots, plots
 from exporter.report.clean import safe_text
+from exporter.report.model import shown_size
 
 VERDICTS = {"passed": "Passed", "failed": "Failed", "unchecked": "Unchecked"}
 # What an app notices, by prompt: sample → axis, and the smallest error that is drawn apart.
@@ -35,7 +36,7 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"safe_text": safe_text, "number": _number, "size": _size, "title_of": _title}
+    environment.filters |= {"safe_text": safe_text, "number": _number, "size": shown_size, "title_of": _title}
     text = environment.get_template("parity.html.jinja").render(
         name=name,
         parity=parity,
@@ -156,10 +157,3 @@ def _number(value: float | None, metric: str = "") -> str:
     if 0.999 < value < 1:
         return f"{value:.6f}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _size(count: int) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.2f} {unit}"
-    return f"{count} B"
