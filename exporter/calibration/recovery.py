@@ -110,6 +110,7 @@ def recover(
     """
     training = _Training(lessons, palettes, options, resume)
     state = training.run(progress)
+    progress.stage("judge trained LUTs", 1)
     rounded = {name: lut.clamp(-LARGEST, LARGEST).half() for name, lut in state.luts.items()}
     before, after = _judged(lessons, (training.lookups, _with_luts(training.lookups, rounded)))
     better = after < before  # not where it is NaN
@@ -141,9 +142,7 @@ class _Training:
     def run(self, progress: Progress) -> State:
         """The state after all steps, or before the first one that would lead into numbers that are none."""
         state = self._begun()
-        progress.stage("recover", self.options.steps)
-        for _ in range(state.step):
-            progress.advance("done before")
+        progress.stage("recover", self.options.steps - state.step)  # what an earlier run did would spoil the estimate
         saved = time.monotonic()
         try:
             while state.step < self.options.steps:

@@ -200,6 +200,7 @@ def begin(hub: Hub, tokenizer: Tokenizer, reader: Reader, progress: Progress, de
     _require_device(device)
     objective = objective_of(hub)
     _require_text(hub)
+    progress.stage("prepare calibration", 1)
     graph = TorchGraph(hub, device)
     texts = reader.read()
     author = Author.of(graph, hub, tokenizer, texts, reader)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, cast
 import typer
 
 from exporter.cli.output import FormatOption, Output, QuietOption, run_command
+from exporter.cli.targets import target_names
 from exporter.formats import FORMATS, Format
 from exporter.progress import Progress
 from exporter.report import Report
@@ -34,7 +35,10 @@ def export(
     for_: Annotated[
         list[str] | None,
         typer.Option(
-            "--for", metavar="TARGET", help="Repeatable: a name from `kogata targets`. Brings formats and limits."
+            "--for",
+            metavar="TARGET",
+            autocompletion=target_names,
+            help="Repeatable: a device profile from `kogata targets`, which sets formats and size limits.",
         ),
     ] = None,
     bits: Annotated[

@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from exporter.targets import Fact, Hardware, Limits, Target
 
 
+def target_names() -> list[str]:
+    """For the shell's completion."""
+    return list(load_targets())
+
+
 def targets(
-    name: Annotated[str | None, typer.Argument(help="One profile in full; without it, all in a table.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(autocompletion=target_names, help="Show this profile in full. [default: a table of all profiles]"),
+    ] = None,
     format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:

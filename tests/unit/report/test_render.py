@@ -161,3 +161,62 @@ def test_hostile_text_can_t_forge_lines_in_a_terminal() -> None:
     forged = "fine\nerror: rm -rf /"
     report = Report("x", 2, None, (Diagnostic("a.b", forged, forged, forged),), (Table("", ("",), [(forged,)]),))
     assert [line for line in render(report, "text").split("\n") if line.startswith("error: rm")] == []
+
+
+WIDE = Table(
+    "artifacts",
+    ("path", "bytes", "speed", "runner"),
+    [
+        ("coreml/[red]x[/red].mlpackage", 1614216, "51.2 GB/s", "Core ML program, executed by an executor on 8 GB of RAM"),
+        ("onnx/model.onnx", 999, "none", "onnxruntime 1.32.0, CPU"),
+    ],
+)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 66, 72, 80, 100, 120])
+@pytest.mark.parametrize("colour", [False, True])
+def test_no_line_breaks_inside_a_word_or_before_a_unit(width: int, colour: bool) -> None:
+    """Every word is there once and whole; a line is too long only where it holds one word besides the column's name."""
+    output = render(Report("x", 0, {}, sections=(WIDE,)), "text", colour=colour, width=width)
+    output = re.sub(r"\x1b\[[\d;]*m", "", output)
+    words = [word for row in WIDE.rows for cell in row for word in str(cell).split()]
+    assert sorted(words) == sorted(word for word in output.split() if word in words)
+    assert "51.2 GB/s" in output
+    assert re.search(r"8 GB\b", output)
+    assert all(len(line) <= width or len(line.split()) <= 2 for line in output.split("\n"))
+
+
+def test_a_table_that_does_not_fit_is_written_row_by_row() -> None:
+    assert render(Report("x", 0, {}, sections=(WIDE,)), "text", width=48) == (
+        "artifacts\n"
+        "path: coreml/[red]x[/red].mlpackage\n"
+        "  bytes: 1614216\n"
+        "  speed: 51.2 GB/s\n"
+        "  runner: Core ML program, executed by an\n"
+        "    executor on 8 GB of RAM\n"
+        "path: onnx/model.onnx\n"
+        "  bytes: 999\n"
+        "  speed: none\n"
+        "  runner: onnxruntime 1.32.0, CPU\n"
+    )
+    digest = "sha256:" + "0123456789abcdef" * 4
+    facts = Table("bundle", ("", ""), [("digest", digest), ("context", 256), ("note", "")])
+    assert render(Report("x", 0, {}, sections=(facts,)), "text", width=40) == (
+        f"bundle\ndigest:\n  {digest}\ncontext: 256\nnote\n"
+    )
+
+
+def test_messages_and_hints_wrap_with_an_indent() -> None:
+    found = Diagnostic("a.b", "one two three four five\nsix", "file", "seven eight nine ten")
+    assert render(Report("x", 2, None, (found,)), "text", width=24) == (
+        "error: file: one two\n  three four five\n  six\n\nhint: seven eight nine\n  ten\n"
+    )
+
+
+def test_wrapping_lets_no_value_begin_a_line(width: int = 40) -> None:
+    """A name long enough to be wrapped just before words that look like a diagnostic."""
+    forged = " ".join(["a" * 9] * 3) + " error: forged " * 4
+    sections = (Table(forged, ("", "n"), [(forged, 1)]), Table("", ("one",), [(forged,)]))
+    output = render(Report("x", 2, None, (Diagnostic("a.b", forged, forged + "!", forged),), sections), "text", width=width)
+    assert output.count("error: forged") >= 12
+    assert not re.search("^error: forged", output, re.MULTILINE)
