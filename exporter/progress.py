@@ -1,4 +1,4 @@
-"""How long work tells the outside how far it is, without knowing about terminals."""
+"""The interface through which long work reports its progress."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives progress. Implementations decide whether and where to show it."""
+    """Receives progress; implementations show it."""
 
     def stage(self, name: str, total: int) -> None:
-        """A stage of `total` equal steps begins; it ends when the next begins."""
+        """A stage of `total` steps begins; it ends when the next stage begins."""
 
     def advance(self, item: str = "") -> None:
         """One step of the stage is done; `item` names it."""
 
     def close(self) -> None:
-        """Nothing more will come; whatever is on the screen goes."""
+        """The work has ended; nothing is shown from now on."""
 
 
 class NoProgress:
@@ -28,4 +28,4 @@ class NoProgress:
         """Ignore the step."""
 
     def close(self) -> None:
-        """Nothing is shown, nothing goes."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""`kogata check`: parity again, from the files on disk."""
+"""`kogata check`: run parity again on the files of a bundle."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ from exporter.report import Report
 
 
 def check(
-    bundle: Annotated[Path, typer.Argument(help="A folder that `kogata export` made.")],
+    bundle: Annotated[Path, typer.Argument(help="A folder that `kogata export` wrote.")],
     against: Annotated[
-        str | None, typer.Option(metavar="CHECKPOINT", help="The checkpoint that it was made from: folder or hub id.")
+        str | None,
+        typer.Option(metavar="CHECKPOINT", help="The checkpoint that the bundle was made from: a folder or a hub id."),
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, for a hub id.")] = None,
     prompts: Annotated[
-        Path | None, typer.Option(help="Texts: .txt with one a line, or .jsonl. [default: a built-in set]")
+        Path | None, typer.Option(help="Texts: .txt with one text per line, or .jsonl. [default: a built-in set]")
     ] = None,
-    task: Annotated[Path | None, typer.Option(help="A .jsonl of prompt and expected answer.")] = None,
+    task: Annotated[Path | None, typer.Option(help="A .jsonl file of prompts and expected answers.")] = None,
     max_task_drop: Annotated[
-        float | None, typer.Option(help="Points of task accuracy that may be lost. [default: by bits]", min=0)
+        float | None,
+        typer.Option(help="Largest loss of task accuracy in percentage points. [default: depends on the bits]", min=0),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A quarter of the prompts, no greedy continuation.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write the report with plots to this file as well.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Use a quarter of the prompts and no greedy continuations.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write the report, with plots, to this file.")] = None,
     format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
-    """Compare a bundle's files with each other and, with --against, with the checkpoint. Exits 1 when a limit breaks.
+    """Compare a bundle's files with each other and, with --against, with the checkpoint. Exits 1 when a gate fails.
 
-    The bundle is verified first: files that were changed are not run.
+    The bundle is verified first; files that were changed are not run.
     """
 
     def body(progress: Progress) -> Report:

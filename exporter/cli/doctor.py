@@ -1,4 +1,4 @@
-"""`kogata doctor`: what this machine can and can't do, and why."""
+"""`kogata doctor`: what kogata can and can't do on this machine, and why."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from exporter.machine import capabilities, facts, tool_versions
 from exporter.progress import Progress
 from exporter.report import Report, Table
 
-OPTIONAL = ("run Core ML itself",)  # absent everywhere but on a Mac, and nothing needs it
+OPTIONAL = ("run Core ML itself",)  # only macOS can, and no command requires it
 
 
 def doctor(format: FormatOption = "text", quiet: QuietOption = False) -> int:
-    """Say what this machine can and can't do, and why. Exits 4 when a part of kogata can't work here."""
+    """Show what kogata can and can't do on this machine, and why. Exits 4 when something it needs is missing."""
     return run_command("doctor", Output(format, quiet), _examine)
 
 

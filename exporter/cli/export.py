@@ -1,4 +1,4 @@
-"""`kogata export`: checkpoint in, bundle out."""
+"""`kogata export`: checkpoint → bundle."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from exporter.report import Report
 def _format(text: str) -> Format:
     if text not in FORMATS:
         raise typer.BadParameter(f"'{text}' is not one of {', '.join(FORMATS)}")
-    return cast(Format, text)
+    return text
 
 
 def export(
     checkpoint: Annotated[
         str, typer.Argument(help="A Hugging Face folder, a hub id such as org/name, or an .onnx file.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write the bundle to.")],
     to: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="|".join(FORMATS), parser=_format, autocompletion=lambda: FORMATS, help="Repeatable. [default: both]"
+            metavar="|".join(FORMATS),
+            parser=_format,
+            autocompletion=lambda: FORMATS,
+            help="Format to write; repeatable. [default: both]",
         ),
     ] = None,
     for_: Annotated[
@@ -43,106 +46,116 @@ def export(
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(help="Palette bits of all matrices: 1, 2, 3, 4, 6 or 8; 16 compresses nothing. [default: 4]"),
+        typer.Option(
+            help="Palette bits of every matrix: 1, 2, 3, 4, 6 or 8. 16 leaves the model uncompressed. [default: 4]"
+        ),
     ] = None,
     bpw: Annotated[
         float | None,
         typer.Option(
             metavar="BITS",
-            help="Instead of --bits: bits per weight over the whole model, tables and kept tensors included. "
-            "Each matrix gets those that serve the model best.",
+            help="Instead of --bits: average bits per weight over the whole model, including lookup tables and "
+            "uncompressed tensors. The bits of each matrix are chosen to lose the least.",
         ),
     ] = None,
     max_size: Annotated[
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Instead of --bits: bytes of the artifact, of the larger one where there are two formats: "
-            "300MB, 1.2GB, 250MiB.",
+            help="Instead of --bits: largest size of the artifact, or of the larger one of two: 300MB, 1.2GB, 250MiB.",
         ),
     ] = None,
     max_kl: Annotated[
         float | None,
         typer.Option(
             metavar="NATS",
-            help="Instead of --bits: the smallest artifact whose predictions stay that close to the checkpoint's; "
-            "parity holds it to that.",
+            help="Instead of --bits: find the smallest artifact whose predictions stay within this KL divergence from "
+            "the checkpoint's. Parity enforces the limit.",
         ),
     ] = None,
     plan: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Instead of --bits: the bits of each matrix, as in the plan.json of a bundle."
+            metavar="FILE", help="Instead of --bits: read the bits of each matrix from the plan.json of a bundle."
         ),
     ] = None,
     group_size: Annotated[
         int | None,
-        typer.Option(help="Output rows that share one LUT. [default: the target's, else 16; mixed bits choose]", min=1),
+        typer.Option(
+            help="Output rows that share one LUT (lookup table). [default: the target's, else 16; with --bpw, --max-size "
+            "or --max-kl chosen for each matrix]",
+            min=1,
+        ),
     ] = None,
     calibrate: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|builtin|none",
-            help="Text that palettes are fitted to, .txt with one a line or .jsonl; none is plain k-means. "
-            "[default: builtin below 8 bits, where the model takes text]",
+            help="Texts to fit the palettes to: .txt with one text per line, or .jsonl. none uses plain k-means. "
+            "[default: builtin below 8 bits, for models that take text]",
         ),
     ] = None,
     recover: Annotated[
         int,
         typer.Option(
             metavar="STEPS",
-            help="Train the values of the LUTs for so many steps, to answer as the checkpoint does; "
-            "200 are a good start. What is interrupted goes on where it was.",
+            help="Train the values of the LUTs (lookup tables) for this many steps, so that the model answers like the "
+            "checkpoint. 200 is a good start. An interrupted run resumes.",
             min=0,
         ),
     ] = 0,
     device: Annotated[
-        str, typer.Option(metavar="cpu|cuda|mps", help="Where calibration and training run, as torch calls it.")
+        str, typer.Option(metavar="cpu|cuda|mps", help="Device for calibration and training, as torch names it.")
     ] = "cpu",
     onnx_weights: Annotated[
-        Literal["palette", "fp16", "fp32"], typer.Option(help="How the ONNX file stores its matrices.")
+        Literal["palette", "fp16", "fp32"], typer.Option(help="How the ONNX file stores matrices.")
     ] = "palette",
     context: Annotated[
         int | None,
         typer.Option(
-            help="Longest sequence, and size of the KV cache. [default: the model's; decoders at most 4096]", min=1
+            help="Longest sequence in tokens; also the size of the KV cache. [default: the model's; decoders: at most "
+            "4096]",
+            min=1,
         ),
     ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=1,…",
-            help="Repeatable: sizes of an input of a model that comes as ONNX, for Core ML and parity.",
+            metavar="NAME=SIZE,SIZE",
+            help="Repeatable: shape of an input of an ONNX model, for Core ML and parity, such as input_ids=1,128.",
         ),
     ] = None,
     parity: Annotated[
         Literal["full", "quick", "none"],
-        typer.Option(help="Check against the checkpoint; none is recorded as unchecked."),
+        typer.Option(
+            help="How thoroughly to compare with the checkpoint. With none, the bundle says that it is unchecked."
+        ),
     ] = "full",
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Texts for parity: .txt with one a line, or .jsonl; .npz of inputs for a model of other than text. "
-            "[default: a built-in set]"
+            help="Texts for parity: .txt with one text per line, or .jsonl. For models that don't take text: .npz with "
+            "inputs. [default: a built-in set]"
         ),
     ] = None,
     task: Annotated[
-        Path | None, typer.Option(help="A .jsonl of prompt and expected answer; parity then gates on accuracy too.")
+        Path | None, typer.Option(help="A .jsonl file of prompts and expected answers; parity then gates accuracy too.")
     ] = None,
     max_task_drop: Annotated[
-        float | None, typer.Option(help="Points of task accuracy that may be lost. [default: by bits]", min=0)
+        float | None,
+        typer.Option(help="Largest loss of task accuracy in percentage points. [default: depends on the bits]", min=0),
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, for a hub id.")] = None,
     name: Annotated[
-        str | None, typer.Option(help="The model's name in the bundle. [default: the checkpoint's]")
+        str | None, typer.Option(help="Name of the model in the bundle. [default: the checkpoint's]")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the bundle that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
-    """Export CHECKPOINT to ONNX and Core ML, check both against it, and pack them as a bundle.
+    """Export CHECKPOINT to ONNX and Core ML, compare both with it, and write them as a bundle.
 
-    Exits 1 when a gate fails; what was made then lies in DIR.rejected.
+    Exits 1 when a gate fails; the files are then in DIR.rejected.
     """
 
     def body(progress: Progress) -> Report:
@@ -184,7 +197,7 @@ def export(
 
 
 def _shapes(stated: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """`NAME=1,128` → name and sizes. Raises UsageError with everything that isn't of this form."""
+    """`NAME=1,128` → name and sizes. Raises UsageError with all values of another form."""
     from exporter.errors import Diagnostic, UsageError
 
     shapes: dict[str, tuple[int, ...]] = {}
@@ -193,10 +206,10 @@ def _shapes(stated: Sequence[str]) -> dict[str, tuple[int, ...]]:
         name, _, sizes = text.rpartition("=")
         parts = sizes.split(",")
         if not name or not all(part.isdecimal() and part.isascii() and 0 < int(part[:10]) < 2**31 for part in parts):
-            message = f"'{text[:80]}' is no input with its sizes"
-            problems.append(Diagnostic("options.shape", message, "--shape", "--shape input_ids=1,128"))
+            message = f"--shape takes NAME=SIZE,SIZE; got '{text[:80]}'"
+            problems.append(Diagnostic("options.shape", message, "--shape", "for example: --shape input_ids=1,128"))
         elif name in shapes:
-            problems.append(Diagnostic("options.shape", f"'{name}' has two shapes", "--shape"))
+            problems.append(Diagnostic("options.shape", f"--shape gives '{name}' two shapes", "--shape"))
         else:
             shapes[name] = tuple(map(int, parts))
     UsageError.raise_all(problems)

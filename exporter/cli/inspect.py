@@ -1,4 +1,4 @@
-"""`kogata inspect`: what is inside a checkpoint, an .onnx file, an .mlpackage or a bundle."""
+"""`kogata inspect`: the contents of a checkpoint, an .onnx file, an .mlpackage or a bundle."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from exporter.report import Report, Table
 
 
 def inspect(
-    path: Annotated[str, typer.Argument(help="A checkpoint folder or hub id, .onnx file, .mlpackage, or bundle.")],
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+    path: Annotated[
+        str, typer.Argument(help="A checkpoint (folder or hub id), an .onnx file, an .mlpackage or a bundle.")
+    ],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, for a hub id.")] = None,
     format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:

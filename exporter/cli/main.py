@@ -21,13 +21,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("export", short_help="Checkpoint in, checked bundle out.")(export.export)
-app.command("check", short_help="Parity again, from a bundle's files.")(check.check)
-app.command("verify", short_help="Is a bundle what was packed?")(verify.verify)
-app.command("inspect", short_help="What is inside a checkpoint or artifact.")(inspect.inspect)
-app.command("run", short_help="Answer or embed from a bundle's files.")(run.run)
-app.command("targets", short_help="The device profiles that --for takes.")(targets.targets)
-app.command("doctor", short_help="What this machine can and can't do.")(doctor.doctor)
+app.command("export", short_help="Export a checkpoint as a checked bundle.")(export.export)
+app.command("check", short_help="Run parity again on a bundle's files.")(check.check)
+app.command("verify", short_help="Verify a bundle's checksums and manifest.")(verify.verify)
+app.command("inspect", short_help="Show what a checkpoint, artifact or bundle contains.")(inspect.inspect)
+app.command("run", short_help="Run a bundle's model on a text.")(run.run)
+app.command("targets", short_help="Show the device profiles that --for takes.")(targets.targets)
+app.command("doctor", short_help="Show what kogata can do on this machine.")(doctor.doctor)
 
 
 def _version(asked: bool) -> None:
@@ -42,24 +42,24 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options that stand before the command."""
+    """Options before the command."""
 
 
 def main() -> None:
-    """Entry point: every way out of it has an exit code of the contract, and none is a traceback."""
+    """Entry point. It always ends with a documented exit code and never with a traceback."""
     arguments = sys.argv[1:] or ["--help"]
     try:
         code = app(arguments, prog_name="kogata", standalone_mode=False)
-    except OSError as error:  # the help's or the version's: a command reports its own
+    except OSError as error:  # from printing --help or --version; commands report their own errors
         code = stdout_lost(error)
     except Exception as error:
-        # Typer's own errors (a wrong option, say) know how to say so; they come from a class that Typer keeps private.
+        # Typer's own errors, such as an unknown option, have this method; their class is private to Typer.
         message = getattr(error, "format_message", None)
         known = [command.name for command in app.registered_commands]
         command = next((word for word in arguments if word in known), "kogata")
         if message is not None:
             hint = f"kogata {command} --help" if command != "kogata" else "kogata --help"
-            found = (Diagnostic("cli.usage", message() or "a command is missing", hint=f"see `{hint}`"),)
+            found = (Diagnostic("cli.usage", message() or "no command was given", hint=f"see `{hint}`"),)
             report = failure(command, ExitCode.INPUT, found)
         else:
             report = failure(command, ExitCode.BUG, (bug(error),))

@@ -22,7 +22,9 @@ ISSUES = "the project's issue tracker"
 
 FormatOption = Annotated[
     ReportFormat,
-    typer.Option("--format", help="Format of the report on stdout: text for people, json for scripts, the rest for CI."),
+    typer.Option(
+        "--format", help="Format of the report on stdout: text for people, json for scripts, the rest for CI."
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
 

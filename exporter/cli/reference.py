@@ -1,7 +1,7 @@
-"""`python -m exporter.cli.reference DOCS` writes the pages that are made from the code; a test keeps them current.
+"""`python -m exporter.cli.reference DOCS` writes the generated pages of docs/; a test keeps them current.
 
-commands.md comes from the commands' own help, limits.md from the tables that parity gates with, families.md from the
-importers' families, coreml-ops.md from the registry of the Core ML lowering.
+commands.md comes from the commands' help, limits.md from parity's tables of limits, families.md from the importers'
+families, coreml-ops.md from the registry of the Core ML lowering.
 """
 
 from __future__ import annotations
@@ -19,34 +19,41 @@ from exporter.parity.thresholds import Limit
 INTRODUCTION = """\
 # Commands
 
-Made from `kogata COMMAND --help` by `make docs`.
+Generated from `kogata COMMAND --help` by `make docs`.
 
-The report goes to stdout; progress goes to stderr (bars on a terminal, a line per stage elsewhere, nothing with
-`--quiet` or `NO_PROGRESS`). `NO_COLOR` is respected. `--format json` gives one envelope on success and on failure:
+The report goes to stdout. Its tables fit the width of the terminal; elsewhere lines have up to 100 columns. Set
+`COLUMNS` for another width. Colours appear on a terminal only, and not with `NO_COLOR`.
+
+Progress goes to stderr. On a terminal it is a bar with count, elapsed and estimated remaining time. Elsewhere each
+stage prints a line when it begins, and one every 30 seconds. `--quiet` or `NO_PROGRESS` turns progress off.
+
+`--format json` writes the same envelope on success and on failure:
 `{"command", "ok", "exit_code", "result", "diagnostics": [{"code", "level", "message", "where", "hint"}]}`.
 The format never changes the exit code.
+
+`kogata --install-completion` installs completion of commands, options and target names for bash, zsh, fish or
+PowerShell; `kogata --show-completion` prints the script instead.
 
 | exit | meaning |
 |---|---|
 | 0 | done, all gates passed |
 | 1 | a gate failed: parity, size or integrity |
-| 2 | wrong usage, or an unreadable or damaged input |
-| 3 | a model, op or feature that is not supported; everything that is missing is listed at once |
-| 4 | a runtime that was asked for is absent |
+| 2 | wrong usage, or an input that is unreadable or damaged |
+| 3 | the model, an op or a feature is not supported; the report lists everything that is missing |
+| 4 | a runtime that was asked for is missing |
 | 70 | a bug in Kogata; `KOGATA_TRACEBACK=1` shows where |
 | 130 | interrupted |
 
-A prompt file is text with one prompt a line, or `.jsonl` with `"text"`, `"prompt"` or `"messages"` in each line.
-A task file is `.jsonl` with `"prompt"` (or `"messages"`) and `"expected"`, and `"group"` or `"language"` for numbers
-per group; an answer counts when greedy decoding yields exactly the expected text.
+A prompt file is `.txt` with one prompt per line, or `.jsonl` with `"text"`, `"prompt"` or `"messages"` in each line.
+A task file is `.jsonl` with `"prompt"` (or `"messages"`) and `"expected"` in each line. `"group"` or `"language"` adds
+numbers per group. An answer is correct if greedy decoding gives exactly the expected text.
 """
-
 
 LIMITS = """\
 # Parity limits
 
-Made from `exporter/parity/thresholds.py` by `make docs`. [parity.md](parity.md) says what the rows compare.
-A limit on KL, errors and counts is a maximum; one on shares, cosines and PSNR (dB) is a minimum.
+Generated from `exporter/parity/thresholds.py` by `make docs`. [parity.md](parity.md) says what the rows compare.
+Limits on KL, errors and counts are maxima; limits on shares, cosines and PSNR (dB) are minima.
 """
 
 
@@ -73,7 +80,7 @@ def limits() -> str:
         "padding": t.PADDING,
         "coreml masks": t.MASKS,
     }
-    parts = [LIMITS, _table("Rows that compare what should be equal", rows.items())]
+    parts = [LIMITS, _table("Rows that should be equal", rows.items())]
     tables = {
         "Decoders and fill-mask": t.DECODER,
         "Sentence and token embeddings": t.ENCODER,
@@ -85,14 +92,14 @@ def limits() -> str:
         parts.append(_table(f"{title}: compression, onnx, coreml", by_bits))
     parts.append(_table("Other models: embeddings, feature maps and classes", _graphs()))
     errors = ", ".join(f"{bits} bits {limit:g}" for bits, limit in sorted(t.WEIGHT_ERROR.items(), reverse=True))
-    parts.append(f"## Every weight by itself\n\nAt most {errors}: {t.WEIGHT_ERROR_REASON}.\n")
+    parts.append(f"## Error of each weight\n\nAt most {errors}: {t.WEIGHT_ERROR_REASON}.\n")
     drops = ", ".join(f"{b} bits {'reported only' if d is None else f'{d:g} points'}" for b, d in t.TASK_DROP.items())
-    parts.append(f"## Task accuracy\n\nPoints that may be lost against the checkpoint: {drops}.\n")
+    parts.append(f"## Task accuracy\n\nLargest loss against the checkpoint, in percentage points: {drops}.\n")
     return "\n".join(parts)
 
 
 def _graphs() -> Iterator[tuple[str, tuple[Limit, ...]]]:
-    """Of graphs that kogata doesn't draw; logits over a vocabulary are held to the decoders' limits."""
+    """Limits of graphs that aren't imported natively. Logits over a vocabulary have the decoders' limits."""
     from exporter.parity import thresholds as t
     from exporter.parity.graphs import limits as g
 

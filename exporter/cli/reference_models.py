@@ -1,4 +1,4 @@
-"""The pages about models that are made from the code: docs/families.md and docs/coreml-ops.md."""
+"""The generated pages about models: docs/families.md and docs/coreml-ops.md."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from exporter.importers.family import Family
 FAMILIES_INTRODUCTION = """\
 # Models
 
-Made from `exporter/importers/families/` by `make docs`. `kogata inspect CHECKPOINT` says which way yours goes.
+Generated from `exporter/importers/families/` by `make docs`. `kogata inspect CHECKPOINT` says how a checkpoint is
+imported.
 
-## Natively
+## Imported natively
 
-Drawn from `config.json` and the weights alone: nothing is traced, no code of a checkpoint is run, and no release of
-another package can break it. A family is one file of data: how its configuration reads, and what its checkpoints call
-each weight. RoPE scalings: default, linear, dynamic NTK, llama3, YaRN, LongRoPE. Each family is tested against the
-reference in the last column, on random weights with its quirks on: logits of the imported graph in onnxruntime, whole
-and through the cache, and of the Core ML program. The same reference is what `kogata export` compares your checkpoint
-with.
+The graph is built from `config.json` and the weights alone. Nothing is traced, no code of a checkpoint is run, and it
+doesn't depend on another package's exporter. A family is one data file: how to read its configuration, and the names of
+its weights. RoPE scalings: default, linear, dynamic NTK, llama3, YaRN, LongRoPE.
+
+Each family is tested against the reference in the last column, on random weights with its special options enabled. The
+tests compare the logits of the imported graph in onnxruntime, in one pass and through the KV cache, and those of the
+Core ML program. `kogata export` compares your checkpoint with the same reference.
 """
 
 OPTIMUM_INTRODUCTION = """\
-## Through optimum
+## Imported through optimum
 
-Any other `model_type` that optimum exports to ONNX, with its tasks: vision, speech, encoder-decoders, and text models
-of families that aren't above. Shapes are fixed for Core ML (ONNX files keep open ones), and parity compares with the
-model in transformers and with the uncompressed graph. A text decoder exported this way has an ONNX file only: Core ML
-programs with a KV cache are written for the families above. An `.onnx` file of your own is taken as it is
-(`kogata export model.onnx`). The types that the optimum of `constraints.txt` knows:
+Every other `model_type` that optimum exports to ONNX: vision, speech, encoder-decoders, and text models of other
+families. Core ML programs get fixed shapes; ONNX files keep dynamic ones. Parity compares with the model in
+transformers and with the uncompressed graph. Text decoders get an ONNX file only, because Core ML programs with a KV
+cache exist for the families above only. You can also export an `.onnx` file (`kogata export model.onnx`). The optimum
+of `constraints.txt` exports these types:
 """
 
 OPS_INTRODUCTION = """\
 # ONNX ops in Core ML programs
 
-Made from the lowering's registry by `make docs`. Models that come as ONNX are brought to opset 23, their shapes fixed
-and everything that follows from shapes folded; what is then left must be among these ops. All that isn't is listed at
-once, by op and node, before anything is written (exit code 3).
+Generated from the lowering's registry by `make docs`. An ONNX model is converted to opset 23, its shapes are fixed, and
+everything computed from shapes is folded. The remaining ops must be among these. Otherwise the export ends with exit
+code 3 before it writes anything, and lists every unsupported op with its nodes.
 """
 _TASKS = {
     "sequence": "sequence classification, reranking",
@@ -86,14 +88,14 @@ def ops_page() -> str:
 
 
 def _models(family: Family) -> str:
-    """What the family's file says it holds: the first sentence of its docstring."""
+    """The models of a family: the first sentence of its file's docstring."""
     module = inspect.getmodule(family.layout)
     stated = inspect.cleandoc((module and module.__doc__) or "")
     return re.split(r"\.(?:\s|$)", " ".join(stated.split("\n\n")[0].split()), maxsplit=1)[0]
 
 
 def _tasks(family: Family) -> str:
-    """By the classes whose checkpoints are read."""
+    """The tasks of the classes whose checkpoints are read."""
     names = family.architectures
     return ", ".join(_TASKS[slot] for ending, slot in SLOTS.items() if any(name.endswith(ending) for name in names))
 

@@ -1,4 +1,4 @@
-"""`kogata run`: an answer, labels, or an embedding, from the shipped files."""
+"""`kogata run`: run the files of a bundle on a text."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ from exporter.report import Report
 
 
 def run(
-    bundle: Annotated[Path, typer.Argument(help="A folder that `kogata export` made.")],
-    text: Annotated[str, typer.Argument(help="The prompt, the question, or the text to embed, classify or complete.")],
+    bundle: Annotated[Path, typer.Argument(help="A folder that `kogata export` wrote.")],
+    text: Annotated[str, typer.Argument(help="The prompt, the question, or the text to embed, classify or fill in.")],
     second: Annotated[
         str | None,
-        typer.Option(help="The second text of a pair: the passage to rank, or the text that holds the answer."),
+        typer.Option(help="The second text of a pair: the passage to rank, or the text to find the answer in."),
     ] = None,
     artifact: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join(FORMATS), help="Which of the bundle's files. [default: onnx where the bundle has it]"
+            metavar="|".join(FORMATS),
+            autocompletion=lambda: FORMATS,
+            help="Format to run. [default: onnx if the bundle has it]",
         ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Longest answer, in tokens. [default: the model's own, else 128]", min=1)
+        int | None, typer.Option(help="Longest answer in tokens. [default: the model's, else 128]", min=1)
     ] = None,
     format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
-    """Generate (a decoder, greedily), embed, classify, tag, fill in or answer (an encoder) from a bundle's files.
+    """Run the model of a bundle on a text.
 
-    The chat template is applied where the model has one. Core ML programs run in Kogata's executor off macOS.
-    The files are run as they are: `kogata verify` says whether they are the ones that were packed.
+    Decoders generate greedily; encoders embed, classify, tag, fill in or answer. The chat template is applied if the
+    model has one. On systems other than macOS, Core ML programs run in Kogata's own executor. The files are not
+    verified first; `kogata verify` does that.
     """
 
     def body(progress: Progress) -> Report:

@@ -35,7 +35,7 @@ def export_report(done: ExportResult) -> Report:
     sections: list[Table | str] = [_artifacts(manifest), _compression(manifest.compression)]
     sections += [_fit(fit) for fit in manifest.compression.calibration]
     if parity is None:
-        sections.append("parity: unchecked, as asked")
+        sections.append("parity: not checked (--parity none)")
     else:
         sections += _parity(parity)
     fate = "bundle" if done.passed else "rejected: a gate failed; the files are in"
@@ -65,7 +65,9 @@ def check_report(done: CheckResult, html: Path | None) -> Report:
 
 
 def _artifacts(manifest: Manifest) -> Table:
-    rows = [(a.path, shown_size(a.bytes), a.min_os or "any", manifest.parity[a.path].verdict) for a in manifest.artifacts]
+    rows = [
+        (a.path, shown_size(a.bytes), a.min_os or "any", manifest.parity[a.path].verdict) for a in manifest.artifacts
+    ]
     return Table(f"{manifest.name}: {manifest.task}", ("artifact", "size", "from", "parity"), rows)
 
 

@@ -1,4 +1,4 @@
-"""`kogata targets`: the device and channel profiles."""
+"""`kogata targets`: the device profiles."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ def target_names() -> list[str]:
 def targets(
     name: Annotated[
         str | None,
-        typer.Argument(autocompletion=target_names, help="Show this profile in full. [default: a table of all profiles]"),
+        typer.Argument(
+            autocompletion=target_names, help="Show this profile in full. [default: a table of all profiles]"
+        ),
     ] = None,
     format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
-    """Show the device profiles that --for takes, each number with where it comes from."""
+    """Show the device profiles that --for takes, with the source of each number."""
 
     def body(_: Progress) -> Report:
         from exporter.targets import load_target

@@ -122,6 +122,7 @@ class Engine(ABC):
             return name, f"first tensor beyond ±65504: {name}, largest value {value:.6g}"
         if any(check.limit.metric == "weight_error" and not check.passed for check in row.checks):
             return row.note.removeprefix(_WORST_WEIGHT), row.note
+        self.progress.stage(f"parity: locate the error of {row.name}", 1)
         divergence = self.locate(comparison, row.worst[0].index if row.worst else 0)
         if divergence is None:
             return "", row.note or "no intermediate tensor that both sides name diverges"

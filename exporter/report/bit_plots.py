@@ -1,4 +1,4 @@
-"""Mixed bits drawn: what every matrix got, and the sizes and errors that this was chosen from."""
+"""Plots of mixed bits: the bits of each matrix, and the sizes and errors that they were chosen from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ENDS = re.compile(r"^(model|transformer|encoder|decoder|bert|base_model)\.|\.we
 
 @dataclass(frozen=True)
 class Cell:
-    """A matrix: its kind is its name without the layer's number. layer: None for one outside of all layers."""
+    """A matrix: its kind is its name without the layer's number. layer: None outside the layers."""
 
     kind: str
     layer: int | None
@@ -36,7 +36,7 @@ class Cell:
 
 
 def cells_of(tensors: Sequence[Mapping[str, Any]]) -> list[Cell]:
-    """Of the matrices among a bundle's tensors, in order; kept ones of less than two dimensions are left out."""
+    """The matrices among a bundle's tensors, in order, without uncompressed tensors of fewer than two dimensions."""
     found = []
     for tensor in tensors:
         if tensor["bits"] is None and (len(tensor["shape"]) != 2 or tensor["stored_bytes"] == 0):
@@ -50,7 +50,7 @@ def cells_of(tensors: Sequence[Mapping[str, Any]]) -> list[Cell]:
 
 
 def bits_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
-    """A row for every kind of matrix, a column for every layer, in each cell the bits; empty without a matrix."""
+    """A row per kind of matrix, a column per layer, the bits in each cell; an empty text if there is no matrix."""
     cells = cells_of(tensors)
     kinds = list(dict.fromkeys(cell.kind for cell in cells))
     if not kinds:
@@ -94,7 +94,7 @@ def _cell(axes: Any, place: tuple[int, int], y: float, bits: int, inches: float)
 
 
 def _key(axes: Any, used: Sequence[int]) -> None:
-    """Which shade is how many bits, where cells have no room for the number."""
+    """The legend of shades and bits, for cells that have no room for the number."""
     from matplotlib.patches import Patch
 
     patches = [Patch(facecolor=GRAPH, alpha=SHADES.get(bits, 1.0), linewidth=0, label=f"{bits:g}") for bits in used]
@@ -103,7 +103,7 @@ def _key(axes: Any, used: Sequence[int]) -> None:
 
 
 def _label(kind: str) -> str:
-    """A name without what all names have."""
+    """A name without the parts that all names share."""
     short = kind
     for _ in range(3):
         short = _ENDS.sub("", short)
@@ -175,7 +175,7 @@ def _mark(axes: Any, chosen: Mapping[str, Any], widest: float) -> None:
 
 
 def _decades(low: float, high: float) -> dict[float, str]:
-    """Round values from `low` to `high` → label: powers of ten, and steps between where there are few."""
+    """Round values from `low` to `high` → label: powers of ten, with steps between them if there are few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     step = -(-(last - first + 1) // 7)
     ticks = {10.0**exponent: power(exponent) for exponent in range(first, last + 1, step)}

@@ -1,11 +1,11 @@
-"""Makes strings from checkpoints and prompts harmless to the place they are shown in."""
+"""Makes strings from checkpoints and prompts harmless where they are shown."""
 
 from __future__ import annotations
 
 import re
 
-# What a terminal obeys instead of showing: C0 but newline and tab, DEL, C1. What reorders, breaks or hides text:
-# bidirectional controls, line separators, the byte order mark. And lone surrogates, which have no UTF-8.
+# Terminals obey control characters instead of showing them: C0 except newline and tab, DEL, C1. Bidirectional controls,
+# line separators and the byte order mark reorder, break or hide text. Lone surrogates can't be encoded as UTF-8.
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
 _DECEPTIVE = r"\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff"
 _UNSAFE = re.compile(f"[{_CONTROL}{_DECEPTIVE}\ud800-\udfff]")
@@ -15,12 +15,12 @@ _JSON_UNSAFE = re.compile(f"[\x7f-\x9f{_DECEPTIVE}\ud800-\udfff]")
 
 
 def safe_text(text: str) -> str:
-    """For a terminal: several lines are fine, anything that a terminal would obey is spelled out."""
+    """For a terminal. Newlines stay; characters that a terminal would obey become escapes such as \\x1b."""
     return _UNSAFE.sub(_spelled, text)
 
 
 def safe_line(text: str) -> str:
-    """For one line of a terminal: newlines and tabs are spelled out too."""
+    """For one line of a terminal: newlines and tabs become escapes too."""
     return _LINE_UNSAFE.sub(_spelled, text)
 
 
@@ -30,7 +30,7 @@ def safe_xml(text: str) -> str:
 
 
 def safe_json(document: str) -> str:
-    """A JSON document in which characters that a terminal would obey are escaped; the same document to a parser."""
+    """A JSON document with characters that a terminal would obey escaped; it parses to the same values."""
     return _JSON_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 

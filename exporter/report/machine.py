@@ -14,7 +14,7 @@ from exporter.report.model import Case, Report
 
 
 def render_json(report: Report) -> str:
-    """The one envelope, on success and on failure. NaN and infinity, which JSON has not, become null."""
+    """The same envelope on success and on failure. NaN and infinity become null, because JSON can't hold them."""
     envelope = {
         "command": report.command,
         "ok": report.ok,
@@ -36,7 +36,7 @@ def _finite(value: Any) -> Any:
 
 
 def render_junit(report: Report) -> str:
-    """One test suite: the report's cases, a failing case for each error, and red whenever the exit code is not 0."""
+    """One test suite: the report's cases and a failing case for each error. It fails if the exit code is not 0."""
     cases = [*report.cases]
     cases += [
         Case(" ".join(filter(None, (d.code, d.where))), False, "\n".join(filter(None, (d.message, d.hint))))
@@ -77,7 +77,7 @@ def _junit_case(suite: ElementTree.Element, group: str, case: Case) -> None:
 
 
 def render_github(report: Report) -> str:
-    """Workflow commands, one line a diagnostic; nothing else, because any other line might be taken for a command.
+    """Workflow commands, one line per diagnostic. There are no other lines, since GitHub might read them as commands.
 
     https://docs.github.com/actions/reference/workflow-commands-for-github-actions
     """

@@ -1,4 +1,4 @@
-"""A command's result, before it is text, JSON, JUnit XML or GitHub annotations."""
+"""The result of a command, independent of the format it is written in."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Case:
-    """One check, as JUnit shows it. passed: None where it was left out; message: the numbers, or why not."""
+    """One check, for JUnit. passed: None if it was skipped; message: its numbers, or why it was skipped."""
 
     name: str
     passed: bool | None
@@ -39,12 +39,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Report:
-    """What a command found.
+    """What a command reports.
 
     exit_code: what the process will return; 0 means success.
-    result: JSON-able, None where the command ended without one.
+    result: for JSON; None if the command failed before it had one.
     sections: the result for people, in order: tables, and text that is printed as it is.
-    cases: single checks for JUnit; without any, the command itself is the one case.
+    cases: checks for JUnit; without any, the command itself is the only case.
     """
 
     command: str

@@ -1,4 +1,4 @@
-"""The parity report as one page of HTML that needs nothing else: no scripts, no fonts, no network."""
+"""The parity report as one self-contained HTML page, without scripts, fonts or network access."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.report.clean import safe_text
 from exporter.report.model import shown_size
 
 VERDICTS = {"passed": "Passed", "failed": "Failed", "unchecked": "Unchecked"}
-# What an app notices, by prompt: sample → axis, and the smallest error that is drawn apart.
+# Errors that an app notices: sample → label of the axis, and the smallest error that is plotted as itself.
 NOTICED = {
     "kl": ("KL divergence from the reference in nats", 1e-9),
     "cosine": ("1 − cosine to the reference's embedding", 1e-6),  # samples have 6 digits
@@ -73,13 +73,13 @@ def _ran(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def _psnr_plot(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Every row with samples. Markup that is safe by construction: matplotlib escapes what it writes."""
+    """Every row with samples. The markup is safe, since matplotlib escapes what it writes."""
     strips = [_strip(row, row["samples"]["psnr_db"]) for row in rows if row["samples"].get("psnr_db")]
     return plots.strip_plot(strips, plots.psnr_axis(IDENTICAL_DB), "psnr") if strips else ""
 
 
 def _noticed_plot(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows that are gated on what an app notices."""
+    """The rows with a limit on errors that an app notices."""
     for metric, (axis, floor) in NOTICED.items():
         strips = [
             _strip(row, [_error(metric, value) for value in row["samples"][metric]])
@@ -110,17 +110,17 @@ def _weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _shown(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Checks worth a line: that there is no NaN goes without saying, as long as there is none."""
+    """The checks to show: all but the check for NaN where it passed."""
     return [check for check in checks if not (check["metric"] == "non_finite" and check["passed"])]
 
 
 def _tells(row: Mapping[str, Any]) -> bool:
-    """Whether its worst prompts say something of the model, and not of the last bits of its arithmetic."""
+    """Whether to show the worst prompts: not where they differ by rounding only."""
     return bool(row["worst_prompts"]) and (row["verdict"] == "failed" or row["worst_prompts"][0]["metric"] in NOTICED)
 
 
 def _kinds(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Tensors that fared alike: what was done, how many, bytes, and the range of their PSNR."""
+    """Tensors grouped by what was done to them: count, bytes, and the range of their PSNR."""
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for tensor in tensors:
         reason = tensor["reason"]
@@ -149,7 +149,7 @@ def _title(artifact: str) -> str:
 
 
 def _number(value: float | None, metric: str = "") -> str:
-    """Four significant digits; what rounding would make a perfect score keeps the digits that say it isn't."""
+    """Four significant digits, and six just below 1, so that 0.99999 isn't shown as a perfect score."""
     if value is None:
         return "not finite"
     if metric.endswith("psnr_db") and value >= IDENTICAL_DB:

@@ -39,7 +39,7 @@ _SLOTS = 110  # columns that dots of one row are sorted into, so that equal valu
 
 @dataclass(frozen=True)
 class Strip:
-    """One row of dots: `label`, one value a prompt (None: not finite, and not drawn), and its colour."""
+    """One row of dots: `label`, one value per prompt (None: not finite, not plotted), and its colour."""
 
     label: str
     values: Sequence[float | None]
@@ -48,7 +48,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Axis:
-    """The values' axis. Values outside of `low` … `high` stand at that end, which says so in its tick."""
+    """The axis of values. Values outside `low` … `high` are plotted at the end, whose tick says so."""
 
     label: str
     low: float
@@ -58,7 +58,7 @@ class Axis:
     high_tick: str = ""
 
     def place(self, value: float) -> float:
-        """Where a value stands, 0 to 1."""
+        """The position of a value, 0 to 1."""
         value = min(max(value, self.low), self.high)
         if self.logarithmic:
             return math.log(value / self.low) / math.log(self.high / self.low)
@@ -83,7 +83,7 @@ class Axis:
 
 
 def psnr_axis(identical_db: float) -> Axis:
-    """0 to 160 dB: float32 in another order of additions reaches some 150. `identical_db` and more is beyond."""
+    """0 to 160 dB: float32 added in another order gives about 150. `identical_db` and above is beyond the axis."""
     return Axis(
         "PSNR of the outputs in dB: further right is nearer to the reference",
         0,
@@ -94,7 +94,7 @@ def psnr_axis(identical_db: float) -> Axis:
 
 
 def error_axis(label: str, strips: Sequence[Strip], floor: float) -> Axis:
-    """Whole powers of ten around the values; `floor` (what the samples can resolve) at the least."""
+    """Whole powers of ten around the values, from `floor` (what the samples can resolve) upwards."""
     values = [max(v, floor) for strip in strips for v in strip.values if v is not None]
     low = max(floor, 10.0 ** math.floor(math.log10(min(values, default=floor))))
     high = 10.0 ** math.ceil(math.log10(max(values, default=floor * 10)))
@@ -104,7 +104,7 @@ def error_axis(label: str, strips: Sequence[Strip], floor: float) -> Axis:
 
 
 def strip_plot(strips: Sequence[Strip], axis: Axis, prefix: str) -> str:
-    """A row of dots a strip, a bar at its median. prefix: of the drawing's ids; one of its own on each page."""
+    """A row of dots per strip, with a bar at its median. prefix: of the SVG's ids, unique on the page."""
     with drawing(0.6 + 0.36 * len(strips)) as (figure, axes):
         axes.grid(axis="x", color=LINE, linewidth=0.6)
         size = _DOT if max(len(strip.values) for strip in strips) > 30 else 2 * _DOT
@@ -132,14 +132,14 @@ def strip_plot(strips: Sequence[Strip], axis: Axis, prefix: str) -> str:
 
 
 def power(exponent: int) -> str:
-    """10⁻⁴ and the like; numbers that people read without exponent as they are."""
+    """10⁻⁴ and the like; 0.001 to 10 without an exponent."""
     if -3 <= exponent <= 1:
         return f"{10.0**exponent:g}"
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _swarm(places: Sequence[float]) -> Iterator[tuple[float, float]]:
-    """`(place, offset)`: neighbours in one slot are stacked from the row's line outwards, within ±0.34."""
+    """`(place, offset)`: neighbours in one slot are stacked outwards from the row's line, within ±0.34."""
     slots: dict[int, list[float]] = {}
     for place in places:
         slots.setdefault(int(place * _SLOTS), []).append(place)
@@ -151,7 +151,7 @@ def _swarm(places: Sequence[float]) -> Iterator[tuple[float, float]]:
 
 
 def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
-    """PSNR of each of `tensors`, one at the least, in the model's order; a dot's area is the tensor's stored bytes."""
+    """PSNR of each of `tensors` (at least one) in the model's order; a dot's area shows the tensor's stored bytes."""
     drawn = list(tensors)
     largest = max(t["stored_bytes"] for t in drawn)
     with drawing(2.5) as (figure, axes):
@@ -188,7 +188,7 @@ def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
 
 @contextmanager
 def drawing(height: float) -> Iterator[tuple[Any, Any]]:
-    """A figure in the page's style, without pyplot: no window system, no global state."""
+    """A figure in the page's style, without pyplot and its global state."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -224,7 +224,7 @@ def drawing(height: float) -> Iterator[tuple[Any, Any]]:
 
 
 def svg_of(figure: Any, prefix: str) -> str:
-    """The `<svg>` element alone, with ids of its own and the page's colours."""
+    """The `<svg>` element alone, with unique ids and the page's colours."""
     file = io.StringIO()
     with warnings.catch_warnings():
         # Text stays text: the reader's fonts draw what matplotlib's own font has no shape for.

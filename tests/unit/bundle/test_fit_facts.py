@@ -112,12 +112,14 @@ def told(plan: BundlePlan, folder: Path, *fits: FitFacts) -> str:
 
 def test_the_command_prints_both_numbers(decoder_plan: BundlePlan, tmp_path: Path) -> None:
     text = plain(told(decoder_plan, tmp_path / "a", FITTED, TOWER))
-    assert "KL to the uncompressed model on held-back texts: plain k-means 0.3123, fitted to text 0.0789" in text
-    assert f"(used: fitted; {TEXTS})" in text
+    assert (
+        "KL divergence to the uncompressed model, on held-back texts plain k-means 0.3123 fitted to text 0.0789" in text
+    )
+    assert f"used fitted texts {TEXTS}" in text
     assert "text_model: distance of the outputs to the uncompressed model" in text
     trained = plain(told(decoder_plan, tmp_path / "b", RECOVERED))
-    assert "fitted to text 0.0789, LUTs trained 0.0456 (used: recovered;" in trained
-    assert "(used: plain;" in plain(told(decoder_plan, tmp_path / "c", PLAIN))
+    assert "fitted to text 0.0789 LUTs trained 0.0456 used recovered" in trained
+    assert "used plain texts" in plain(told(decoder_plan, tmp_path / "c", PLAIN))
     assert "held-back" not in told(decoder_plan, tmp_path / "d")
 
 

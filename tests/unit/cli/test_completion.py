@@ -45,8 +45,8 @@ def test_bash_completes_with_the_installed_script(tmp_path: Path) -> None:
     command.chmod(0o755)
     where = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     complete = (
-        "kogata --install-completion >/dev/null; source ~/.bashrc; complete -p kogata; COMP_WORDS=(kogata targets pix); "
-        'COMP_CWORD=2; _kogata_completion kogata; echo "${COMPREPLY[@]}"'
+        "kogata --install-completion >/dev/null; source ~/.bashrc; complete -p kogata; "
+        'COMP_WORDS=(kogata targets pix); COMP_CWORD=2; _kogata_completion kogata; echo "${COMPREPLY[@]}"'
     )
     done = subprocess.run(["bash", "-c", complete], env=where, capture_output=True, text=True, check=True)
     registered, offered = done.stdout.splitlines()

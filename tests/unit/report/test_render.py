@@ -167,7 +167,12 @@ WIDE = Table(
     "artifacts",
     ("path", "bytes", "speed", "runner"),
     [
-        ("coreml/[red]x[/red].mlpackage", 1614216, "51.2 GB/s", "Core ML program, executed by an executor on 8 GB of RAM"),
+        (
+            "coreml/[red]x[/red].mlpackage",
+            1614216,
+            "51.2 GB/s",
+            "Core ML program, executed by an executor on 8 GB of RAM",
+        ),
         ("onnx/model.onnx", 999, "none", "onnxruntime 1.32.0, CPU"),
     ],
 )
@@ -213,10 +218,13 @@ def test_messages_and_hints_wrap_with_an_indent() -> None:
     )
 
 
-def test_wrapping_lets_no_value_begin_a_line(width: int = 40) -> None:
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_wrapping_lets_no_value_begin_a_line(width: int) -> None:
     """A name long enough to be wrapped just before words that look like a diagnostic."""
-    forged = " ".join(["a" * 9] * 3) + " error: forged " * 4
+    forged = " ".join(["a" * 9] * 3) + " error: forged " * 4 + "and on" * 20
     sections = (Table(forged, ("", "n"), [(forged, 1)]), Table("", ("one",), [(forged,)]))
-    output = render(Report("x", 2, None, (Diagnostic("a.b", forged, forged + "!", forged),), sections), "text", width=width)
+    output = render(
+        Report("x", 2, None, (Diagnostic("a.b", forged, forged + "!", forged),), sections), "text", width=width
+    )
     assert output.count("error: forged") >= 12
     assert not re.search("^error: forged", output, re.MULTILINE)
