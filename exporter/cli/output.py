@@ -15,7 +15,7 @@ import typer
 
 from exporter.errors import Diagnostic, ExitCode, KogataError
 from exporter.progress import NoProgress, Progress
-from exporter.report import WIDTH, Report, ReportFormat, render
+from exporter.report import Report, ReportFormat, render
 
 ISSUES = "the project's issue tracker"
 
@@ -53,7 +53,7 @@ class Output:
         if sys.stdout is None:  # closed by the caller, who wants the exit code alone
             return int(report.exit_code)
         colour = _is_screen(sys.stdout) and not os.environ.get("NO_COLOR")
-        width = shutil.get_terminal_size((WIDTH, 0)).columns  # COLUMNS, else the terminal's, else WIDTH
+        width = shutil.get_terminal_size((0, 0)).columns or None  # COLUMNS, else the terminal's
         text = render(report, self.format, colour=colour, width=width)
         if isinstance(sys.stdout, TextIOWrapper):
             if self.format == "text":

@@ -26,15 +26,17 @@ class BarProgress:
         from rich.console import Console
         from rich.table import Column
 
+        console = console or Console(stderr=True)
+        name = Column(no_wrap=True, max_width=max(console.width - 38, 10))  # 38: the times, the count, a short bar
         whole = Column(no_wrap=True)  # the bar alone gives way on a narrow terminal
         self._bars = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False),
+            progress.TextColumn("{task.description}", markup=False, table_column=name),
             progress.BarColumn(bar_width=20),
             progress.MofNCompleteColumn(table_column=whole),
             progress.TimeElapsedColumn(table_column=whole),
-            progress.TextColumn("left:"),
+            progress.TextColumn("left:", table_column=whole),
             progress.TimeRemainingColumn(table_column=whole),
-            console=console or Console(stderr=True),
+            console=console,
             transient=True,
             speed_estimate_period=3600,  # seconds: a step may take minutes
         )

@@ -21,8 +21,8 @@ INTRODUCTION = """\
 
 Generated from `kogata COMMAND --help` by `make docs`.
 
-The report goes to stdout. Its tables fit the width of the terminal; elsewhere lines have up to 100 columns. Set
-`COLUMNS` for another width. Colours appear on a terminal only, and not with `NO_COLOR`.
+The report goes to stdout. On a terminal it fits the terminal's width. Elsewhere tables are up to 100 columns wide, and
+messages aren't wrapped. `COLUMNS` sets another width. Colours appear on a terminal only, and not with `NO_COLOR`.
 
 Progress goes to stderr. On a terminal it is a bar with count, elapsed and estimated remaining time. Elsewhere each
 stage prints a line when it begins, and one every 30 seconds. `--quiet` or `NO_PROGRESS` turns progress off.

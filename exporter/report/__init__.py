@@ -5,17 +5,17 @@ from typing import Literal
 from exporter.report.machine import render_github, render_json, render_junit
 from exporter.report.model import Case, Cell, Report, Table, shown_size
 from exporter.report.page import render_parity_html
-from exporter.report.text import WIDTH, render_text
+from exporter.report.text import render_text
 
 ReportFormat = Literal["text", "json", "junit", "github"]
 
-__all__ = ["WIDTH", "Case", "Cell", "Report", "ReportFormat", "Table", "render", "render_parity_html", "shown_size"]
+__all__ = ["Case", "Cell", "Report", "ReportFormat", "Table", "render", "render_parity_html", "shown_size"]
 
 
-def render(report: Report, format: ReportFormat, *, colour: bool = False, width: int = WIDTH) -> str:
+def render(report: Report, format: ReportFormat, *, colour: bool = False, width: int | None = None) -> str:
     """The report in one format, ending in a newline (text without anything to say is empty).
 
-    colour: ANSI colours; width: columns that lines fit. Both are for text only.
+    colour: ANSI colours; width: columns that lines fit, None without a terminal. Both are for text only.
     """
     if format == "json":
         return render_json(report)

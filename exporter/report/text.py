@@ -1,12 +1,13 @@
 """Reports for people: tables that fit the width, then what is wrong and what to do about it.
 
 A line ends between two words, never inside a number, a hash or a path, and never between a number and its unit.
-Where a table can't be drawn so, its rows are written as `column: value`, one cell a line.
+A table that can't be drawn that way is written row by row, one `column: value` per line.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from exporter.errors import Diagnostic
 from exporter.report.clean import safe_line, safe_text
 from exporter.report.model import Cell, Report, Table
 
-WIDTH = 100  # columns where there is no terminal to ask
+WIDTH = 100  # columns of tables that aren't written to a terminal
 _LEAST_WIDTH = 20  # below that, lines are as for that
 _READABLE = 16  # columns: text that is wrapped more narrowly is hard to read
 _NUMBER = re.compile(r"∞|[-+−]?[\d,.]+(e[-+]?\d+)?( ?(%|[kMG]?B|dB|[a-z]{1,4}))?")
@@ -35,12 +36,13 @@ _STYLES = {
 }
 
 
-def render_text(report: Report, *, colour: bool = False, width: int = WIDTH) -> str:
+def render_text(report: Report, *, colour: bool = False, width: int | None = None) -> str:
     """Sections, then diagnostics, with a blank line between any two; ends in a newline unless empty.
 
-    width: columns that tables and diagnostics fit; only a word that is longer goes beyond it.
+    width: columns that lines fit, unless a single word is longer. None: tables fit `WIDTH`, and messages aren't
+    wrapped, so that scripts can search for them.
     """
-    page = _Page(colour, max(width, _LEAST_WIDTH))
+    page = _Page(colour, max(width or WIDTH, _LEAST_WIDTH), wraps=width is not None)
     blocks = [
         page.table(section) if isinstance(section, Table) else safe_text(section.rstrip("\n"))
         for section in report.sections
@@ -56,6 +58,7 @@ def render_text(report: Report, *, colour: bool = False, width: int = WIDTH) -> 
 class _Page:
     colour: bool
     width: int
+    wraps: bool
 
     def diagnostic(self, diagnostic: Diagnostic) -> str:
         """`error:` and what is wrong; a blank line, then `hint:` and what to do."""
@@ -65,7 +68,7 @@ class _Page:
         return f"{lines}\n\n{self._labelled('hint', safe_text(diagnostic.hint))}" if diagnostic.hint else lines
 
     def _labelled(self, label: str, text: str) -> str:
-        lines = _wrapped(f"{label}: {text}", self.width)
+        lines = _wrapped(f"{label}:{_GLUE}{text}", self.width if self.wraps else sys.maxsize)
         return self._styled(f"{label}:", _STYLES[label]) + lines.removeprefix(f"{label}:")
 
     def table(self, table: Table) -> str:

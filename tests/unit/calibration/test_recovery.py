@@ -248,6 +248,7 @@ class Told(NoProgress):
 def test_each_step_is_told() -> None:
     hub, told = hub_of(TIED), Told()
     recover(lessons_of(hub), palettes_of(hub), replace(OPTIONS, steps=3), told)
-    assert told.told[0] == "recover 3"
-    assert [item.split(" ")[0] for item in told.told[1:]] == ["loss"] * 3
-    assert all(float(item.split(" ")[1]) > 0 for item in told.told[1:])
+    begun, *steps, judged = told.told
+    assert (begun, judged) == ("recover 3", "judge trained LUTs 1")
+    assert [item.split(" ")[0] for item in steps] == ["loss"] * 3
+    assert all(float(item.split(" ")[1]) > 0 for item in steps)

@@ -53,8 +53,8 @@ def resume(tmp_path: Path) -> ResumeFile:
 
 def test_an_interrupted_run_ends_as_a_whole_one(resume: ResumeFile) -> None:
     """Twice interrupted, the second time in a second round of the batches."""
-    for taken in (3, 9):
-        interrupted(resume, taken)
+    for more, taken in ((3, 3), (6, 9)):
+        interrupted(resume, more)
         assert steps_in(resume) == taken
     same(trained(hub_of(TIED), resume=resume), whole())
     assert steps_in(resume) == OPTIONS.steps
