@@ -121,7 +121,7 @@ def _stacked(header: Sequence[str], row: Sequence[str], width: int) -> str:
     cells = [f"{name}: {cell}" if name and cell else cell for name, cell in zip(header, row, strict=True)]
     if len(cells) > 1 and not header[0]:
         cells[:2] = [": ".join(filter(None, row[:2]))]
-    first, *others = (_wrapped(cell, width - 2) for cell, shown in zip(cells, cells, strict=True) if shown)
+    first, *others = (_wrapped(cell, width - 2) for cell in cells)
     return "\n".join([first, *(textwrap.indent(cell, "  ") for cell in others if cell)])
 
 
