@@ -82,8 +82,8 @@ def export(
     group_size: Annotated[
         int | None,
         typer.Option(
-            help="Output rows that share one LUT (lookup table). [default: the target's, else 16; with --bpw, --max-size "
-            "or --max-kl chosen for each matrix]",
+            help="Output rows that share one LUT (lookup table). [default: the target's, else 16; with --bpw, "
+            "--max-size or --max-kl chosen for each matrix]",
             min=1,
         ),
     ] = None,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def target_names() -> list[str]:
     """For the shell's completion."""
+    from exporter.targets import load_targets
+
     return list(load_targets())
 
 
