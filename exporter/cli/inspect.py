@@ -25,9 +25,9 @@ def inspect(
     def body(_: Progress) -> Report:
         from exporter.pipeline.inspect import inspect_path
 
-        found = inspect_path(path, revision)
-        tables = [Table(found.kind, ("", ""), [(k, str(v)) for k, v in found.facts.items()])]
-        tables += [Table(title, columns, rows) for title, columns, rows in found.tables]
-        return Report("inspect", ExitCode.OK, found.as_json(), found.diagnostics, tuple(tables))
+        contents = inspect_path(path, revision)
+        tables = [Table(contents.kind, ("", ""), [(k, str(v)) for k, v in contents.facts.items()])]
+        tables += [Table(title, columns, rows) for title, columns, rows in contents.tables]
+        return Report("inspect", ExitCode.OK, contents.as_json(), contents.diagnostics, tuple(tables))
 
     return run_command("inspect", Output(format, quiet), body)

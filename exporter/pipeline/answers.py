@@ -1,4 +1,4 @@
-"""What the logits of an encoder's head say about a text, in words: labels, tags, fillings, an answer's place."""
+"""Reads the logits of an encoder's head: labels, tagged entities, words for a mask, or the answer to a question."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from exporter.errors import InputError
 from exporter.graph.model import Scores
 from exporter.texts import mask_id
 
-BEST = 5  # fillings of a mask that are shown
-LONGEST = 15  # tokens of an answer, as in transformers' pipeline
+SHOWN_FILLINGS = 5  # best tokens that are shown for a mask
+MAX_ANSWER = 15  # tokens of an answer, as in transformers' pipeline
 _OUTSIDE = "O"  # the label of tokens that belong to no entity
 
 Logits = NDArray[np.float32]
 
 
-class Found(Protocol):
-    """What a head found."""
+class HeadAnswer(Protocol):
+    """What a head says about a text."""
 
     def as_json(self) -> Mapping[str, Any]:
-        """All of it."""
+        """As JSON."""
 
     def as_text(self) -> str:
-        """For people."""
+        """As text for people."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Choice:
     score: float
 
     def as_json(self) -> dict[str, Any]:
-        """Both."""
+        """As JSON."""
         return {"label": self.label, "score": _rounded(self.score)}
 
 
@@ -51,18 +51,18 @@ class Choices:
     choices: tuple[Choice, ...]
 
     def as_json(self) -> Mapping[str, Any]:
-        """`labels`."""
+        """As JSON, under `labels`."""
         return {"labels": [choice.as_json() for choice in self.choices]}
 
     def as_text(self) -> str:
-        """A line each."""
+        """One label per line."""
         width = max(len(choice.label) for choice in self.choices)
         return "\n".join(f"{choice.label:<{width}}  {choice.score:.4f}" for choice in self.choices)
 
 
 @dataclass(frozen=True)
 class Entity:
-    """A run of tokens with one tag: its text, and where it stands there, in characters."""
+    """A run of tokens with one tag, its text, and its place in the input, in characters."""
 
     label: str
     score: float
@@ -71,27 +71,27 @@ class Entity:
     end: int
 
     def as_json(self) -> dict[str, Any]:
-        """All fields."""
+        """As JSON."""
         facts = {"label": self.label, "score": _rounded(self.score)}
         return {**facts, "text": self.text, "start": self.start, "end": self.end}
 
 
 @dataclass(frozen=True)
 class Entities:
-    """Tagged tokens, and the entities that they make up."""
+    """Tagged tokens, and the entities that they form."""
 
     tokens: tuple[Entity, ...]
     entities: tuple[Entity, ...]
 
     def as_json(self) -> Mapping[str, Any]:
-        """Both."""
+        """As JSON."""
         return {
             "entities": [entity.as_json() for entity in self.entities],
             "tokens": [token.as_json() for token in self.tokens],
         }
 
     def as_text(self) -> str:
-        """The entities; every token's tag is in the JSON."""
+        """The entities alone; the JSON has the tag of every token."""
         if not self.entities:
             return "no entities"
         return "\n".join(f"{e.text}  {e.label}  {e.score:.4f}" for e in self.entities)
@@ -99,27 +99,27 @@ class Entities:
 
 @dataclass(frozen=True)
 class Fillings:
-    """For each mask the best tokens."""
+    """The best tokens for each mask."""
 
     masks: tuple[tuple[Choice, ...], ...]
 
     def as_json(self) -> Mapping[str, Any]:
-        """`masks`, each a list of `token` and `score`."""
+        """As JSON: `masks`, each a list of `token` and `score`."""
         return {"masks": [[{"token": c.label, "score": _rounded(c.score)} for c in best] for best in self.masks]}
 
     def as_text(self) -> str:
-        """A line for each mask."""
+        """One mask per line."""
         return "\n".join(", ".join(f"{c.label} {c.score:.4f}" for c in best) for best in self.masks)
 
 
 @dataclass(frozen=True)
 class Span:
-    """An answer found in the second text."""
+    """An answer that stands in the second text."""
 
     answer: Entity
 
     def as_json(self) -> Mapping[str, Any]:
-        """`answer`, without a label."""
+        """As JSON: `answer`, without a label."""
         return {"answer": {key: value for key, value in self.answer.as_json().items() if key != "label"}}
 
     def as_text(self) -> str:
@@ -138,9 +138,10 @@ class HeadFacts:
 
 def read_logits(
     facts: HeadFacts, logits: Logits, encoded: EncodedText, texts: Sequence[str], tokenizer: Tokenizer
-) -> Found:
-    """logits: as `Embeddings.tokens` of runners/base.py has them for the task. Raises InputError for a text without a
-    mask, and for labels that don't fit the logits.
+) -> HeadAnswer:
+    """What the head says. logits: as `Embeddings.tokens` of runners/base.py has them for the task.
+
+    Raises InputError for a text without a mask, and for labels that don't fit the logits.
     """
     if facts.task == "fill-mask":
         return _fill(logits, encoded, tokenizer)
@@ -174,12 +175,12 @@ def _fill(logits: Logits, encoded: EncodedText, tokenizer: Tokenizer) -> Filling
     if not places.size:
         shown = tokenizer.tokens.get("mask_token", "a mask token")
         hint = f"write {shown} in place of a word"
-        raise InputError.of("run.mask", f"the text has no {shown}: nothing to fill in", hint=hint)
-    found = []
+        raise InputError.of("run.mask", f"the text has no mask: {shown}", hint=hint)
+    masks = []
     for shares in _probabilities(logits[places], "softmax"):
-        best = np.argsort(-shares, kind="stable")[:BEST]
-        found.append(tuple(Choice(tokenizer.decode([int(i)]).strip(), float(shares[i])) for i in best))
-    return Fillings(tuple(found))
+        best = np.argsort(-shares, kind="stable")[:SHOWN_FILLINGS]
+        masks.append(tuple(Choice(tokenizer.decode([int(i)]).strip(), float(shares[i])) for i in best))
+    return Fillings(tuple(masks))
 
 
 def _entities(shares: NDArray[np.float64], encoded: EncodedText, text: str, labels: Sequence[str]) -> Entities:
@@ -191,7 +192,7 @@ def _entities(shares: NDArray[np.float64], encoded: EncodedText, text: str, labe
 
 
 def _grouped(tokens: Sequence[Entity], text: str) -> list[Entity]:
-    """Neighbours with the same tag are one entity, as in transformers' "simple" strategy; B- begins another."""
+    """Joins neighbours with the same tag, as transformers' "simple" strategy does; a B- tag begins a new entity."""
     groups: list[list[Entity]] = []
     for token in tokens:
         kind = token.label.removeprefix("B-").removeprefix("I-")
@@ -223,7 +224,7 @@ def _answer(logits: Logits, encoded: EncodedText, context: str) -> Span:
     masked = np.where(allowed, logits, -1e4)
     start, end = _probabilities(masked.astype(np.float32), "softmax")
     products = np.triu(np.outer(np.where(inside, start, 0), np.where(inside, end, 0)))
-    products -= np.triu(products, LONGEST)
+    products -= np.triu(products, MAX_ANSWER)
     first, last = np.unravel_index(int(products.argmax()), products.shape)
     begin, stop = encoded.offsets[int(first)][0], encoded.offsets[int(last)][1]
     return Span(Entity("", float(products[first, last]), context[begin:stop], begin, stop))

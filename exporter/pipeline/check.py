@@ -37,7 +37,7 @@ class CheckRequest:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found. notes: what a reader must know, such as that another checkpoint was compared with."""
+    """notes: what a reader must know, such as that another checkpoint was compared with."""
 
     name: str
     parity: ParityReport
@@ -46,7 +46,7 @@ class CheckResult:
 
 
 def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
-    """Raises GateError when the bundle's files aren't the ones that were packed; those are not run."""
+    """Compares a bundle's files. Raises GateError where they aren't those that were packed: these are not run."""
     verify_bundle(request.bundle, progress).require_ok()
     bundle = open_bundle(request.bundle)
     manifest = bundle.manifest
@@ -60,14 +60,17 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
     if specs and not has_cache(specs[0]):
         parity = _graphs(bundle, specs, checkpoint, options, progress)
     else:
-        parity = check_parity(_subjects(bundle, checkpoint, drawn=not specs), options, progress)
+        parity = check_parity(_subjects(bundle, checkpoint, native=not specs), options, progress)
     return CheckResult(manifest.name, parity, manifest.compression, tuple(notes))
 
 
-def _subjects(bundle: OpenBundle, checkpoint: Checkpoint | None, *, drawn: bool) -> Subjects:
-    """Of a text model. Raises InputError for a checkpoint of another task. drawn: whether kogata drew its graph."""
+def _subjects(bundle: OpenBundle, checkpoint: Checkpoint | None, *, native: bool) -> Subjects:
+    """What parity compares of a text model. native: whether Kogata imported it natively.
+
+    Raises InputError for a checkpoint of another task.
+    """
     manifest = bundle.manifest
-    hub = import_checkpoint(checkpoint) if checkpoint and drawn else None
+    hub = import_checkpoint(checkpoint) if checkpoint and native else None
     if hub is not None and hub.task != manifest.task:
         message = f"this checkpoint is for {hub.task}, and the bundle for {manifest.task}"
         raise InputError.of("check.task", message, where=str(checkpoint and checkpoint.root), hint=_MADE_FROM)
@@ -94,7 +97,7 @@ def _graphs(
     options: ParityOptions,
     progress: Progress,
 ) -> ParityReport:
-    """Of a model of other graphs; against a checkpoint, transformers is the reference, against a file, that file."""
+    """Parity of a model that came as ONNX. The reference is the checkpoint in transformers, or the `.onnx` file."""
     from exporter.parity.graphs.check import check_graphs
     from exporter.parity.graphs.merge import merged
     from exporter.parity.graphs.subjects import GraphSubjects

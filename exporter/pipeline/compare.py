@@ -1,4 +1,4 @@
-"""What parity compares of an imported model: every kind of graph has subjects of its own."""
+"""Hands an export's results to parity: texts for text models, inputs by kind for other graphs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def torch_reference(checkpoint: Checkpoint, route: Route) -> TorchReference | No
 
 
 def _subjects(model: OpenModel, part: Part) -> Subjects:
-    """Of a graph that we drew, or of a text decoder with a cache, whoever drew it."""
+    """What parity compares of a model that was imported natively, or of any text decoder with a cache."""
     if model.tokenizer is None:
         raise InputError.of(
             "parity.tokenizer",

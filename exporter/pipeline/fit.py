@@ -1,4 +1,4 @@
-"""Palettes fitted to calibration text, graph by graph: never worse on it than k-means that looks at weights alone."""
+"""Palettes fitted to calibration text, graph by graph. K-means of the weights alone is kept where it does better."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from exporter.graph.model import Hub
 from exporter.graph.palette import BLOCK, Palette, spilled
 from exporter.graph.spill import Spill
 from exporter.pipeline.options import BUILTIN
-from exporter.pipeline.parts import candidates as every_tensor
+from exporter.pipeline.parts import candidates as tensors_of
 from exporter.progress import Progress
 
 if TYPE_CHECKING:
     from exporter.calibration.session import Session, Weighed
 
 Dense = NDArray[np.float32]
-FARTHEST = 0.9  # of a weight's variance: palettes with a larger squared error aren't used
-DAMPINGS = (FitOptions.damping, 0.1, 1.0)  # of fits, one after the other
-FEWEST = 2  # batches of a training: one teaches, one judges
+MAX_ERROR = 0.9  # squared error as a share of the weight's variance: a fitted palette beyond this isn't used
+DAMPINGS = (FitOptions.damping, 0.1, 1.0)  # tried one after the other, until a fit keeps MAX_ERROR
+MIN_BATCHES = 2  # of a training: one to train on, one to judge with
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """steps: of training. resume: the file that an interrupted training goes on from, kept beside the bundle. model:
-    the checkpoint's digest, without which that file means nothing."""
+    """Training of LUTs. steps: how many. resume: the file that an interrupted training resumes from, beside the bundle.
+    model: the checkpoint's digest, which that file is bound to."""
 
     steps: int
     resume: Path
@@ -48,7 +48,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Fitted:
-    """facts: None where nothing was fitted. notes: for the report."""
+    """Palettes of one graph. facts: None where nothing was fitted. notes: for the report."""
 
     compression: Compression
     facts: FitFacts | None = None
@@ -58,15 +58,17 @@ class Fitted:
 def open_session(
     hub: Hub, tokenizer: Tokenizer | None, calibrate: str | None, progress: Progress, device: str = "cpu"
 ) -> Session | Diagnostic:
-    """The graph with its texts. calibrate: "builtin" or a file; None: built-in texts where that is possible.
+    """The graph with its calibration texts. calibrate: "builtin" or a file; None: built-in texts where possible.
 
-    Where it isn't (also where the chat template fails), what nobody asked for is left out: then a note says why.
-    Raises as `session.begin`; InputError naming the tensors where it is they that hold NaN or infinity.
+    Where calibration isn't possible and nobody asked for it, the result is a note that says why; a chat template that
+    fails is one such reason. Raises as `session.begin`, and InputError naming the tensors that hold NaN or infinity.
     """
     try:
         if tokenizer is None:
             hint = "--calibrate none compresses without running the model"
-            raise UnsupportedError.of("calibration.tokenizer", "texts need a tokenizer, and there is none", hint=hint)
+            raise UnsupportedError.of(
+                "calibration.tokenizer", "calibration text needs a tokenizer, and the model has none", hint=hint
+            )
         from exporter.calibration.corpus import Reader
         from exporter.calibration.session import begin
 
@@ -75,7 +77,7 @@ def open_session(
     except (InputError, UnsupportedError) as error:
         reason = error.diagnostics[0]
         if reason.code == "calibration.numbers":
-            require_undamaged(every_tensor(hub))
+            require_undamaged(tensors_of(hub))
         if calibrate is not None:
             raise
         message = f"compressed without calibration text: {reason.message}"
@@ -83,7 +85,7 @@ def open_session(
 
 
 def answer_kind(hubs: Sequence[Hub]) -> ErrorKind:
-    """What the answers of a model are compared by; that of models with several graphs isn't measured."""
+    """What the outputs of a model are compared by; "weights" for a model of several graphs, which isn't measured."""
     from exporter.calibration.objective import objective_of
 
     return objective_of(hubs[0]).kind if len(hubs) == 1 else "weights"
@@ -92,7 +94,7 @@ def answer_kind(hubs: Sequence[Hub]) -> ErrorKind:
 def fitted_compression(
     session: Session, candidates: Sequence[Candidate], options: CompressOptions, progress: Progress, spill: Spill
 ) -> Fitted:
-    """What `compress` makes, with palettes fitted to the session's texts where that serves its answers better.
+    """Palettes fitted to the session's texts, or those of `compress` where they change the outputs less.
 
     Raises as `compress`.
     """
@@ -108,9 +110,9 @@ def fitted_compression(
             return None
         fitted = _fitted(weighed, old)
         if fitted is not None:
-            found, dense = fitted
-            palettes[weighed.name] = spilled(found.palette, spill)
-            decisions[weighed.name] = _decision(decisions[weighed.name], found, weighed.weight, dense)
+            result, dense = fitted
+            palettes[weighed.name] = spilled(result.palette, spill)
+            decisions[weighed.name] = _decision(decisions[weighed.name], result, weighed.weight, dense)
         progress.advance(weighed.name)
         return palettes[weighed.name].dense
 
@@ -121,7 +123,7 @@ def fitted_compression(
     facts = FitFacts(session.words, session.objective.kind, error, session.distance(decoder(palettes)))
     progress.advance()
     if not math.isfinite(facts.plain + facts.fitted):
-        message = "with palettes the model answers with values that are NaN or infinite: none were fitted to text"
+        message = "with palettes the model's outputs are NaN or infinite: palettes were not fitted to text"
         return Fitted(plain, notes=(Diagnostic("calibration.numbers", message, level="warning"),))
     if not facts.fitted < facts.plain:
         return Fitted(plain, replace(facts, used="plain"))
@@ -129,7 +131,7 @@ def fitted_compression(
 
 
 def recovered(session: Session, fitted: Fitted, recovery: Recovery, progress: Progress, spill: Spill) -> Fitted:
-    """With LUTs trained to make the model answer as the uncompressed one does, where that serves its answers better.
+    """LUTs trained to bring the outputs closer to the uncompressed model's; kept only where they do.
 
     Raises InputError where there are too few texts.
     """
@@ -139,8 +141,8 @@ def recovered(session: Session, fitted: Fitted, recovery: Recovery, progress: Pr
     facts, old = fitted.facts, fitted.compression
     if facts is None:
         return fitted
-    if len(session.school.lessons) < FEWEST:
-        raise InputError.of("calibration.texts", "training takes three texts at least", where="--calibrate")
+    if len(session.school.lessons) < MIN_BATCHES:
+        raise InputError.of("calibration.texts", "training needs at least three texts", where="--calibrate")
     lessons = Lessons(session.graph, session.objective, session.school.more(recovery.steps, progress))
     resume = ResumeFile(recovery.resume, f"{recovery.model} {session.words}")
     done = recover(lessons, old.palettes, RecoveryOptions(recovery.steps), progress, resume=resume, spill=spill)
@@ -171,38 +173,39 @@ def decoder(palettes: Mapping[str, Palette]) -> Callable[[str], Dense | None]:
 
 
 def _fitted(weighed: Weighed, old: Palette) -> tuple[Fit, Dense] | None:
-    """The first palette that is like the weight at all, and what it decodes to: one that makes up for errors before it,
-    or one that doesn't, or one for which what the texts didn't show counts for more and more.
+    """The first fit within MAX_ERROR of the weight, and what it decodes to.
 
-    None leaves it to the k-means palette `old`: on a few texts a matrix that hardly matters can be fitted to anything.
+    Tried in turn: a fit that makes up for the errors of earlier layers, one that doesn't, and fits with more damping,
+    which trust the texts less. None where no fit is within: few texts can fit a matrix that hardly matters to anything,
+    so that the k-means palette `old` is the better choice.
     """
     weight, target = weighed.weight, weighed.target
-    tries = [(target, DAMPINGS[0])] if target is not weight and fits_float16(target) else []
+    attempts = [(target, DAMPINGS[0])] if target is not weight and fits_float16(target) else []
     mean = np.broadcast_to(weight.mean(dtype=np.float64).astype(np.float32), weight.shape)
-    farthest = FARTHEST * _squared_error(weight, mean)
-    for wanted, damping in (*tries, *((weight, damping) for damping in DAMPINGS)):
-        found = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping))
-        dense = found.palette.dense()
-        if _squared_error(weight, dense) <= farthest:
-            return found, dense
+    limit = MAX_ERROR * _squared_error(weight, mean)
+    for wanted, damping in (*attempts, *((weight, damping) for damping in DAMPINGS)):
+        fit = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping))
+        dense = fit.palette.dense()
+        if _squared_error(weight, dense) <= limit:
+            return fit, dense
     return None
 
 
-def _decision(plain: TensorDecision, found: Fit, weight: Dense, dense: Dense) -> TensorDecision:
-    of_plain = found.cost / found.plain_cost if found.plain_cost > 0 else None
+def _decision(plain: TensorDecision, fit: Fit, weight: Dense, dense: Dense) -> TensorDecision:
+    of_plain = fit.cost / fit.plain_cost if fit.plain_cost > 0 else None
     reason = f"{plain.reason}, fitted to calibration text"
     return replace(_measured(plain, weight, dense), reason=reason, of_plain=of_plain)
 
 
 def _measured(decision: TensorDecision, weight: Dense, dense: Dense) -> TensorDecision:
-    """With the weight's own error."""
+    """The decision with the error of the weight itself."""
     mse = _squared_error(weight, dense)
     peak = float(np.abs(weight).max())
     return replace(decision, mse=mse, psnr_db=20 * math.log10(peak / math.sqrt(mse)) if mse > 0 else None)
 
 
 def _squared_error(weight: Dense, dense: Dense) -> float:
-    """Its mean. A few rows at a time, as float64 takes twice the memory of the weight."""
+    """The mean squared error. A few rows at a time: float64 takes twice the memory of the weight."""
     step = max(1, BLOCK // weight.shape[1])
     spans = [slice(first, first + step) for first in range(0, len(weight), step)]
     return sum(float(np.square(weight[s] - dense[s], dtype=np.float64).sum()) for s in spans) / weight.size

@@ -11,24 +11,24 @@ from exporter.pipeline.settings import Settings
 
 
 def size_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
-    """Artifacts that are larger than one of their targets takes well; bits that were asked for and not used."""
-    found: list[Diagnostic] = []
+    """Warnings about artifacts that exceed a target's limit, and a note about a budget that isn't used up."""
+    findings: list[Diagnostic] = []
     for artifact in manifest.artifacts:
         for target in settings.targets_of(artifact.kind):
             limit = target.limits.of(artifact.kind)
             if limit is not None and isinstance(limit.value, int | float) and artifact.bytes > limit.value:
-                message = f"{artifact.bytes:,} bytes, and {target.title} takes {limit.value:,} well: {limit.source}"
+                message = f"{artifact.bytes:,} bytes; the limit of {target.title} is {limit.value:,}: {limit.source}"
                 where = artifact.path.rsplit("/", 1)[-1]
-                found.append(Diagnostic("target.size", message, where=where, hint="fewer --bits", level="warning"))
+                findings.append(Diagnostic("target.size", message, where=where, hint="fewer --bits", level="warning"))
     budget, bpw = settings.widths.budget, manifest.compression.bpw
     if budget is not None and budget.kind == "bpw" and bpw < 0.99 * budget.value:
-        message = f"{bpw:.3f} bits per weight are used: nothing on offer between that and the budget is better"
-        found.append(Diagnostic("budget.unused", message, budget.option, level="note"))
-    return tuple(found)
+        message = f"{bpw:.3f} bits per weight are used: more bits would not reduce the loss"
+        findings.append(Diagnostic("budget.unused", message, budget.option, level="note"))
+    return tuple(findings)
 
 
 def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
-    """Errors where files, weights or a loss are larger than was asked for: a failed gate."""
+    """Errors where files, bits per weight or the loss exceed the budget: a failed gate."""
     budget = settings.widths.budget
     if budget is None:
         return ()
@@ -45,6 +45,6 @@ def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic,
             sizes[artifact.form] += artifact.bytes
         broken = {form.label: f"{size:,} bytes" for form, size in sizes.items() if size > budget.value}
     return tuple(
-        Diagnostic("budget.exceeded", f"{told}, and {budget.option} was asked for", where)
-        for where, told in broken.items()
+        Diagnostic("budget.exceeded", f"{measured}, over the budget {budget.option}", where)
+        for where, measured in broken.items()
     )

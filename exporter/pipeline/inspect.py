@@ -1,4 +1,4 @@
-"""What is inside a checkpoint, an .onnx file, an .mlpackage or a bundle. Nothing is run."""
+"""`kogata inspect`: what is inside a checkpoint, an .onnx file, an .mlpackage or a bundle. No model is run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from exporter.graph.model import DecoderSpec, Hub
 
 Fact = str | int | float | None
-_LABELS = 8  # as many are shown
+_SHOWN_LABELS = 8
 
 
 @dataclass(frozen=True)
-class Found:
-    """kind: what it is; facts: in reading order; tables: (title, columns, rows); diagnostics: what prevents export."""
+class Contents:
+    """kind: what the path is. facts: in reading order. tables: (title, columns, rows). diagnostics: what prevents an
+    export."""
 
     kind: str
     facts: Mapping[str, Fact]
@@ -34,8 +35,8 @@ class Found:
         return {"kind": self.kind, "facts": dict(self.facts), **tables}
 
 
-def inspect_path(reference: str, revision: str | None) -> Found:
-    """Decides by what lies there. Raises InputError when it is nothing that kogata knows or can't be read."""
+def inspect_path(reference: str, revision: str | None) -> Contents:
+    """Reads what the path is. Raises InputError for something that Kogata doesn't know or can't read."""
     path = Path(reference)
     if (path / "manifest.json").is_file() and (path / "SHA256SUMS").is_file():
         return _bundle(path)
@@ -46,7 +47,7 @@ def inspect_path(reference: str, revision: str | None) -> Found:
     return _checkpoint(reference, revision)
 
 
-def _checkpoint(reference: str, revision: str | None) -> Found:
+def _checkpoint(reference: str, revision: str | None) -> Contents:
     from exporter.checkpoint import open_checkpoint
     from exporter.graph.model import DecoderSpec, EncoderSpec
     from exporter.importers import import_checkpoint
@@ -67,27 +68,27 @@ def _checkpoint(reference: str, revision: str | None) -> Found:
     }
     try:
         if route_of(checkpoint) == "optimum":
-            return Found("checkpoint", facts | _through_optimum(checkpoint))
+            return Contents("checkpoint", facts | _through_optimum(checkpoint))
         hub = import_checkpoint(checkpoint)
     except UnsupportedError as error:
-        return Found("checkpoint", facts | {"export": "not supported"}, (), error.diagnostics)
+        return Contents("checkpoint", facts | {"export": "not supported"}, (), error.diagnostics)
     spec = hub.spec
-    assert isinstance(spec, DecoderSpec | EncoderSpec)  # a graph that isn't drawn comes through optimum
+    assert isinstance(spec, DecoderSpec | EncoderSpec)  # other models come through optimum
     facts |= {"task": hub.task, "context": spec.context, "hidden size": spec.hidden_size, "vocabulary": spec.vocab_size}
     if isinstance(spec, DecoderSpec):
         facts |= {"layers": spec.cache.layers, "attention": _attention(spec), **_windows(hub, spec)}
     elif spec.labels:
         facts["labels"] = (
-            f"{len(spec.labels)}: {', '.join(spec.labels[:_LABELS])}{', …' * (len(spec.labels) > _LABELS)}"
+            f"{len(spec.labels)}: {', '.join(spec.labels[:_SHOWN_LABELS])}{', …' * (len(spec.labels) > _SHOWN_LABELS)}"
         )
     elif hub.task == "feature-extraction":
         facts["pooling"] = f"{spec.pooling or 'none'}{', normalized' if spec.normalize else ''}"
     facts |= {"family": hub.family, "export": "native"}
-    return Found("checkpoint", facts)
+    return Contents("checkpoint", facts)
 
 
 def _attention(spec: DecoderSpec) -> str:
-    """Which heads share keys and values, and how wide they are."""
+    """How query heads share keys and values, and the width of a head."""
     queries, keys = sorted(set(spec.heads)), sorted(set(spec.cache.kv_heads))
     kind = "full" if spec.heads == spec.cache.kv_heads else "multi-query" if keys == [1] else "grouped"
     shown = " query heads on ".join("–".join(str(n) for n in dict.fromkeys((c[0], c[-1]))) for c in (queries, keys))
@@ -95,7 +96,7 @@ def _attention(spec: DecoderSpec) -> str:
 
 
 def _windows(hub: Hub, spec: DecoderSpec) -> dict[str, Fact]:
-    """What there is besides plain attention: sliding windows, soft caps, layers without rotation."""
+    """Sliding windows, soft caps and positions."""
     attentions = [node for node in hub.model.graph if node.op_type == "Attention"]
     masks = Counter(node.inputs[3].name for node in attentions if node.inputs[3] is not None)
     facts: dict[str, Fact] = {}
@@ -111,7 +112,7 @@ def _windows(hub: Hub, spec: DecoderSpec) -> dict[str, Fact]:
 
 
 def _through_optimum(checkpoint: Checkpoint) -> dict[str, Fact]:
-    """What is known before anything is traced."""
+    """What is known before optimum traces the model."""
     from exporter.importers.model_sizes import read_sizes
     from exporter.importers.optimum import VERSION, optimum_task
 
@@ -125,7 +126,7 @@ def _through_optimum(checkpoint: Checkpoint) -> dict[str, Fact]:
     return facts | {"export": f"through optimum-onnx {VERSION}"}
 
 
-def _onnx(path: Path) -> Found:
+def _onnx(path: Path) -> Contents:
     from exporter.importers.graph_file import load_graph
 
     model = load_graph(path)
@@ -138,7 +139,7 @@ def _onnx(path: Path) -> Found:
         for value in values
     ]
     stored = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
-    return Found(
+    return Contents(
         "ONNX model",
         {
             "producer": f"{model.producer_name or 'unknown'} {model.producer_version or ''}".strip(),
@@ -165,7 +166,7 @@ def _bytes_by_type(tensors: Iterable[Any]) -> list[tuple[str, int]]:
     return sorted(total.items(), key=lambda item: -item[1])
 
 
-def _mlpackage(path: Path) -> Found:
+def _mlpackage(path: Path) -> Contents:
     from exporter.runners.mil import load_mlpackage
 
     model = load_mlpackage(path, any_op=True)
@@ -176,7 +177,7 @@ def _mlpackage(path: Path) -> Found:
     ]
     operations = model.function.operations
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    return Found(
+    return Contents(
         "Core ML package",
         {"function": model.function.name, "opset": model.function.opset, "operations": len(operations), "bytes": size},
         (
@@ -186,7 +187,7 @@ def _mlpackage(path: Path) -> Found:
     )
 
 
-def _bundle(path: Path) -> Found:
+def _bundle(path: Path) -> Contents:
     from exporter.bundle import read_manifest
 
     manifest = read_manifest(path / "manifest.json")
@@ -205,7 +206,7 @@ def _bundle(path: Path) -> Found:
         for a in manifest.artifacts
     ]
     bits = [("kept" if b is None else str(b), g, n) for (b, g), n in sorted(by_bits.items(), key=lambda i: str(i[0]))]
-    return Found(
+    return Contents(
         "bundle",
         {
             "name": manifest.name,

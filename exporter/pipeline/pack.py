@@ -1,4 +1,4 @@
-"""What stages say in their own types, in the words of the next: graph to candidates, results to a bundle's facts."""
+"""Turns the results of an export into the facts of a bundle."""
 
 from __future__ import annotations
 
@@ -105,27 +105,27 @@ def _optimum_version(route: Route) -> dict[str, str]:
 
 
 def _scoring(packing: PackingList) -> dict[str, float]:
-    """What the whole model multiplies its towers' product by, and adds: it is in neither of them."""
+    """The scale and bias that turn the product of two towers' embeddings into a score; neither tower holds them."""
     tensors = packing.model.checkpoint.tensors
     if not any(part.component == "text_model" for part in packing.parts):
         return {}
-    found = {
+    scalars = {
         name: tensors[name] for name in ("logit_scale", "logit_bias") if name in tensors and tensors[name].size == 1
     }
-    values = {name: float(tensor.numpy().astype(np.float64).reshape(())) for name, tensor in found.items()}
-    stated = {
+    values = {name: float(tensor.numpy().astype(np.float64).reshape(())) for name, tensor in scalars.items()}
+    scoring = {
         name: math.exp(value) if name == "logit_scale" else value for name, value in values.items() if value < 100
     }
-    return {name: value for name, value in stated.items() if math.isfinite(value)}
+    return {name: value for name, value in scoring.items() if math.isfinite(value)}
 
 
 def _with_ends(config: Mapping[str, Any], ends: tuple[int, ...]) -> Mapping[str, Any]:
-    """The end tokens where only the tokenizer names them: onnxruntime-genai and transformers look here."""
+    """The configuration with the end tokens that only the tokenizer names; clients look for them here."""
     return {**config, "eos_token_id": ends[0] if len(ends) == 1 else list(ends)} if ends else config
 
 
 def parity_page(name: str, report: Mapping[str, Any], compression: CompressionFacts, plan: Plan | None = None) -> bytes:
-    """The report for people. plan: of mixed bits, for the curve that they were chosen from."""
+    """The HTML report. plan: of mixed bits, for the curve that they were chosen from."""
     facts: dict[str, Any] = {"bits": compression.bits, "bpw": compression.bpw, "group_size": compression.group_size}
     facts |= {"mixed": compression.mixed, "palette_bits": compression.palette_bits, "curve": curve_facts(plan)}
     facts |= {"calibration": [asdict(fit) for fit in compression.calibration]}
@@ -167,18 +167,18 @@ def compression_facts(packing: PackingList) -> CompressionFacts:
 
 
 def curve_facts(plan: Plan | None) -> dict[str, Any] | None:
-    """The sizes and errors that bits were chosen from, as the page draws them; None where nothing was measured."""
+    """The sizes and errors that bits were chosen from, for the HTML report; None where nothing was measured."""
     if plan is None or plan.chosen is None or not plan.curve:
         return None
 
-    def drawn(point: Point) -> dict[str, float | None]:
+    def facts(point: Point) -> dict[str, float | None]:
         return {"bpw": point.stored_bytes * 8 / plan.parameters, **asdict(point)}
 
     return {
         "kind": plan.error,
         "words": plan.words,
-        "chosen": drawn(plan.chosen),
-        "points": [drawn(point) for point in plan.curve],
+        "chosen": facts(plan.chosen),
+        "points": [facts(point) for point in plan.curve],
     }
 
 

@@ -1,4 +1,4 @@
-"""An answer or an embedding from the files of a bundle."""
+"""`kogata run`: an answer or an embedding from the files of a bundle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exporter.bundle.tree import printable
 from exporter.checkpoint.folder import Folder
 from exporter.errors import InputError, UnsupportedError, UsageError
 from exporter.formats import FORMS, Form
-from exporter.pipeline.answers import Found, HeadFacts, read_logits
+from exporter.pipeline.answers import HeadAnswer, HeadFacts, read_logits
 from exporter.runners.base import DecoderRunner
 from exporter.runners.greedy import greedy
 from exporter.runners.shipped import Conditions, shipped_file
@@ -30,8 +30,8 @@ SHOWN = 8  # elements of an embedding that text output shows
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model gave. text: a decoder's; embedding: an encoder's, float32 `[hidden]`; found: what an encoder's
-    head says; runner: what ran it.
+    """The model's output. text: of a decoder. embedding: of an encoder, float32 `[hidden]`. head: what an encoder's
+    head says. runner: what ran the model.
     """
 
     artifact: Form
@@ -39,7 +39,7 @@ class Answer:
     tokens: int
     text: str | None = None
     embedding: np.ndarray | None = None
-    found: Found | None = None
+    head: HeadAnswer | None = None
 
     def as_json(self) -> Mapping[str, Any]:
         """All of it."""
@@ -48,12 +48,12 @@ class Answer:
             facts["text"] = self.text
         if self.embedding is not None:
             facts["embedding"] = [float(f"{x:.7g}") for x in self.embedding]
-        return facts | (dict(self.found.as_json()) if self.found is not None else {})
+        return facts | (dict(self.head.as_json()) if self.head is not None else {})
 
     def as_text(self) -> str:
         """The answer alone, or the beginning of the embedding."""
-        if self.found is not None:
-            return self.found.as_text()
+        if self.head is not None:
+            return self.head.as_text()
         if self.embedding is None:
             return self.text or ""
         shown = " ".join(f"{x:+.4f}" for x in self.embedding[:SHOWN])
@@ -93,8 +93,8 @@ def run_bundle(folder: Path, text: str, asked: str | None, max_tokens: int | Non
         return Answer(chosen, encoder.name, len(encoded.ids), embedding=vector)
     labels, scores = manifest.model.get("labels", ()), stated_scores(manifest.model.get("scores"))
     facts = HeadFacts(manifest.task, tuple(map(str, labels)), scores)
-    found = read_logits(facts, made.tokens, encoded, [text, second or ""], tokenizer)
-    return Answer(chosen, encoder.name, len(encoded.ids), found=found)
+    head = read_logits(facts, made.tokens, encoded, [text, second or ""], tokenizer)
+    return Answer(chosen, encoder.name, len(encoded.ids), head=head)
 
 
 def _chosen(forms: Sequence[Form], asked: str | None, folder: Path) -> Form:

@@ -1,9 +1,9 @@
-"""What bits cost a model's answers, measured on calibration text.
+"""How much a model's outputs change with the bits of each matrix, measured on calibration text.
 
-A matrix's error costs what its moments say, up to a factor that is measured: its palettes of a few bits, fitted, are
-put into the model alone, and the answers compared. So are its palettes of the fewest bits, which cost up to ten times
-as much as those of more bits would let expect: a fit gains less, and answers change by more than a square. Other bits
-and groups lie between these two as the error of k-means palettes does, on some of the rows.
+The second moments of its inputs predict the cost of an error in a matrix, up to a factor. The factor is measured: the
+matrix alone is replaced by a fitted palette of a few bits, and the outputs are compared. The palette of the fewest bits
+is measured too, because it can cost ten times what palettes of more bits suggest. Costs of other bits and group sizes
+are interpolated between these two, by the k-means error on a sample of rows.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 Dense = NDArray[np.float32]
 SAMPLE = 1 << 16  # weights of a matrix whose k-means error is measured for every choice
-PROBE = 3  # bits of the palettes that are put into the model: enough of an error to be seen, and a usual size
+PROBE_BITS = 3  # of the palettes that are measured in the model: a common choice, with an error large enough to see
 QUICK = FitOptions(rounds=1, sweeps=3)
-TINY = 1e-300  # has a logarithm
-FACTORS = (1 / 16, 16)  # a measured factor beyond this is taken for noise
-MOST, ENOUGH, LEAST = 128, 32, 6  # measurements of allocations
-QUICKLY = 1e13  # operations that more than enough of them may take: a minute or two
-WORK = 2e14  # operations that more than the least may take
-SHARE = 1 / 4  # of the texts kept apart is enough to measure matrices alone on, where they come in as many batches
-ALONE = 1e14  # operations that this should take, on fewer texts still if need be
-LONGEST = 8 * ALONE  # and may take
+SMALLEST_COST = 1e-300  # costs are compared as logarithms
+FACTOR_RANGE = (1 / 16, 16)  # a measured factor outside of this is taken for noise
+MAX_MEASUREMENTS, USUAL_MEASUREMENTS, MIN_MEASUREMENTS = 128, 32, 6  # of allocations of bits
+EXTRA_FLOPS = 1e13  # operations to spend on more than the usual number of measurements: a minute or two
+MEASURING_FLOPS = 2e14  # operations to spend on more than the smallest number of measurements
+SOLO_SHARE = 1 / 4  # share of the held-back texts that is enough to measure one matrix on
+SOLO_FLOPS = 1e14  # operations that measuring all matrices one by one should take; more means fewer texts
+MAX_SOLO_FLOPS = 8 * SOLO_FLOPS  # beyond this, predicted costs are used as they are
 
 
 @dataclass
 class TextSensitivity:
-    """A `Sensitivity`. bound: joint errors are what they should stay below on other texts, instead of their mean."""
+    """A `Sensitivity` by measurement. bound: joint errors are upper bounds for other texts instead of means."""
 
     session: Session
     spill: Spill
@@ -58,23 +58,31 @@ class TextSensitivity:
 
     @property
     def kind(self) -> ErrorKind:
-        """Of the session's objective."""
+        """What errors are measured in: the session's objective."""
         return self.session.objective.kind
 
     @property
     def words(self) -> str:
-        """For reports."""
+        """What is measured, and on which texts, for reports."""
         what = "KL in nats" if self.kind == "kl" else "half the squared distance of outputs"
         return f"{what} to the uncompressed model, on {self.session.words}"
 
     @property
     def measurements(self) -> int:
-        """Fewer where each takes long."""
+        """How many allocations may be measured: fewer where each takes long."""
         work = max(1, self.session.work)
-        return int(min(MOST, max(LEAST, min(ENOUGH, WORK // work), QUICKLY // work)))
+        return int(
+            min(
+                MAX_MEASUREMENTS,
+                max(MIN_MEASUREMENTS, min(USUAL_MEASUREMENTS, MEASURING_FLOPS // work), EXTRA_FLOPS // work),
+            )
+        )
 
     def costs(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
-        """Raises InputError and UnsupportedError, naming all weights that can't be palettized."""
+        """Matrix → the cost of each choice on offer, in `kind`.
+
+        Raises InputError and UnsupportedError, naming all weights that can't be palettized.
+        """
         key = tuple((offer.candidate.name, offer.choices) for offer in offers)
         if key not in self._costs:
             self._costs[key] = self._measured(offers, progress)
@@ -83,56 +91,57 @@ class TextSensitivity:
     def _measured(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
         progress.stage("measure sensitivities", len(offers))
         wanted = {offer.candidate.name: offer for offer in offers}
-        probed: dict[str, dict[Choice, float]] = {}
-        quick: dict[str, dict[Choice, float]] = {}
+        predicted: dict[str, dict[Choice, float]] = {}
+        kmeans: dict[str, dict[Choice, float]] = {}
         problems: list[KogataError] = []
 
-        def meet(weighed: Weighed) -> None:
+        def visit(weighed: Weighed) -> None:
             offer = wanted.get(weighed.name)
             problem = weight_problem(weighed.name, weighed.weight) if offer is not None else None
             if problem is not None:
                 problems.append(problem)
             elif offer is not None:
                 self._moments[weighed.name] = _Stored.of(weighed.moments, self.spill)
-                quick[weighed.name] = dict(zip(offer.choices, _quick_costs(weighed, offer.choices), strict=True))
-                probed[weighed.name] = {
+                kmeans[weighed.name] = dict(zip(offer.choices, _kmeans_costs(weighed, offer.choices), strict=True))
+                predicted[weighed.name] = {
                     probe: self._fit(weighed.name, probe, weighed.weight, weighed.moments) for probe in _probes(offer)
                 }
                 progress.advance(weighed.name)
 
-        self.session.visit(meet, sequential=False)
+        self.session.visit(visit, sequential=False)
         for kind in (InputError, UnsupportedError):
             kind.raise_all([d for problem in problems if isinstance(problem, kind) for d in problem.diagnostics])
-        found = {name: _scaled(quick[name], errors) for name, errors in self._alone(probed, progress).items()}
-        return {name: found.get(name, [0.0] * len(offer.choices)) for name, offer in wanted.items()}
+        costs = {name: _scaled(kmeans[name], errors) for name, errors in self._solo(predicted, progress).items()}
+        return {name: costs.get(name, [0.0] * len(offer.choices)) for name, offer in wanted.items()}
 
     def joint(self, choices: Choices) -> float | None:
-        """With palettes fitted to the inputs of the uncompressed model."""
+        """The error of the model with these choices; palettes are fitted to the uncompressed model's inputs."""
         key = frozenset(choices.items())
         if key not in self._joint:
             self._joint[key] = self.session.distance(lambda n: self._dense(n, choices.get(n)), bound=self.bound)
         return self._joint[key]
 
-    def _alone(
+    def _solo(
         self, predicted: Mapping[str, Mapping[Choice, float]], progress: Progress
     ) -> Mapping[str, Mapping[Choice, float]]:
-        """Errors of each matrix alone, measured; as predicted where that would take too long."""
+        """The error of each matrix alone: measured, or as predicted where measuring would take too long."""
         count = sum(map(len, predicted.values()))
-        session = self.session.brief(min(SHARE * self.session.work, ALONE / max(1, count)))
-        if session.work * count > LONGEST:
+        session = self.session.brief(min(SOLO_SHARE * self.session.work, SOLO_FLOPS / max(1, count)))
+        if session.work * count > MAX_SOLO_FLOPS:
             return predicted
         progress.stage("measure matrices alone", len(predicted))
-        found: dict[str, dict[Choice, float]] = {}
+        errors: dict[str, dict[Choice, float]] = {}
+        low, high = FACTOR_RANGE
         for name, costs in predicted.items():
-            found[name] = {}
+            errors[name] = {}
             for choice, cost in costs.items():
-                alone = session.distance(lambda n, own=name, c=choice: self._dense(n, c) if n == own else None)  # type: ignore[misc]
-                found[name][choice] = min(max(alone, FACTORS[0] * cost), FACTORS[1] * cost) if alone > 0 else cost
+                error = session.distance(lambda n, own=name, c=choice: self._dense(n, c) if n == own else None)  # type: ignore[misc]
+                errors[name][choice] = min(max(error, low * cost), high * cost) if error > 0 else cost
             progress.advance(name)
-        return found
+        return errors
 
     def _dense(self, name: str, choice: Choice | None) -> Dense | None:
-        """None for what is kept."""
+        """What the matrix decodes to; None for one that isn't compressed."""
         if choice is None or choice.kept or name not in self._moments:
             return None
         if (name, choice) not in self._palettes:
@@ -140,7 +149,7 @@ class TextSensitivity:
         return self._palettes[name, choice].dense()
 
     def _fit(self, name: str, choice: Choice, weight: Dense, moments: Moments) -> float:
-        """Keeps the palette; the error that it is predicted to add to the answers."""
+        """Fits a palette and keeps it; returns the error that it is predicted to add to the outputs."""
         if choice.group_size is None:
             return 0.0
         fit = fit_palette(weight, choice.bits, choice.group_size, moments, QUICK)
@@ -149,51 +158,52 @@ class TextSensitivity:
 
 
 def _probes(offer: Offer) -> list[Choice]:
-    """The palette whose bits are nearest to `PROBE`, and the one of the fewest bits; each with groups in the middle."""
+    """The choice whose bits are nearest to `PROBE_BITS`, and the one of the fewest bits, with a middle group size."""
     palettes = [choice for choice in offer.choices if not choice.kept]
-    found = []
-    for aim in (PROBE, 0) if palettes else ():
+    probes = []
+    for aim in (PROBE_BITS, 0) if palettes else ():
         bits = min((abs(choice.bits - aim), choice.bits) for choice in palettes)[1]
         same = sorted(choice for choice in palettes if choice.bits == bits)
-        found.append(same[len(same) // 2])
-    return list(dict.fromkeys(found)) or list(offer.choices[:1])
+        probes.append(same[len(same) // 2])
+    return list(dict.fromkeys(probes)) or list(offer.choices[:1])
 
 
-def _scaled(quick: Mapping[Choice, float], errors: Mapping[Choice, float]) -> list[float]:
-    """The error of every choice in the unit of `errors`, which are those of some choices; quick: of all, in any unit.
+def _scaled(kmeans: Mapping[Choice, float], errors: Mapping[Choice, float]) -> list[float]:
+    """The error of every choice, in the unit of `errors`.
 
-    What makes one of the other runs along a line between two that are known, both as logarithms, and stays what it is
-    at the nearer one outside.
+    kmeans: the k-means error of every choice, in any unit. errors: of the measured choices. The factor between the two
+    is interpolated linearly in logarithms, and constant outside of the measured range.
     """
-    costs, alone = np.log(sorted((max(quick[probe], TINY), max(error, TINY)) for probe, error in errors.items())).T
+    known = [(max(kmeans[choice], SMALLEST_COST), max(error, SMALLEST_COST)) for choice, error in errors.items()]
+    costs, measured = np.log(sorted(known)).T
 
     def scaled(cost: float) -> float:
-        return cost * float(np.exp(np.interp(np.log(max(cost, TINY)), costs, alone - costs)))
+        return cost * float(np.exp(np.interp(np.log(max(cost, SMALLEST_COST)), costs, measured - costs)))
 
-    return [0.0 if choice.kept else scaled(cost) for choice, cost in quick.items()]
+    return [0.0 if choice.kept else scaled(cost) for choice, cost in kmeans.items()]
 
 
-def _quick_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
-    """Of importance-weighted k-means on some of the rows, in any unit that is the same for all choices."""
+def _kmeans_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
+    """The error of importance-weighted k-means on a sample of rows for each choice; the unit is the same for all."""
     count, columns = weighed.weight.shape
     rows = np.concatenate([np.r_[part] for part in spread(count, max(64, SAMPLE // columns))])
     weight = np.ascontiguousarray(weighed.weight[rows])
     moments = Moments(weighed.moments.bases, np.ascontiguousarray(weighed.moments.coefficients[rows]))
     importance = moments.coefficients @ np.diagonal(moments.bases, axis1=1, axis2=2)
-    found = []
+    costs = []
     for choice in choices:
         group_size = choice.group_size
         if group_size is None:
-            found.append(0.0)
+            costs.append(0.0)
         else:
             palette = palettize(weight, choice.bits, group_size, np.maximum(importance, 0))
-            found.append(float(row_costs(weight, palette.dense(), moments).sum()))
-    return found
+            costs.append(float(row_costs(weight, palette.dense(), moments).sum()))
+    return costs
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """Moments on the disk."""
+    """Moments in a temporary file."""
 
     bases: Spilled
     coefficients: Spilled
@@ -209,7 +219,10 @@ class _Stored:
 
     def read(self) -> Moments:
         bases, coefficients = (
-            part.read(0, part.size).view(np.float32).reshape(shape).copy()  # what was read is not to be written to
+            part.read(0, part.size)
+            .view(np.float32)
+            .reshape(shape)
+            .copy()  # a copy: what `read` gives must not be changed
             for part, shape in zip((self.bases, self.coefficients), self.shapes, strict=True)
         )
         return Moments(bases, coefficients)

@@ -16,7 +16,7 @@ from exporter.lower.onnx import OnnxWeights
 from exporter.pipeline.options import OutputOptions
 from exporter.targets import PALETTE_BITS, Target
 
-BITS = 4  # without any wish: a quarter of the bytes, and most models still say the same
+BITS = 4  # the default: a quarter of the bytes of float16, and most models answer the same
 GROUP_SIZE = 16  # as in Apple's shipped model: fine enough for 4 bits, and the LUTs cost some 2 % at 1,024 columns
 
 BudgetKind = Literal["bpw", "size", "kl"]
@@ -26,7 +26,7 @@ _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([kKmMgG]?)([iI]?)[bB]?", re.ASCI
 
 @dataclass(frozen=True)
 class Budget:
-    """What mixed bits must meet; `value` is a limit that is never exceeded.
+    """A limit that mixed bits must meet; `value` is never exceeded.
 
     bpw: stored bits over all parameters of the model. size: bytes of an artifact, of the larger one where there are
         two formats. kl: nats between the uncompressed model and what ships.
@@ -45,7 +45,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Widths:
-    """How weights are to be stored; at most one of the first three. All None: `BITS` for all.
+    """How weights are stored, as asked for; at most one of the first three is given. All None means `BITS` for all.
 
     bits: of all palettes; 16 keeps everything. budget: mixed bits. plan: file with bits for every matrix.
     group_size: output rows that share one LUT.
@@ -59,10 +59,10 @@ class Widths:
 
 @dataclass(frozen=True)
 class Settings:
-    """forms: what to write, in that order.
+    """What an export writes, and how it compresses. forms: in the order in which they are written.
 
-    bits: of all palettes, None where they are mixed; group_size: output rows that share one LUT, where they
-        aren't. widths: what was asked for. onnx_weights: how ONNX files store matrices.
+    bits: of all palettes; None where they are mixed. group_size: output rows that share one LUT, where bits are not
+        mixed. widths: what was asked for. onnx_weights: how ONNX files store matrices.
     """
 
     forms: tuple[Form, ...]
@@ -74,12 +74,12 @@ class Settings:
 
     @property
     def formats(self) -> tuple[Format, ...]:
-        """Those of `forms`."""
+        """The formats of `forms`, each once."""
         return tuple(dict.fromkeys(form.format for form in self.forms))
 
     @property
     def allowed_bits(self) -> tuple[int, ...]:
-        """Those that every target takes."""
+        """The bits that every target takes."""
         return tuple(bits for bits in PALETTE_BITS if all(bits in target.bits for target in self.targets))
 
     def targets_of(self, kind: Format) -> tuple[Target, ...]:
@@ -109,7 +109,7 @@ def settle(outputs: OutputOptions, widths: Widths) -> Settings:
     bits = None if mixed else BITS if widths.bits is None else widths.bits
     if bits is not None and bits not in PALETTE_BITS:
         raise UsageError.of(
-            "options.bits", f"{bits} bits can't be stored", where="--bits", hint=f"one of {_listed(PALETTE_BITS)}"
+            "options.bits", f"palettes can't have {bits} bits", where="--bits", hint=f"one of {_listed(PALETTE_BITS)}"
         )
     asked = tuple(f for f in FORMATS if f in formats) if formats else ()
     brought = tuple(f for f in FORMATS if any(f in target.formats for target in targets)) if targets else FORMATS
@@ -132,7 +132,7 @@ def settle(outputs: OutputOptions, widths: Widths) -> Settings:
 
 
 def read_budget(bpw: float | None, max_size: str | None, max_kl: float | None) -> Budget | None:
-    """The one of these that was asked for. Raises UsageError for two, and for what is no budget."""
+    """The budget that was asked for, if any. Raises UsageError for two budgets, and for one that isn't positive."""
     stated: list[tuple[BudgetKind, float, str]] = []
     if bpw is not None:
         stated.append(("bpw", bpw, f"{bpw:g}"))
@@ -144,7 +144,7 @@ def read_budget(bpw: float | None, max_size: str | None, max_kl: float | None) -
         raise _exclusive([OPTIONS[kind] for kind, _, _ in stated])
     UsageError.raise_all(
         [
-            Diagnostic("options.budget", f"{text} is no limit that anything could keep", OPTIONS[kind])
+            Diagnostic("options.budget", f"{OPTIONS[kind]} must be a positive number; got {text}", OPTIONS[kind])
             for kind, value, text in stated
             if not 0 < value < math.inf
         ]
@@ -157,7 +157,9 @@ def read_size(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None or (found[3] and not found[2]):
         raise UsageError.of(
-            "options.size", f"'{text[:40]}' is no size", where="--max-size", hint="300MB, 1.2GB or 250MiB, for example"
+            "options.size",
+            f"--max-size takes a size such as 300MB, 1.2GB or 250MiB; got '{text[:40]}'",
+            where="--max-size",
         )
     number, prefix, binary = found[1], found[2].lower(), bool(found[3])
     scale = (1024 if binary else 1000) ** " kmg".index(prefix or " ")
@@ -175,8 +177,10 @@ def _require_one(widths: Widths) -> None:
 
 
 def _exclusive(options: Sequence[str]) -> UsageError:
-    message = f"{' and '.join(options)} exclude each other"
-    return UsageError(Diagnostic("options.budget", message, options[-1], "each of them says how many bits weights get"))
+    message = f"{' and '.join(options)} can't be combined"
+    return UsageError(
+        Diagnostic("options.budget", message, options[-1], "each of them sets the bits of the weights: give one")
+    )
 
 
 def _refused(target: Target, bits: int, where: str) -> Diagnostic:

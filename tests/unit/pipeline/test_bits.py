@@ -75,7 +75,7 @@ def test_bits_per_weight_are_met_and_not_exceeded(llama: Path, tmp_path: Path, b
     stated = {t["name"]: t["bits"] for t in plan["tensors"]}
     assert {t["name"]: t["bits"] or 16 for t in facts.tensors if t["name"] in stated} == stated
     assert "plan.json" in (result.path / "SHA256SUMS").read_text()
-    assert "of mixed bits" in (result.path / "README.md").read_text()
+    assert "bits that differ by tensor" in (result.path / "README.md").read_text()
     assert inspect_path(str(result.path), None).facts["bits per weight"] == f"mixed, {facts.bpw:.2f}"
 
 

@@ -194,7 +194,7 @@ def test_a_graph_without_text_is_compressed_without(tmp_path: Path) -> None:
     done = exported(vit, tmp_path / "out", bits=4)
     (note,) = [finding for finding in done.findings if finding.code == "calibration.none"]
     assert note.level == "note"
-    assert "texts need a tokenizer" in note.message
+    assert "calibration text needs a tokenizer" in note.message
     assert done.manifest.compression.calibration == ()
     plain = exported(vit, tmp_path / "plain", bits=4, calibrate="none")
     assert same(done.path / "onnx", plain.path / "onnx")

@@ -25,7 +25,7 @@ from exporter.pipeline import decide
 from exporter.pipeline import sensitivity as measuring
 from exporter.pipeline.bits import KL_MARGIN
 from exporter.pipeline.parts import candidates
-from exporter.pipeline.sensitivity import FACTORS, PROBE, QUICK, TextSensitivity
+from exporter.pipeline.sensitivity import FACTOR_RANGE, PROBE_BITS, QUICK, TextSensitivity
 from exporter.pipeline.settings import Budget, read_budget
 from exporter.progress import NoProgress
 from exporter.targets import load_target
@@ -95,18 +95,18 @@ def test_costs_are_what_palettes_do_to_the_answers(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """At the probes' bits, each matrix alone; where nothing is measured, half of its moments' cost stands for that."""
-    monkeypatch.setattr(measuring, "LONGEST", 0)
+    monkeypatch.setattr(measuring, "MAX_SOLO_FLOPS", 0)
     unmeasured = TextSensitivity(session, Spill(tmp_path)).costs(offers_of(session), NoProgress())
     factors = []
     for name, own in weighed.items():
-        for bits in (PROBE, 1):
+        for bits in (PROBE_BITS, 1):
             at = CHOICES.index(Choice(bits, 16))
             fit = fit_palette(own.weight, bits, 16, own.moments, QUICK)
             predicted = row_costs(own.weight, fit.palette.dense(), own.moments).sum() / (2 * session.matters.count)
             assert unmeasured[name][at] == pytest.approx(predicted, rel=1e-4)
             measured = alone(session, name, fit.palette.dense())
             factors.append(measured / predicted)
-            expected = predicted * min(max(measured / predicted, FACTORS[0]), FACTORS[1])
+            expected = predicted * min(max(measured / predicted, FACTOR_RANGE[0]), FACTOR_RANGE[1])
             assert costs[name][at] == pytest.approx(expected, rel=2e-3)
         of_1, of_2, of_3, *of_more = np.array(costs[name][:6]) / unmeasured[name][:6]
         assert min(of_1, of_3) < of_2 < max(of_1, of_3)
@@ -135,12 +135,12 @@ def test_few_texts_are_enough_where_all_would_take_long(
     monkeypatch.setattr(Session, "distance", lambda self, *_, **__: runs.append(self.work) or 1.0)
     offers = offers_of(session)
     TextSensitivity(long, Spill(tmp_path)).costs(offers, NoProgress())
-    assert set(runs) == {long.brief(measuring.SHARE * long.work).work}
+    assert set(runs) == {long.brief(measuring.SOLO_SHARE * long.work).work}
     assert runs[0] == pytest.approx(long.work / 3)  # two batches of six
     work = session.work * 2 * len(offers)
-    monkeypatch.setattr(measuring, "ALONE", work / 3)
+    monkeypatch.setattr(measuring, "SOLO_FLOPS", work / 3)
     for longest, measured in ((1.1 * work, True), (0.9 * work, False)):
-        monkeypatch.setattr(measuring, "LONGEST", longest)
+        monkeypatch.setattr(measuring, "MAX_SOLO_FLOPS", longest)
         runs.clear()
         TextSensitivity(session, Spill(tmp_path)).costs(offers, NoProgress())
         assert len(runs) == (2 * len(offers) if measured else 0)
@@ -191,11 +191,11 @@ def test_fewer_measurements_where_each_takes_long(
 ) -> None:
     work = sensitivity.session.work
     for quickly, long, expected in (
-        (1e6, 1e6, measuring.MOST), (50.5, 1e6, 50), (1, 1e6, measuring.ENOUGH), (1, 10.5, 10),
-        (1, 1, measuring.LEAST),
+        (1e6, 1e6, measuring.MAX_MEASUREMENTS), (50.5, 1e6, 50), (1, 1e6, measuring.USUAL_MEASUREMENTS), (1, 10.5, 10),
+        (1, 1, measuring.MIN_MEASUREMENTS),
     ):  # fmt: skip
-        monkeypatch.setattr(measuring, "QUICKLY", quickly * work)
-        monkeypatch.setattr(measuring, "WORK", long * work)
+        monkeypatch.setattr(measuring, "EXTRA_FLOPS", quickly * work)
+        monkeypatch.setattr(measuring, "MEASURING_FLOPS", long * work)
         assert sensitivity.measurements == expected
 
 
@@ -277,6 +277,6 @@ def test_a_limit_that_nothing_keeps(llama: Path, tmp_path: Path, monkeypatch: py
 @pytest.mark.slow
 def test_a_trained_model_keeps_to_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few_tokens(monkeypatch, 1000)
-    monkeypatch.setattr(measuring, "MOST", 32)
+    monkeypatch.setattr(measuring, "MAX_MEASUREMENTS", 32)
     large, small = kept_limits(HOME_INTENTS, tmp_path, [0.02, 0.2])
     assert small < 0.8 * large

@@ -52,7 +52,7 @@ def test_everything_that_a_target_cannot_take_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("bits", [0, 5, 7, 17])
 def test_bits_that_nothing_stores(bits: int) -> None:
-    with pytest.raises(UsageError, match="can't be stored"):
+    with pytest.raises(UsageError, match="palettes can't have"):
         settle(OutputOptions(), Widths(bits))
 
 
@@ -75,7 +75,7 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "MB", "-3MB", "3parsecs", "1e9", "３MB", "3ib", "nan", "9" * 40, "1.MB", "1 000"])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="no size"):
+    with pytest.raises(UsageError, match="takes a size such as"):
         read_size(text)
 
 
@@ -84,10 +84,10 @@ def test_budgets() -> None:
     assert read_budget(3.7, None, None) == Budget("bpw", 3.7, "3.7")
     assert read_budget(None, "1.5MB", None) == Budget("size", 1_500_000, "1.5MB")
     assert Budget("kl", 0.02, "0.02").option == "--max-kl 0.02"
-    with pytest.raises(UsageError, match="--bpw and --max-kl exclude each other"):
+    with pytest.raises(UsageError, match="--bpw and --max-kl can't be combined"):
         read_budget(3.7, None, 0.1)
     for value in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="no limit"):
+        with pytest.raises(UsageError, match="must be a positive number"):
             read_budget(value, None, None)
 
 
@@ -97,7 +97,7 @@ def test_one_of_bits_budget_and_plan(tmp_path: Path) -> None:
     assert settle(OutputOptions(), Widths(budget=budget)).bits is None
     assert settle(OutputOptions(), Widths(plan=tmp_path)).bits is None
     for widths in (Widths(4, budget), Widths(4, plan=tmp_path), Widths(None, budget, tmp_path)):
-        with pytest.raises(UsageError, match="exclude each other"):
+        with pytest.raises(UsageError, match="can't be combined"):
             settle(OutputOptions(), widths)
     with pytest.raises(UsageError, match="--plan and --group-size"):
         settle(OutputOptions(), Widths(plan=tmp_path, group_size=8))
