@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import UsageError, file_problem
-from exporter.formats import Format
+from exporter.formats import Form, Format
 from exporter.lower.onnx import OnnxWeights
 from exporter.targets import Target
 
@@ -20,8 +20,8 @@ _DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 class OutputOptions:
     """What to write.
 
-    formats, targets: both empty means every format. context: longest sequence in tokens. shapes: input of a model that
-    comes as ONNX → its sizes in the Core ML program and in parity.
+    formats, targets: both empty means every format. forms: instead of a format's default form. context: longest
+    sequence in tokens. shapes: input of a model that comes as ONNX → its sizes in the Core ML program and in parity.
     """
 
     formats: tuple[Format, ...] = ()
@@ -29,6 +29,7 @@ class OutputOptions:
     onnx_weights: OnnxWeights = "palette"
     context: int | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    forms: tuple[Form, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from exporter.errors import Diagnostic, UnsupportedError, UsageError
-from exporter.formats import FORMATS, Form, Format, default_form
+from exporter.formats import FORMATS, FORMS, Form, Format, default_form
 from exporter.lower.onnx import OnnxWeights
 from exporter.pipeline.options import OutputOptions
 from exporter.targets import PALETTE_BITS, Target
@@ -127,8 +127,13 @@ def settle(outputs: OutputOptions, widths: Widths) -> Settings:
     )
     sizes = [target.group_size for target in targets]
     usual = widths.group_size or min(sizes, default=GROUP_SIZE)
-    forms = tuple(default_form(kind) for kind in asked or brought)
-    return Settings(forms, targets, bits, usual, widths, outputs.onnx_weights)
+    forms = [form for kind in asked or brought for form in _forms_of(kind, outputs.forms)]
+    return Settings(tuple(forms), targets, bits, usual, widths, outputs.onnx_weights)
+
+
+def _forms_of(kind: Format, asked: Sequence[Form]) -> tuple[Form, ...]:
+    """The forms of a format that were asked for, in the order of `FORMS`; its default form where none was."""
+    return tuple(form for form in FORMS if form.format == kind and form in asked) or (default_form(kind),)
 
 
 def read_budget(bpw: float | None, max_size: str | None, max_kl: float | None) -> Budget | None:
