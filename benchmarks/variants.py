@@ -22,7 +22,7 @@ from compression_parts.subjects import Decoder
 from compression_parts.texts import DECODERS, token_windows
 from numpy.typing import NDArray
 
-from exporter.calibration.session import Session, Weighed
+from exporter.calibration.session import FitRequest, Session
 from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.compress import palettize
 from exporter.compress.fitting import fit_palette
@@ -90,8 +90,8 @@ def table(name: str, tokens: int) -> Table:
     moments: dict[str, Any] = {}
     weights: dict[str, Dense] = {}
 
-    def meet(weighed: Weighed) -> None:
-        moments[weighed.name], weights[weighed.name] = weighed.moments, weighed.weight
+    def meet(request: FitRequest) -> None:
+        moments[request.name], weights[request.name] = request.moments, request.weight
 
     session.visit(meet, sequential=False)
     embedding = next(w.name for w in subject.hub.weights if "embedding" in w.roles)

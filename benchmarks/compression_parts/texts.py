@@ -39,9 +39,9 @@ def token_windows(path: Path, tokenizer: PreTrainedTokenizerBase, length: int, t
 
 def builtin_texts() -> list[str]:
     """Kogata's own calibration texts, for the peers that take some."""
-    from exporter.calibration.corpus import TEXTS
+    from exporter.calibration.corpus import TEXTS_FOLDER
 
-    files = [TEXTS / name for name in ("prose.jsonl", "short.jsonl")]
+    files = [TEXTS_FOLDER / name for name in ("prose.jsonl", "short.jsonl")]
     return [json.loads(line)["text"] for file in files for line in file.read_text("utf-8").splitlines()]
 
 

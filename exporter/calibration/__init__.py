@@ -1,4 +1,5 @@
-"""Calibration: hub graphs run in torch, on texts, for what compression wants to know about their weights.
+"""Calibration: runs a graph in torch on texts and measures how much an error in each weight changes the outputs.
 
-Every module here imports torch, which takes a second: import them where they are used, not at the top of a file.
+Importing torch takes about a second, and every module here imports it: import these modules inside the functions that
+use them, not at the top of a file.
 """

@@ -1,4 +1,4 @@
-"""Token sequences as inputs of a graph, in padded batches."""
+"""Turns token sequences into padded batches of graph inputs."""
 
 from __future__ import annotations
 
@@ -25,57 +25,61 @@ _KINDS: dict[str, InputKind] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """feeds: each input of the graph. real: bool `[batch, seq]`, false for padding. rows: which sequences these are.
-    counts: float32 `[batch, seq]`, how much the answer at a position counts, 0 for padding; None: all alike."""
+    """Some sequences, padded to one length.
+
+    feeds: input name → tensor, for each input of the graph. real: bool `[batch, seq]`, false for padding.
+    rows: the numbers of these sequences among those that `text_batches` got.
+    loss_weights: float32 `[batch, seq]`, the weight of each position in the loss, 0 for padding; None: all equal.
+    """
 
     feeds: Mapping[str, Tensor]
     real: Tensor
     rows: tuple[int, ...]
-    counts: Tensor | None = None
+    loss_weights: Tensor | None = None
 
     @property
     def tokens(self) -> int:
-        """How many there are, without padding."""
+        """The number of tokens, without padding."""
         return int(self.real.sum())
 
 
 def text_batches(
     hub: Hub, sequences: Sequence[Ids], *, tokens: int, types: Sequence[Ids] | None = None,
-    counts: Sequence[NDArray[np.float32]] | None = None, pad_id: int = 0,
+    loss_weights: Sequence[NDArray[np.float32]] | None = None, pad_id: int = 0,
 ) -> tuple[Batch, ...]:  # fmt: skip
-    """Batches of up to `tokens` tokens, padding included, or of one sequence where that is longer.
+    """Batches of up to `tokens` tokens, padding included; a longer sequence gets a batch of its own.
 
-    Sequences of about the same length go together, the longest first, padded at the end: positions count from 0 and a
-    decoder's past is empty. types: token types of each sequence, zeros unless given. counts: how much the answer at
-    each of a sequence's positions counts. pad_id: what padding is made of.
+    Sequences are sorted by length, the longest first, and padded at the end; positions count from 0 and a decoder's
+    past is empty. types: token types of each sequence, zeros unless given. loss_weights: float32 `[n]` for each
+    sequence, the weight of each position in the loss. pad_id: the token id of padding.
 
-    Raises UnsupportedError for a graph with inputs that no text tells, or one that takes several texts and no other
-    number of them; ValueError for a sequence without tokens, or one that is longer than a fixed size of the graph.
+    Raises UnsupportedError for a graph with inputs that can't be made from a text or with a fixed batch size above 1;
+    ValueError for an empty sequence, or for one that is longer than the graph's fixed sequence length.
     """
     ports = _ports(hub)
     lengths = [len(ids) for ids in sequences]
     if 0 in lengths:
         raise ValueError(f"sequence {lengths.index(0)} has no tokens")
     order = sorted(range(len(sequences)), key=lambda i: (-lengths[i], i))
-    room = next((port.sizes[1] for port in ports if port.kind == "ids"), None)
+    fixed = next((port.sizes[1] for port in ports if port.kind == "ids"), None)
     single = any(port.sizes[0] == 1 for port in ports)
     batches: list[Batch] = []
     while order:
         longest = lengths[order[0]]
-        if room is not None and longest > room:
-            raise ValueError(f"a sequence of {longest} tokens for a graph that takes {room}")
-        width = longest if room is None else room
+        if fixed is not None and longest > fixed:
+            raise ValueError(f"a sequence has {longest} tokens, the graph takes {fixed}")
+        width = longest if fixed is None else fixed
         count = 1 if single else max(1, tokens // width)
         rows, order = order[:count], order[count:]
         texts = _Texts([sequences[i] for i in rows], None if types is None else [types[i] for i in rows], width, pad_id)
-        weights = None if counts is None else texts.filled([counts[i] for i in rows], 0, torch.float32)
+        weights = None if loss_weights is None else texts.filled([loss_weights[i] for i in rows], 0, torch.float32)
         batches.append(Batch({port.name: texts.feed(port) for port in ports}, texts.real, tuple(rows), weights))
     return tuple(batches)
 
 
 @dataclass(frozen=True)
 class _Port:
-    """An input of the graph. sizes: None for those that are open."""
+    """An input of the graph. sizes: None for each size that the graph leaves open."""
 
     name: str
     kind: InputKind
@@ -96,7 +100,7 @@ def _ports(hub: Hub) -> list[_Port]:
         if kind not in ("ids", "mask", "positions", "types", "past") or len(sizes) < 2:
             message = f"the graph's input {name!r} can't be made from a text"
         elif sizes[0] not in (None, 1):
-            message = f"the graph's input {name!r} takes {sizes[0]} texts at a time; it should be one, or any number"
+            message = f"the graph's input {name!r} has the fixed batch size {sizes[0]}; it must be 1 or open"
         if message:
             hint = "--calibrate none compresses without running the model"
             problems.append(Diagnostic("calibration.inputs", message, where=name, hint=hint))
@@ -109,7 +113,7 @@ def _ports(hub: Hub) -> list[_Port]:
 
 
 class _Texts:
-    """Some sequences, padded to one width."""
+    """Some sequences, padded to one length."""
 
     def __init__(self, ids: Sequence[Ids], types: Sequence[Ids] | None, width: int, pad_id: int) -> None:
         self._ids = ids
@@ -120,7 +124,7 @@ class _Texts:
         self.real = torch.arange(width)[None] < lengths[:, None]
 
     def feed(self, port: _Port) -> Tensor:
-        """What one input gets."""
+        """The tensor for one input of the graph."""
         match port.kind:
             case "ids":
                 made = self.filled(self._ids, self._pad_id)
@@ -138,7 +142,7 @@ class _Texts:
     def filled(
         self, rows: Sequence[Sequence[int] | NDArray[Any]], padding: int, dtype: torch.dtype = torch.int64
     ) -> Tensor:
-        """`[batch, seq]` of what there is for each position of each sequence."""
+        """The rows as one tensor `[batch, seq]`, filled up with `padding`."""
         made = torch.full(self.real.shape, padding, dtype=dtype)
         for i, row in enumerate(rows):
             made[i, : len(row)] = torch.as_tensor(np.asarray(row))

@@ -1,4 +1,4 @@
-"""Free memory that the C library keeps for itself: given back, so that one stage's peak isn't the next one's."""
+"""Returns freed memory to the operating system, so that the peak of one stage isn't added to the next one's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def release() -> None:
-    """Gives back what nobody uses. Tensors of a few megabytes leave holes that glibc never returns by itself."""
+    """Returns unused memory. glibc keeps the space of freed tensors of a few megabytes unless it is told to trim."""
     trim = _trim()
     if trim is not None:
         trim(0)
@@ -16,7 +16,7 @@ def release() -> None:
 
 @functools.cache
 def _trim() -> Callable[[int], int] | None:
-    """glibc's; other C libraries have none, and return free pages themselves."""
+    """glibc's `malloc_trim`; None for other C libraries, which return free pages by themselves."""
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (OSError, TypeError, AttributeError):  # TypeError: Windows has no library without a name

@@ -1,4 +1,4 @@
-"""Where the training of LUTs stands, and the file that keeps it, so that a later run can go on from there."""
+"""The state of a training of LUTs, and the file that an interrupted training resumes from."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ _KIND = "kogata recovery 1"
 
 @dataclass(frozen=True)
 class State:
-    """After `step` steps, for each weight float32 `[groups, entries]`: its LUT, and the running means of the LUT's
-    gradients and of their squares."""
+    """The state after `step` steps.
+
+    luts, means, squares: weight name → float32 `[groups, entries]`: its LUT, and Adam's running means of the LUT's
+    gradients and of their squares.
+    """
 
     step: int
     luts: Tensors
@@ -33,14 +36,14 @@ class State:
     squares: Tensors
 
     @classmethod
-    def begun(cls, luts: Tensors) -> State:
-        """Before the first step."""
+    def initial(cls, luts: Tensors) -> State:
+        """The state before the first step."""
         means, squares = ({name: torch.zeros_like(lut) for name, lut in luts.items()} for _ in range(2))
         return cls(0, luts, means, squares)
 
     @property
-    def sound(self) -> bool:
-        """Whether all numbers are finite, and squares what squares are."""
+    def valid(self) -> bool:
+        """Whether all numbers are finite and no square is negative."""
         parts = (self.luts, self.means, self.squares)
         finite = all(bool(torch.isfinite(tensor).all()) for part in parts for tensor in part.values())
         return finite and all(bool((tensor >= 0).all()) for tensor in self.squares.values())
@@ -48,15 +51,18 @@ class State:
 
 @dataclass(frozen=True)
 class ResumeFile:
-    """path: a safetensors file, which need not exist. key: names the training, and with it all that its result depends
-    on: model, palettes, texts, devices. every: seconds from one saving to the next."""
+    """The file that a training resumes from.
+
+    path: a safetensors file, which need not exist. key: identifies the training and everything that its result depends
+    on: model, palettes, texts, device. save_interval: seconds between two writes.
+    """
 
     path: Path
     key: str
-    every: float = 60.0
+    save_interval: float = 60.0
 
     def save(self, state: State) -> None:
-        """Puts the state in the file's place, whole or not at all. Raises OSError."""
+        """Replaces the file by one with this state, atomically. Raises OSError."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
@@ -66,39 +72,39 @@ class ResumeFile:
             written = Path(folder) / "state"
             try:
                 save_file(tensors, written, {"kind": _KIND, "key": self.key, "step": str(state.step)})
-            except SafetensorError as error:  # which is how it tells of a full disk
+            except SafetensorError as error:  # safetensors' error for a full disk
                 raise OSError(str(error)) from None
             os.replace(written, self.path)
 
-    def load(self, begun: State, steps: int) -> State | Diagnostic | None:
-        """The state that was saved under this key after at most `steps` steps; `begun` says of which shapes.
+    def load(self, initial: State, steps: int) -> State | Diagnostic | None:
+        """The saved state with this key, at most `steps` steps and the shapes of `initial`.
 
-        None where there is no file; a note about one that is damaged, or of another training.
+        None if there is no file; a note if the file is damaged or belongs to another training.
         """
         try:
-            if not self.path.is_file():  # nor a pipe, at which reading would wait for ever
+            if not self.path.is_file():  # reading a pipe would block
                 return self._note("is not a regular file") if os.path.lexists(self.path) else None
             header = read_header(self.path, self.path.name)
             if header.metadata.get("kind") != _KIND or header.metadata.get("key") != self.key:
-                return self._note("is of another training")
-            state = self._read(header, begun)
+                return self._note("belongs to another training")
+            state = self._read(header, initial)
         except InputError as error:
             return self._note(f"is damaged: {error.diagnostics[0].message[:200]}")
         except OSError as error:
             return self._note(f"can't be read: {error.strerror or error}")
-        if state is None or state.step > steps or not state.sound:
-            return self._note("is damaged: it doesn't hold what its key says")
+        if state is None or state.step > steps or not state.valid:
+            return self._note("is damaged: its tensors or its step don't fit this training")
         return state
 
     def discard(self) -> None:
-        """Removes the file, if it is there."""
+        """Removes the file, if there is one."""
         with contextlib.suppress(OSError):
             self.path.unlink()
 
-    def _read(self, header: Header, begun: State) -> State | None:
-        """None unless the file holds exactly the tensors of such a state."""
+    def _read(self, header: Header, initial: State) -> State | None:
+        """The state in the file; None if its tensors aren't exactly those of `initial`."""
         step = header.metadata.get("step", "")
-        shapes = {f"{part}:{name}": tuple(t.shape) for part in _PARTS for name, t in begun.luts.items()}
+        shapes = {f"{part}:{name}": tuple(t.shape) for part in _PARTS for name, t in initial.luts.items()}
         stored = {tensor.name: tensor for tensor in header.tensors}
         if not (step.isascii() and step.isdecimal() and len(step) < 10) or shapes.keys() != stored.keys():
             return None
@@ -107,7 +113,7 @@ class ResumeFile:
         read: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
         with self.path.open("rb") as file:
             for part in _PARTS:
-                for name, like in begun.luts.items():
+                for name, like in initial.luts.items():
                     file.seek(stored[f"{part}:{name}"].offset)
                     array = np.fromfile(file, np.dtype("<f4"), like.numel())
                     if array.size != like.numel():
@@ -116,17 +122,17 @@ class ResumeFile:
         return State(int(step), read["lut"], read["mean"], read["square"])
 
     def _note(self, what: str) -> Diagnostic:
-        message = f"the file that training could be continued from {what}; it begins anew"
+        message = f"the file to resume training from {what}; training starts from the beginning"
         return Diagnostic("recovery.resume", message, str(self.path), level="note")
 
 
-def require_own(path: Path) -> None:
-    """Raises InputError for a file that is none of Kogata's where a training is to be saved: it would be lost."""
+def require_resume_file(path: Path) -> None:
+    """Raises InputError if `path` is a file that Kogata didn't write: saving a training there would destroy it."""
     try:
         own = not path.is_file() or read_header(path, path.name).metadata.get("kind") == _KIND
     except (InputError, OSError):
         own = False
     if not own:
-        message = "trainings are saved here, and this file is none of Kogata's"
+        message = "Kogata saves its training here, but this file is not from Kogata and would be lost"
         hint = "move it away, or choose another folder with -o"
         raise InputError.of("recovery.place", message, where=str(path), hint=hint)

@@ -1,9 +1,9 @@
-"""What a model's answer owes to each product with a weight: one pass backwards over the texts.
+"""Saliency: how much the model's outputs depend on the output of each weight, from one backward pass over the texts.
 
-For every use of a weight with output y, the random loss of the objective gives gradients g = dL/dy. Their squares, on
-average over the outputs, say how much a token matters; on average over the tokens, how much an output (a row of the
-weight) matters. The products of both stand for g², as in GuidedQuant (arXiv 2505.07004) with one group, and more: its
-groups of rows each need a matrix of their own, and on a few ten thousand tokens more of them didn't help.
+For every use of a weight with output y, the objective's random loss gives gradients g = dL/dy. The mean of g² over the
+outputs is the saliency of a token; the mean over the tokens is the saliency of an output, that is, of a row of the
+weight. Their product approximates g², as in GuidedQuant (arXiv 2505.07004) with one group of rows. More groups need a
+matrix each, and with some ten thousand tokens they didn't lower the error.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ from exporter.runners.torch_graph.products import WeightUse
 
 @dataclass(frozen=True)
 class UseSaliency:
-    """tokens: for each batch, float32 `[n]`: the mean square over a token's gradients. rows: float64 `[out]`, their
-    squares summed over all tokens. outer: float64 `[in, in]`, Σ g gᵀ, for lookups only. total: the use's `statistic`
-    over all batches, for weights with several uses: these must be known together, before the first of them."""
+    """The saliency of one use of a weight.
+
+    tokens: for each batch, float32 `[n]`: the mean of a token's squared gradients. rows: float64 `[out]`: squared
+    gradients summed over all tokens. outer: float64 `[in, in]`, Σ g gᵀ, for lookups only. total: the use's `statistic`
+    over all batches, only for weights with several uses: all of them must be known when the first use is visited.
+    """
 
     tokens: tuple[Tensor, ...]
     rows: Tensor
@@ -39,18 +42,18 @@ class UseSaliency:
 
 @dataclass(frozen=True)
 class Saliency:
-    """uses: of every use that the answer depends on, by its output's name. count: rows of the answers, each as much as
-    it counts."""
+    """uses: output name of a use → its saliency, for every use that the model's outputs depend on. count: the number of
+    output rows, weighted as in `Objective.count`."""
 
     uses: dict[str, UseSaliency]
     count: float
 
 
-def measure(
+def measure_saliency(
     graph: TorchGraph, objective: Objective, batches: Sequence[Batch], progress: Progress, seed: int = 0
 ) -> Saliency:
-    """Runs every batch forwards and backwards, once."""
-    progress.stage("measure what matters", len(batches))
+    """Runs every batch once forwards and once backwards. Returns the saliency of every use of a weight."""
+    progress.stage("measure saliency", len(batches))
     generator = torch.Generator().manual_seed(seed)
     counts = Counter(use.weight for use in graph.uses)
     sums: dict[str, _Sum] = {use.output: _Sum(use, counts[use.weight] > 1) for use in graph.uses}
@@ -65,21 +68,21 @@ def measure(
             tape.watch(head, tape.kept.pop(head.output), squares)
             del squares
         loss = objective.random_loss(outputs, batch, generator)
-        del outputs  # the logits of a large vocabulary, which nobody reads on the way back
-        if loss.requires_grad:  # there is a weight that the answer depends on
+        del outputs  # the backward pass doesn't need the logits, which are large
+        if loss.requires_grad:  # false if the outputs depend on no weight
             loss.backward()  # type: ignore[no-untyped-call]
         del loss, tape
         release()
         progress.advance()
-    found = {name: total.found() for name, total in sums.items() if total.tokens}
-    return Saliency(found, count)
+    uses = {name: total.result() for name, total in sums.items() if total.tokens}
+    return Saliency(uses, count)
 
 
 @dataclass
 class _Tape:
-    """Adds gradients to `sums` as they come: none of them is kept, nor what autograd itself doesn't need.
+    """Adds gradients to `sums` during one backward pass, so that they needn't be stored.
 
-    What is looked up begins the graph. kept: what the head puts out, and what goes into weights with several uses.
+    kept: value name → tensor: the head's output, and the inputs of weights with several uses.
     """
 
     graph: TorchGraph
@@ -89,7 +92,7 @@ class _Tape:
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def taps(self) -> dict[str, Tap]:
-        """For one run."""
+        """The taps for one run of the graph."""
         taps = {use.output: self._output(use) for use in self.graph.uses}
         return taps | {use.input: self._input(use.input) for use in self.graph.uses if self.sums[use.output].shared}
 
@@ -117,7 +120,8 @@ class _Tape:
         return tap
 
     def watch(self, use: WeightUse, value: Tensor, squares: Tensor | None = None) -> None:
-        """Adds the gradient of what the use puts out when it is known. squares: what is expected of them instead."""
+        """Registers a hook that adds the gradient of the use's output `value`. squares: expected squares to add instead
+        of the gradient's."""
         own = self.sums[use.output]
         x = self.kept.get(use.input) if own.shared else None
         hook = partial(own.add, squares=squares, x=x, batch=self.batch, rows=self.graph.shape(use.weight)[0])
@@ -125,8 +129,8 @@ class _Tape:
 
 
 def _head(graph: TorchGraph, objective: Objective) -> WeightUse | None:
-    """The last use before a distribution over what it puts out."""
-    if objective.link != "softmax" or objective.across or len(objective.outputs) > 1:
+    """The last use of a weight before the outputs, if they are the logits of one distribution per row; else None."""
+    if objective.link != "softmax" or objective.over_positions or len(objective.outputs) > 1:
         return None
     steps = graph.plan(objective.outputs).steps
     return next((planned.step.use for planned in reversed(steps) if planned.step.use is not None), None)
@@ -135,9 +139,10 @@ def _head(graph: TorchGraph, objective: Objective) -> WeightUse | None:
 def _squares_of_head(
     use: WeightUse, kept: dict[str, Tensor], objective: Objective, outputs: dict[str, Tensor], batch: Batch
 ) -> Tensor | None:
-    """The expected squares where the use makes the output, element for element: a drawn label would tell of few rows.
+    """The expected squared gradients of the head's output, `[n, width]`; None if the head doesn't make the logits.
 
-    Between them may be a bias, a scale or a cap: the gradients differ by how fast each number follows.
+    A sampled label gives gradients for few rows, the expectation for all. A bias, scale or cap may lie between the
+    head's output and the logits; the slope of each element takes it into account.
     """
     value, output = kept[use.output], outputs[objective.outputs[0]]
     if output.shape != value.shape:
@@ -147,7 +152,7 @@ def _squares_of_head(
         return squares
     (slope,) = torch.autograd.grad(output.sum(), value, retain_graph=True)
     (half,) = torch.autograd.grad(output[..., ::2].sum(), value, retain_graph=True)
-    if half[..., 1::2].any():  # a classifier with as many labels as its hidden layers have numbers
+    if half[..., 1::2].any():  # logits depend on other elements: another layer follows that happens to have this width
         return None
     return squares * at_positions(slope, use, batch) ** 2
 
@@ -161,8 +166,8 @@ class _Sum:
         self.total: Tensor | float = 0.0
 
     def add(self, gradient: Tensor, *, squares: Tensor | None, x: Tensor | None, batch: Batch, rows: int) -> None:
-        """squares: what is expected of the gradient's, where that is known. x: what goes into a weight with several
-        uses."""
+        """Adds one batch. squares: the expected squares of the gradient, if they are known. x: the use's input, if the
+        weight has several uses. rows: of the weight."""
         if squares is None or self.use.kind == "embedding":
             flat = at_positions(gradient, self.use, batch).float()
         squares = flat**2 if squares is None else squares
@@ -173,8 +178,8 @@ class _Sum:
         if x is not None:
             self.total = self.total + statistic(self.use, [(x, self.tokens[-1], batch)], rows)
 
-    def found(self) -> UseSaliency:
-        """All batches together."""
+    def result(self) -> UseSaliency:
+        """The saliency over all batches."""
         assert isinstance(self.rows, Tensor)
         outer, total = (sum_ if isinstance(sum_, Tensor) else None for sum_ in (self.outer, self.total))
         return UseSaliency(tuple(self.tokens), self.rows, outer, total)

@@ -1,7 +1,7 @@
-"""Text that a decoder writes by itself: what it was trained on, as far as anybody can tell without its data.
+"""Samples text from a decoder: the closest substitute for its training data, which is usually unknown.
 
-On such text an error matters where the model will be used. Answers to conversations end where the model ends them; a
-model without a chat template begins at its first token and goes on.
+A model with a chat template answers conversations and ends each answer itself. Any other model writes documents from
+its start token on.
 """
 
 from __future__ import annotations
@@ -16,82 +16,86 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from exporter.calibration.feeds import Batch, text_batches
-from exporter.calibration.objective import draw
+from exporter.calibration.objective import sample_indices
 from exporter.graph.model import Hub
 from exporter.progress import Progress
 from exporter.runners.torch_graph.graph import TorchGraph
 
 Ids = NDArray[np.int64]
-TOGETHER = 64  # sequences that are written at once: a step reads all weights once for all of them
-HELD = 1 << 27  # numbers of weights that are kept while it writes, 512 MB, and not read again for every token
+BATCH_SEQUENCES = 64  # written at once: each step reads all weights once for all of them
+MAX_CACHED_WEIGHTS = 1 << 27  # weight elements kept in memory between steps, 512 MB as float32
 
 
 @dataclass(frozen=True)
-class Writer:
-    """graph, hub: the same model, with a cache. ends: ids that end an answer."""
+class Sampler:
+    """Samples tokens from a decoder.
+
+    graph, hub: the same model, with a KV cache. end_ids: token ids that end an answer. seed: of the random numbers.
+    """
 
     graph: TorchGraph
     hub: Hub
-    ends: tuple[int, ...] = ()
+    end_ids: tuple[int, ...] = ()
     seed: int = 0
 
     @property
-    def able(self) -> bool:
-        """Whether the graph hands out the cache that it takes, and takes any number of texts and tokens."""
+    def can_sample(self) -> bool:
+        """Whether the graph has logits and a KV cache, and takes any batch size and any number of tokens."""
         pasts = [name for name in self.graph.inputs if name.startswith("past_key_values.")]
         if not pasts or not {"logits", *map(_present, pasts)} <= {*self.graph.outputs}:
             return False
         first = text_batches(self.hub, [[0], [0]], tokens=2)[0]
         return first.real.shape == (2, 1) and not any(first.feeds[past].numel() for past in pasts)
 
-    def answers(self, asked: Sequence[Ids], tokens: int, progress: Progress) -> list[Ids]:
-        """Each sequence with up to `tokens` that the model adds, the end among them. Sorted as they came."""
-        found: list[Ids] = list(asked)
-        order = sorted(range(len(asked)), key=lambda i: -len(asked[i]))
-        for first in range(0, len(order), TOGETHER):
-            rows = order[first : first + TOGETHER]
-            for row, ids in zip(rows, self._written([asked[i] for i in rows], tokens, first, self.ends), strict=True):
-                found[row] = ids
+    def answers(self, prompts: Sequence[Ids], tokens: int, progress: Progress) -> list[Ids]:
+        """Each prompt with up to `tokens` new tokens, the end token included; in the order of the prompts."""
+        answered: list[Ids] = list(prompts)
+        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+        for first in range(0, len(order), BATCH_SEQUENCES):
+            rows = order[first : first + BATCH_SEQUENCES]
+            texts = self._continue([prompts[i] for i in rows], tokens, first, self.end_ids)
+            for row, ids in zip(rows, texts, strict=True):
+                answered[row] = ids
             progress.advance()
-        return found
+        return answered
 
     def documents(self, start: int, count: int, length: int, progress: Progress) -> list[Ids]:
-        """So many sequences of that length, each from the token `start` on; ends are part of what is written."""
-        found: list[Ids] = []
-        for first in range(0, count, TOGETHER):
-            begun = [np.array([start], np.int64)] * min(TOGETHER, count - first)
-            found += self._written(begun, length - 1, first, ())
+        """`count` sequences of `length` tokens that begin with the token `start` and go on after end tokens."""
+        written: list[Ids] = []
+        for first in range(0, count, BATCH_SEQUENCES):
+            prompts = [np.array([start], np.int64)] * min(BATCH_SEQUENCES, count - first)
+            written += self._continue(prompts, length - 1, first, ())
             progress.advance()
-        return found
+        return written
 
     @torch.no_grad()
-    def _written(self, begun: Sequence[Ids], tokens: int, number: int, ends: Sequence[int]) -> list[Ids]:
+    def _continue(self, prompts: Sequence[Ids], tokens: int, number: int, end_ids: Sequence[int]) -> list[Ids]:
         generator = torch.Generator().manual_seed(self.seed * 7919 + number)
-        (batch,) = text_batches(self.hub, begun, tokens=len(begun) * max(map(len, begun)))
-        lengths, held = batch.real.sum(1), _Held(self.graph)
+        (batch,) = text_batches(self.hub, prompts, tokens=len(prompts) * max(map(len, prompts)))
+        lengths, weights = batch.real.sum(1), _WeightCache(self.graph)
         feeds = _padded_before(batch, lengths)
         kept = {name: _present(name) for name in feeds if name.startswith("past_key_values.")}
-        rows: list[list[int]] = [begun[i].tolist() for i in batch.rows]
-        going = torch.ones(len(rows), dtype=torch.bool)
+        rows: list[list[int]] = [prompts[i].tolist() for i in batch.rows]
+        unfinished = torch.ones(len(rows), dtype=torch.bool)
         seen = batch.real.flip(1).long()
         for _ in range(tokens):
-            made = self.graph.run(feeds, ["logits", *kept.values()], weights=held)
-            drawn = draw(made["logits"][:, -1], generator)[:, None].cpu()
-            for row, token in enumerate(drawn[:, 0].tolist()):
-                if going[row]:
+            made = self.graph.run(feeds, ["logits", *kept.values()], weights=weights)
+            sampled = sample_indices(made["logits"][:, -1], generator)[:, None].cpu()
+            for row, token in enumerate(sampled[:, 0].tolist()):
+                if unfinished[row]:
                     rows[row].append(token)
-                    going[row] = token not in ends
-            if not going.any():
+                    unfinished[row] = token not in end_ids
+            if not unfinished.any():
                 break
             seen = torch.cat([seen, torch.ones(len(rows), 1, dtype=torch.long)], 1)
-            feeds = _next(feeds, drawn, lengths, seen) | {past: made[present] for past, present in kept.items()}
+            feeds = _next(feeds, sampled, lengths, seen) | {past: made[present] for past, present in kept.items()}
             lengths = lengths + 1
         back = sorted(range(len(rows)), key=lambda i: batch.rows[i])
         return [np.asarray(rows[i], np.int64) for i in back]
 
 
 def _padded_before(batch: Batch, lengths: Tensor) -> dict[str, Tensor]:
-    """Feeds with the padding before the texts: within a window no place is taken between a text and what follows it."""
+    """Feeds with the padding in front of the texts, so that new tokens follow each text directly, as windows need."""
     width = batch.real.shape[1]
     places = torch.arange(width)[None] - (width - lengths[:, None])
     feeds = dict(batch.feeds)
@@ -102,26 +106,26 @@ def _padded_before(batch: Batch, lengths: Tensor) -> dict[str, Tensor]:
     return feeds
 
 
-def _next(feeds: dict[str, Tensor], drawn: Tensor, lengths: Tensor, seen: Tensor) -> dict[str, Tensor]:
-    """Inputs of one more token: padding stays hidden by the mask, positions go on where each text ended."""
-    made = {"input_ids": drawn, "attention_mask": seen, "position_ids": lengths[:, None]}
+def _next(feeds: dict[str, Tensor], sampled: Tensor, lengths: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    """The inputs for one more token: the mask still hides padding, positions continue from the end of each text."""
+    made = {"input_ids": sampled, "attention_mask": seen, "position_ids": lengths[:, None]}
     return {name: made[name].to(feeds[name].dtype) for name in feeds if name in made}
 
 
-class _Held:
-    """Weights, read once, as far as there is room."""
+class _WeightCache:
+    """Weights that are read once, up to `MAX_CACHED_WEIGHTS` elements."""
 
     def __init__(self, graph: TorchGraph) -> None:
         self._graph = graph
         self._weights: dict[str, Tensor] = {}
-        self._room = HELD
+        self._free = MAX_CACHED_WEIGHTS
 
     def __call__(self, name: str) -> Tensor | None:
         if name not in self._weights:
             size = math.prod(self._graph.shape(name))
-            if size > self._room:
+            if size > self._free:
                 return None
-            self._room -= size
+            self._free -= size
             self._weights[name] = self._graph.weight(name)
         return self._weights[name]
 

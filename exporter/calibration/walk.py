@@ -1,9 +1,9 @@
-"""A layer-major walk through a graph: all batches come to a weight matrix before any goes on to the next one.
+"""A layer-by-layer walk through a graph: all batches reach a weight matrix before any of them goes on to the next one.
 
-A visitor sees what a matrix is about to be multiplied with, and may put another one in its place: all that comes later
-is computed from what the new one makes of it. Two streams can go side by side, one that keeps the original weights
-(exact) and one that takes the new ones (actual), so that a matrix can be fitted to the inputs that it will really get.
-Up to the first replacement both are one.
+At each matrix a visitor gets the matrix's inputs and may replace the matrix; everything after it is then computed with
+the replacement. Two streams of values can be computed side by side: one with the original weights (exact), one with the
+replacements (actual). So a matrix can be fitted to the inputs that it will really get. The streams share their values
+up to the first replacement.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from exporter.runners.torch_graph.products import WeightUse
 
 @dataclass(frozen=True)
 class Visit:
-    """A matrix about to be used.
+    """A matrix that is about to be used.
 
-    use: by which node; earlier, later: how often it has been used before and will be used after this one (a tied
-    embedding is used by the lookup first and by the head later). exact, actual: the node's input for each batch, as
-    `use.input` says: with the original weights, and with those that visitors have put in their place so far. Where
-    only one stream goes, they are the same tensors.
+    use: the node that uses it. earlier, later: the number of its uses before and after this one (a tied embedding is
+    used first by the lookup, later by the head). exact, actual: the node's input `use.input` for each batch, with the
+    original weights and with the replacements so far. With a single stream they are the same tensors.
     """
 
     use: WeightUse
@@ -39,15 +38,15 @@ class Visit:
 
 
 Replacement = Callable[[], Tensor]
-"""How to make a matrix `[out, in]`: it isn't kept, but made for each use."""
+"""Makes a matrix `[out, in]`. It is called at each use, so that the matrix needn't be kept."""
 
 Visitor = Callable[[Visit], Replacement | None]
-"""Answers with the matrix to use from here on, or None to leave it: then later uses are visited, too."""
+"""Returns the matrix to use from here on, or None to keep the stored one; then later uses are visited too."""
 
 
 @dataclass(frozen=True)
-class Walked:
-    """The values that were asked for, one dictionary a batch: of the exact and of the actual stream."""
+class WalkResult:
+    """exact, actual: for each batch, the `wanted` values of that stream by name."""
 
     exact: tuple[dict[str, Tensor], ...]
     actual: tuple[dict[str, Tensor], ...]
@@ -55,11 +54,11 @@ class Walked:
 
 def walk(
     graph: TorchGraph, batches: Sequence[Feeds], visit: Visitor, *, wanted: Sequence[str] = (), both: bool = False
-) -> Walked:
-    """Visits each weight matrix in the order in which the graph uses them; without gradients.
+) -> WalkResult:
+    """Calls `visit` for each use of a weight matrix, in the order of the graph; without gradients.
 
-    Nodes are run as far as inputs of matrices and the values `wanted` need them: the logits of a decoder, which may
-    take more memory than all else, are made only when they are wanted. both: two streams instead of one.
+    Only nodes that the inputs of matrices or the values `wanted` depend on are run: a decoder's logits, which may take
+    more memory than everything else, are computed only if they are wanted. both: two streams instead of one.
     """
     walker = _Walker(graph, visit, both)
     with torch.no_grad():
@@ -68,25 +67,25 @@ def walk(
 
 @dataclass
 class _Stream:
-    """The values of one batch. actual is the same list as exact where only one stream goes."""
+    """The values of one batch. With a single stream, actual is the same list as exact."""
 
     exact: Slots
     actual: Slots
 
 
 @dataclass(frozen=True)
-class _Due:
-    """A step that waits to be run. replaced: what stood in its weight's place when it was met."""
+class _PendingStep:
+    """A step that waits to be run. replaced: its weight's replacement at that point of the walk."""
 
     planned: Planned
     replaced: Replacement | None
 
 
 class _Walker:
-    """Steps wait until a visitor needs what they make; then all that wait run for one batch after the other.
+    """Collects steps until a visitor needs one of their results, then runs them for one batch after the other.
 
-    So what lies between two visits (a gate and what it opens, queries, keys and their products) exists for one batch at
-    a time, and only what the next matrix is multiplied with, and what skips it, exists for all.
+    So values between two visits (gates, queries, keys, attention scores) exist for one batch at a time. Only the next
+    matrix's inputs, and values that are used after it, exist for all batches.
     """
 
     def __init__(self, graph: TorchGraph, visit: Visitor, both: bool) -> None:
@@ -95,10 +94,10 @@ class _Walker:
         self._both = both
         self._new: dict[str, Replacement] = {}
         self._seen: dict[str, int] = {}
-        self._waiting: list[_Due] = []
-        self._awaited: set[int] = set()  # slots that steps which wait will fill
+        self._waiting: list[_PendingStep] = []
+        self._awaited: set[int] = set()  # slots that the waiting steps will fill
 
-    def walk(self, batches: Sequence[Feeds], wanted: tuple[str, ...]) -> Walked:
+    def walk(self, batches: Sequence[Feeds], wanted: tuple[str, ...]) -> WalkResult:
         plan = self._graph.plan(wanted, visits=True)
         streams = []
         for feeds in batches:
@@ -114,20 +113,20 @@ class _Walker:
                 left[use.weight] -= 1
                 if planned.step.inputs[0] in self._awaited:
                     self._run(streams)
-                self._meet(use, planned.step, streams, left[use.weight])
-            self._waiting.append(_Due(planned, self._new.get(planned.step.weight or "")))
+                self._visit_matrix(use, planned.step, streams, left[use.weight])
+            self._waiting.append(_PendingStep(planned, self._new.get(planned.step.weight or "")))
             if planned.runs:
                 self._awaited.update(planned.step.outputs)
             if use is not None and not left[use.weight]:
                 self._new.pop(use.weight, None)
         self._run(streams)
         slots_of = [(name, self._graph.slot(name)) for name in wanted]
-        return Walked(
+        return WalkResult(
             tuple({name: stream.exact[slot] for name, slot in slots_of} for stream in streams),
             tuple({name: stream.actual[slot] for name, slot in slots_of} for stream in streams),
         )
 
-    def _meet(self, use: WeightUse, step: Step, streams: list[_Stream], later: int) -> None:
+    def _visit_matrix(self, use: WeightUse, step: Step, streams: list[_Stream], later: int) -> None:
         earlier = self._seen.get(use.weight, 0)
         self._seen[use.weight] = earlier + 1
         if use.weight in self._new:
@@ -140,7 +139,7 @@ class _Walker:
             self._new[use.weight] = answer
 
     def _run(self, streams: list[_Stream]) -> None:
-        """All that waits, batch by batch; where a batch's streams are still one, once for both."""
+        """Runs all waiting steps, batch by batch; once for both streams while a batch's streams are equal."""
         due, self._waiting = self._waiting, []
         self._awaited.clear()
         matrices = [self._matrices(step, len(streams)) if step.planned.runs else (None, None) for step in due]
@@ -163,8 +162,8 @@ class _Walker:
         else:
             step.execute(stream.actual, new)
 
-    def _matrices(self, due: _Due, batches: int) -> tuple[Matrix | None, Matrix | None]:
-        """The step's weight as it was and as it is now: read once for all batches, unless only rows are looked up."""
+    def _matrices(self, due: _PendingStep, batches: int) -> tuple[Matrix | None, Matrix | None]:
+        """The step's stored weight and its replacement, read once for all batches unless only rows are looked up."""
         step, replaced = due.planned.step, due.replaced
         if step.weight is None:
             return None, None

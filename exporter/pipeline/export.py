@@ -129,13 +129,13 @@ def _require_coreml(hubs: tuple[Hub, ...]) -> None:
 
 def _recovery(request: ExportRequest, model: OpenModel) -> Recovery | None:
     """The training of LUTs that was asked for. Raises InputError where its resume file would replace a foreign file."""
-    from exporter.calibration.recovery_state import require_own
+    from exporter.calibration.recovery_state import require_resume_file
 
     if not request.calibration.recover:
         return None
     destination = request.destination
     resume = destination.with_name(f"{destination.name}.recovery.safetensors")
-    require_own(resume)
+    require_resume_file(resume)
     return Recovery(request.calibration.recover, resume, model.checkpoint.source.digest)
 
 

@@ -28,7 +28,7 @@ from exporter.pipeline.parts import candidates as tensors_of
 from exporter.progress import Progress
 
 if TYPE_CHECKING:
-    from exporter.calibration.session import Session, Weighed
+    from exporter.calibration.session import FitRequest, Session
 
 Dense = NDArray[np.float32]
 MAX_ERROR = 0.9  # squared error as a share of the weight's variance: a fitted palette beyond this isn't used
@@ -70,10 +70,10 @@ def open_session(
                 "calibration.tokenizer", "calibration text needs a tokenizer, and the model has none", hint=hint
             )
         from exporter.calibration.corpus import Reader
-        from exporter.calibration.session import begin
+        from exporter.calibration.session import start_session
 
         file = Path(calibrate) if calibrate not in (None, BUILTIN) else None
-        return begin(hub, tokenizer, Reader(hub.spec, tokenizer, file), progress, device)
+        return start_session(hub, tokenizer, Reader(hub.spec, tokenizer, file), progress, device)
     except (InputError, UnsupportedError) as error:
         reason = error.diagnostics[0]
         if reason.code == "calibration.numbers":
@@ -104,23 +104,23 @@ def fitted_compression(
     palettes, decisions = dict(plain.palettes), {decision.name: decision for decision in plain.decisions}
     progress.stage("fit palettes", len(plain.palettes))
 
-    def fit(weighed: Weighed) -> Callable[[], Dense] | None:
-        old = plain.palettes.get(weighed.name)
+    def fit(request: FitRequest) -> Callable[[], Dense] | None:
+        old = plain.palettes.get(request.name)
         if old is None:
             return None
-        fitted = _fitted(weighed, old)
+        fitted = _fitted(request, old)
         if fitted is not None:
             result, dense = fitted
-            palettes[weighed.name] = spilled(result.palette, spill)
-            decisions[weighed.name] = _decision(decisions[weighed.name], result, weighed.weight, dense)
-        progress.advance(weighed.name)
-        return palettes[weighed.name].dense
+            palettes[request.name] = spilled(result.palette, spill)
+            decisions[request.name] = _decision(decisions[request.name], result, request.weight, dense)
+        progress.advance(request.name)
+        return palettes[request.name].dense
 
     session.visit(fit)
     progress.stage("judge palettes", 2)
     error = session.distance(decoder(plain.palettes))
     progress.advance()
-    facts = FitFacts(session.words, session.objective.kind, error, session.distance(decoder(palettes)))
+    facts = FitFacts(session.description, session.objective.kind, error, session.distance(decoder(palettes)))
     progress.advance()
     if not math.isfinite(facts.plain + facts.fitted):
         message = "with palettes the model's outputs are NaN or infinite: palettes were not fitted to text"
@@ -135,17 +135,19 @@ def recovered(session: Session, fitted: Fitted, recovery: Recovery, progress: Pr
 
     Raises InputError where there are too few texts.
     """
-    from exporter.calibration.recovery import Lessons, RecoveryOptions, recover
+    from exporter.calibration.recovery import Distillation, RecoveryOptions, recover
     from exporter.calibration.recovery_state import ResumeFile
 
     facts, old = fitted.facts, fitted.compression
     if facts is None:
         return fitted
-    if len(session.school.lessons) < MIN_BATCHES:
+    if len(session.training_set.batches) < MIN_BATCHES:
         raise InputError.of("calibration.texts", "training needs at least three texts", where="--calibrate")
-    lessons = Lessons(session.graph, session.objective, session.school.more(recovery.steps, progress))
-    resume = ResumeFile(recovery.resume, f"{recovery.model} {session.words}")
-    done = recover(lessons, old.palettes, RecoveryOptions(recovery.steps), progress, resume=resume, spill=spill)
+    distillation = Distillation(
+        session.graph, session.objective, session.training_set.batches_for(recovery.steps, progress)
+    )
+    resume = ResumeFile(recovery.resume, f"{recovery.model} {session.description}")
+    done = recover(distillation, old.palettes, RecoveryOptions(recovery.steps), progress, resume=resume, spill=spill)
     error = session.distance(decoder(done.palettes))
     resume.discard()
     if not error < min(facts.fitted, facts.plain):
@@ -172,19 +174,19 @@ def decoder(palettes: Mapping[str, Palette]) -> Callable[[str], Dense | None]:
     return decoded
 
 
-def _fitted(weighed: Weighed, old: Palette) -> tuple[Fit, Dense] | None:
+def _fitted(request: FitRequest, old: Palette) -> tuple[Fit, Dense] | None:
     """The first fit within MAX_ERROR of the weight, and what it decodes to.
 
     Tried in turn: a fit that makes up for the errors of earlier layers, one that doesn't, and fits with more damping,
     which trust the texts less. None where no fit is within: few texts can fit a matrix that hardly matters to anything,
     so that the k-means palette `old` is the better choice.
     """
-    weight, target = weighed.weight, weighed.target
+    weight, target = request.weight, request.target
     attempts = [(target, DAMPINGS[0])] if target is not weight and fits_float16(target) else []
     mean = np.broadcast_to(weight.mean(dtype=np.float64).astype(np.float32), weight.shape)
     limit = MAX_ERROR * _squared_error(weight, mean)
     for wanted, damping in (*attempts, *((weight, damping) for damping in DAMPINGS)):
-        fit = fit_palette(wanted, old.bits, old.group_size, weighed.moments, FitOptions(damping))
+        fit = fit_palette(wanted, old.bits, old.group_size, request.moments, FitOptions(damping))
         dense = fit.palette.dense()
         if _squared_error(weight, dense) <= limit:
             return fit, dense

@@ -28,7 +28,7 @@ from exporter.graph.spill import Spill, Spilled
 from exporter.progress import Progress
 
 if TYPE_CHECKING:
-    from exporter.calibration.session import Session, Weighed
+    from exporter.calibration.session import FitRequest, Session
 
 Dense = NDArray[np.float32]
 SAMPLE = 1 << 16  # weights of a matrix whose k-means error is measured for every choice
@@ -65,12 +65,12 @@ class TextSensitivity:
     def words(self) -> str:
         """What is measured, and on which texts, for reports."""
         what = "KL in nats" if self.kind == "kl" else "half the squared distance of outputs"
-        return f"{what} to the uncompressed model, on {self.session.words}"
+        return f"{what} to the uncompressed model, on {self.session.description}"
 
     @property
     def measurements(self) -> int:
         """How many allocations may be measured: fewer where each takes long."""
-        work = max(1, self.session.work)
+        work = max(1, self.session.operations)
         return int(
             min(
                 MAX_MEASUREMENTS,
@@ -95,18 +95,18 @@ class TextSensitivity:
         kmeans: dict[str, dict[Choice, float]] = {}
         problems: list[KogataError] = []
 
-        def visit(weighed: Weighed) -> None:
-            offer = wanted.get(weighed.name)
-            problem = weight_problem(weighed.name, weighed.weight) if offer is not None else None
+        def visit(request: FitRequest) -> None:
+            offer = wanted.get(request.name)
+            problem = weight_problem(request.name, request.weight) if offer is not None else None
             if problem is not None:
                 problems.append(problem)
             elif offer is not None:
-                self._moments[weighed.name] = _Stored.of(weighed.moments, self.spill)
-                kmeans[weighed.name] = dict(zip(offer.choices, _kmeans_costs(weighed, offer.choices), strict=True))
-                predicted[weighed.name] = {
-                    probe: self._fit(weighed.name, probe, weighed.weight, weighed.moments) for probe in _probes(offer)
+                self._moments[request.name] = _Stored.of(request.moments, self.spill)
+                kmeans[request.name] = dict(zip(offer.choices, _kmeans_costs(request, offer.choices), strict=True))
+                predicted[request.name] = {
+                    probe: self._fit(request.name, probe, request.weight, request.moments) for probe in _probes(offer)
                 }
-                progress.advance(weighed.name)
+                progress.advance(request.name)
 
         self.session.visit(visit, sequential=False)
         for kind in (InputError, UnsupportedError):
@@ -126,8 +126,8 @@ class TextSensitivity:
     ) -> Mapping[str, Mapping[Choice, float]]:
         """The error of each matrix alone: measured, or as predicted where measuring would take too long."""
         count = sum(map(len, predicted.values()))
-        session = self.session.brief(min(SOLO_SHARE * self.session.work, SOLO_FLOPS / max(1, count)))
-        if session.work * count > MAX_SOLO_FLOPS:
+        session = self.session.with_fewer_texts(min(SOLO_SHARE * self.session.operations, SOLO_FLOPS / max(1, count)))
+        if session.operations * count > MAX_SOLO_FLOPS:
             return predicted
         progress.stage("measure matrices alone", len(predicted))
         errors: dict[str, dict[Choice, float]] = {}
@@ -154,7 +154,7 @@ class TextSensitivity:
             return 0.0
         fit = fit_palette(weight, choice.bits, choice.group_size, moments, QUICK)
         self._palettes[name, choice] = spilled(fit.palette, self.spill)
-        return fit.cost / (2 * self.session.matters.count)
+        return fit.cost / (2 * self.session.saliency.count)
 
 
 def _probes(offer: Offer) -> list[Choice]:
@@ -183,12 +183,12 @@ def _scaled(kmeans: Mapping[Choice, float], errors: Mapping[Choice, float]) -> l
     return [0.0 if choice.kept else scaled(cost) for choice, cost in kmeans.items()]
 
 
-def _kmeans_costs(weighed: Weighed, choices: Sequence[Choice]) -> list[float]:
+def _kmeans_costs(request: FitRequest, choices: Sequence[Choice]) -> list[float]:
     """The error of importance-weighted k-means on a sample of rows for each choice; the unit is the same for all."""
-    count, columns = weighed.weight.shape
+    count, columns = request.weight.shape
     rows = np.concatenate([np.r_[part] for part in spread(count, max(64, SAMPLE // columns))])
-    weight = np.ascontiguousarray(weighed.weight[rows])
-    moments = Moments(weighed.moments.bases, np.ascontiguousarray(weighed.moments.coefficients[rows]))
+    weight = np.ascontiguousarray(request.weight[rows])
+    moments = Moments(request.moments.bases, np.ascontiguousarray(request.moments.coefficients[rows]))
     importance = moments.coefficients @ np.diagonal(moments.bases, axis1=1, axis2=2)
     costs = []
     for choice in choices:

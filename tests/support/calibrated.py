@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from exporter.calibration import corpus, material
+from exporter.calibration import corpus, text_writer
 from exporter.calibration.session import Session
 from exporter.importers.routes import Asked, import_model
 from exporter.pipeline.export import ExportResult, export_checkpoint
@@ -27,8 +27,8 @@ torch.set_num_threads(1)  # models this small only lose time to a second thread
 
 def few_tokens(patch: pytest.MonkeyPatch, tokens: int = 600) -> None:
     """Of texts, and of what a decoder writes: some twenty texts instead of hundreds."""
-    patch.setattr(corpus, "TOKENS", tokens)
-    patch.setattr(material, "TOKENS", tokens)
+    patch.setattr(corpus, "DECODER_TEXT_TOKENS", tokens)
+    patch.setattr(text_writer, "DECODER_TEXT_TOKENS", tokens)
 
 
 @cache

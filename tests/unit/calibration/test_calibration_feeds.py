@@ -114,7 +114,7 @@ def test_a_graph_of_fixed_length_gets_it_and_no_more() -> None:
     for batch in (first, second):
         contents(batch, texts)
         assert batch.feeds["input_ids"].shape[1] == 6
-    with pytest.raises(ValueError, match="a sequence of 7 tokens for a graph that takes 6"):
+    with pytest.raises(ValueError, match="a sequence has 7 tokens, the graph takes 6"):
         text_batches(hub, [[5] * 7], tokens=100)
 
 
@@ -151,7 +151,7 @@ def test_inputs_that_no_text_tells_are_named_at_once() -> None:
     problems = {problem.where: problem.message for problem in caught.value.diagnostics}
     assert list(problems) == ["pixel_values", "attention_mask", "position_ids", "token_type_ids"]
     assert {problem.code for problem in caught.value.diagnostics} == {"calibration.inputs"}
-    assert "takes 2 texts at a time" in problems.pop("token_type_ids")
+    assert "fixed batch size 2" in problems.pop("token_type_ids")
     assert all("can't be made from a text" in message for message in problems.values())
 
 

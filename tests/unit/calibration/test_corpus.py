@@ -12,7 +12,14 @@ from support.checkpoints import tiny_llama
 from support.encoder_checkpoints import tiny_encoder
 
 from exporter.calibration import corpus
-from exporter.calibration.corpus import ANSWER, LENGTH, TEXTS, TOKENS, Reader, Sequences
+from exporter.calibration.corpus import (
+    DECODER_TEXT_TOKENS,
+    MAX_ANSWER_TOKENS,
+    MAX_SEQUENCE_TOKENS,
+    TEXTS_FOLDER,
+    Reader,
+    Sequences,
+)
 from exporter.checkpoint import open_checkpoint
 from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
 from exporter.errors import InputError
@@ -41,7 +48,7 @@ def masking(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def builtin(name: str) -> tuple[Prompt, ...]:
-    return read_prompts(TEXTS / f"{name}.jsonl")
+    return read_prompts(TEXTS_FOLDER / f"{name}.jsonl")
 
 
 def size(found: Sequences) -> int:
@@ -82,14 +89,14 @@ def test_a_base_model_gets_prose_and_what_was_said(base: Tokenizer) -> None:
     """Tokens of each text in order, cut where they are longer than a sequence; none is to be answered."""
     found = Reader(DECODER, base).read()
     assert found.types is None
-    assert not any(found.open)
-    assert 0.8 * TOKENS < size(found) < 1.2 * TOKENS
-    assert max(map(len, found.ids)) == LENGTH
+    assert not any(found.awaits_answer)
+    assert 0.8 * DECODER_TEXT_TOKENS < size(found) < 1.2 * DECODER_TEXT_TOKENS
+    assert max(map(len, found.ids)) == MAX_SEQUENCE_TOKENS
     known = []
     for prompt in (*builtin("prose"), *builtin("chats")):
         text = prompt.text or "\n".join(message["content"] for message in prompt.messages)
         ids = base.encode(text)
-        known += [ids[i : i + LENGTH] for i in range(0, len(ids), LENGTH)]
+        known += [ids[i : i + MAX_SEQUENCE_TOKENS] for i in range(0, len(ids), MAX_SEQUENCE_TOKENS)]
     places = [known.index(ids.tolist()) for ids in found.ids]
     assert places == sorted(set(places))
     assert np.diff(places).max() <= 2 * np.diff(places).mean() + 2  # evenly spread
@@ -98,12 +105,12 @@ def test_a_base_model_gets_prose_and_what_was_said(base: Tokenizer) -> None:
 def test_a_chat_model_gets_conversations_up_to_its_turn(chatting: Tokenizer) -> None:
     found = Reader(DECODER, chatting).read()
     turn = chatting.encode("<|assistant|>", special_tokens=False)
-    answered = [ids.tolist() for ids, open_ in zip(found.ids, found.open, strict=True) if open_]
-    others = [ids for ids, open_ in zip(found.ids, found.open, strict=True) if not open_]
+    answered = [ids.tolist() for ids, open_ in zip(found.ids, found.awaits_answer, strict=True) if open_]
+    others = [ids for ids, open_ in zip(found.ids, found.awaits_answer, strict=True) if not open_]
     assert all(ids[-len(turn) :] == turn for ids in answered)
     assert all(ids[: len(turn)] != turn for ids in answered)
     for tokens in (sum(map(len, answered)), sum(map(len, others))):
-        assert 0.3 * TOKENS < tokens < 0.65 * TOKENS
+        assert 0.3 * DECODER_TEXT_TOKENS < tokens < 0.65 * DECODER_TEXT_TOKENS
     first = builtin("chats")[0].messages[:1]
     assert chatting.encode_chat(first) in answered
 
@@ -114,11 +121,11 @@ def test_a_conversation_that_is_cut_is_not_to_be_answered(chatting: Tokenizer, t
     path.write_text("word " * 400 + "\nshort\n" + "middling " * 20 + "\n")
     found = Reader(DECODER, chatting, path).read()
     lengths = [len(ids) for ids in found.ids]
-    assert lengths[0] == LENGTH
-    assert found.open == (False, True, True)
-    assert max(lengths[1:]) + ANSWER <= LENGTH
-    tight = replace(DECODER, context=lengths[1] + ANSWER)
-    assert Reader(tight, chatting, path).read().open == (False, True, False)
+    assert lengths[0] == MAX_SEQUENCE_TOKENS
+    assert found.awaits_answer == (False, True, True)
+    assert max(lengths[1:]) + MAX_ANSWER_TOKENS <= MAX_SEQUENCE_TOKENS
+    tight = replace(DECODER, context=lengths[1] + MAX_ANSWER_TOKENS)
+    assert Reader(tight, chatting, path).read().awaits_answer == (False, True, False)
 
 
 @pytest.mark.parametrize("context", [8, 64, 100])
@@ -127,10 +134,10 @@ def test_a_short_context_is_kept_to(context: int, chatting: Tokenizer, base: Tok
     for spec, tokenizer in (*specs, (replace(ENCODER, context=context), masking)):
         found = Reader(spec, tokenizer).read()
         assert max(map(len, found.ids)) == context
-        most = TOKENS if spec.task == "text-generation" else 2 * TOKENS
-        assert 0.7 * min(TOKENS, 390 * context) < size(found) < 1.2 * most  # 390 texts for an encoder
-        answers = [len(ids) for ids, answered in zip(found.ids, found.open, strict=False) if answered]
-        assert all(length + ANSWER <= context for length in answers)
+        most = DECODER_TEXT_TOKENS if spec.task == "text-generation" else 2 * DECODER_TEXT_TOKENS
+        assert 0.7 * min(DECODER_TEXT_TOKENS, 390 * context) < size(found) < 1.2 * most  # 390 texts for an encoder
+        answers = [len(ids) for ids, answered in zip(found.ids, found.awaits_answer, strict=False) if answered]
+        assert all(length + MAX_ANSWER_TOKENS <= context for length in answers)
 
 
 def test_an_encoder_gets_sentences_and_prose(masking: Tokenizer) -> None:
@@ -138,10 +145,11 @@ def test_an_encoder_gets_sentences_and_prose(masking: Tokenizer) -> None:
     assert found.types is not None
     assert [len(types) for types in found.types] == [len(ids) for ids in found.ids]
     assert not any(types.any() for types in found.types)
-    assert not found.open
-    assert 1.4 * TOKENS < size(found) < 2.2 * TOKENS  # nothing is added that it wrote itself
+    assert not found.awaits_answer
+    assert 1.4 * DECODER_TEXT_TOKENS < size(found) < 2.2 * DECODER_TEXT_TOKENS  # nothing is added that it wrote itself
     known = [
-        masking.encode_text(p.text, max_length=LENGTH).ids.tolist() for p in (*builtin("short"), *builtin("prose"))
+        masking.encode_text(p.text, max_length=MAX_SEQUENCE_TOKENS).ids.tolist()
+        for p in (*builtin("short"), *builtin("prose"))
     ]
     places = [known.index(ids.tolist()) for ids in found.ids]
     assert places[0] < len(builtin("short")) <= places[-1]
@@ -191,7 +199,7 @@ def test_a_user_s_file_in_place_of_all(base: Tokenizer, chatting: Tokenizer, tmp
     told = Reader(DECODER, chatting, plain).read()
     asked = [{"role": "user", "content": "Dim the lamp."}]
     assert told.ids[0].tolist() == chatting.encode_chat(asked)
-    assert told.open == (True, True)
+    assert told.awaits_answer == (True, True)
     lines = tmp_path / "mine.jsonl"
     talk = [*asked, {"role": "assistant", "content": "Done."}]
     lines.write_text("\n".join(map(json.dumps, ({"text": "Hm."}, {"messages": talk}, {"prompt": "Ah."}))))
@@ -206,7 +214,7 @@ def test_a_large_file_is_read_evenly(base: Tokenizer, tmp_path: Path) -> None:
     path = tmp_path / "many.txt"
     path.write_text("".join(f"{i} is the number of this line, and it is one of many.\n" for i in range(3000)))
     found = Reader(DECODER, base, path).read()
-    assert 0.9 * TOKENS < size(found) < 1.1 * TOKENS
+    assert 0.9 * DECODER_TEXT_TOKENS < size(found) < 1.1 * DECODER_TEXT_TOKENS
     numbers = [int(base.decode(ids.tolist()).split()[0]) for ids in found.ids]
     assert numbers == sorted(numbers)
     assert numbers[0] < 30
@@ -258,10 +266,10 @@ def test_the_budget_is_in_tokens(
     tokens: int, base: Tokenizer, chatting: Tokenizer, masking: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within two sequences, as whole texts are taken."""
-    monkeypatch.setattr(corpus, "TOKENS", tokens)
+    monkeypatch.setattr(corpus, "DECODER_TEXT_TOKENS", tokens)
     for spec, tokenizer, wanted in (
         (DECODER, base, tokens),
         (DECODER, chatting, tokens),
         (ENCODER, masking, 2 * tokens),
     ):
-        assert abs(size(Reader(spec, tokenizer).read()) - wanted) < 2 * LENGTH
+        assert abs(size(Reader(spec, tokenizer).read()) - wanted) < 2 * MAX_SEQUENCE_TOKENS

@@ -1,4 +1,4 @@
-"""Moments against sums over tokens, shifted weights against numpy's least squares, predictions against what happens."""
+"""Moments against sums over tokens, corrected weights against numpy's least squares, predictions against effects."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from support.graph_models import hub_of
 from torch import Tensor
 
-from exporter.calibration.curvature import PULL, SMOOTHING, joined, shifted, total_of, use_moments
+from exporter.calibration.curvature import RIDGE, SMOOTHING, corrected_weight, sum_moments, total_statistic, use_moments
 from exporter.calibration.feeds import Batch, text_batches
 from exporter.calibration.objective import objective_of
-from exporter.calibration.saliency import UseSaliency, measure
-from exporter.calibration.session import Session, Weighed
+from exporter.calibration.saliency import UseSaliency, measure_saliency
+from exporter.calibration.session import FitRequest, Session
 from exporter.calibration.statistics import columns, statistic
 from exporter.graph.moments import Moments
 from exporter.progress import NoProgress
@@ -65,7 +65,7 @@ def smoothed(rows: Tensor) -> NDArray[np.float64]:
 def test_a_product_s_errors_count_token_by_token() -> None:
     """Σ over tokens and rows of share · coefficient · (e · x)²."""
     use, x, matters = linear(), inputs(IN), saliency(OUT)
-    moments = use_moments(use, total_of(use, x, BATCHES, matters, OUT), matters)
+    moments = use_moments(use, total_statistic(use, x, BATCHES, matters, OUT), matters)
     error = RNG.standard_normal((OUT, IN))
     squares = (tokens(x) @ error.T) ** 2
     expected = float(torch.cat(matters.tokens).double().numpy() @ squares @ smoothed(matters.rows))
@@ -75,7 +75,7 @@ def test_a_product_s_errors_count_token_by_token() -> None:
 def test_rows_that_are_inputs_only_meet_as_squares() -> None:
     """`x · W`: Σ over tokens, inputs and outputs of share · x_i² · coefficient_o · e_io²."""
     use, x, matters = linear(transposed=False), inputs(OUT), saliency(IN)
-    moments = use_moments(use, total_of(use, x, BATCHES, matters, OUT), matters)
+    moments = use_moments(use, total_statistic(use, x, BATCHES, matters, OUT), matters)
     error = RNG.standard_normal((OUT, IN))
     importance = torch.cat(matters.tokens).double().numpy() @ tokens(x) ** 2
     importance = importance + SMOOTHING * importance.mean()
@@ -90,7 +90,7 @@ def test_lookups_count_as_often_as_they_are_made() -> None:
     counts = np.array([1, 4, 0, 2, 2])  # of row 2 only padding is made
     grads = numbers(sum(batch.tokens for batch in BATCHES), IN).double()
     matters = saliency(IN, grads.T @ grads)
-    total = total_of(use, ids, BATCHES, matters, OUT)
+    total = total_statistic(use, ids, BATCHES, matters, OUT)
     assert total.tolist() == counts.tolist()
     error = RNG.standard_normal((OUT, IN))
     mean = (grads.T @ grads / counts.sum()).numpy()
@@ -117,17 +117,17 @@ def test_uses_of_one_weight_add_up() -> None:
     parts = []
     for _ in range(2):
         use, x, matters = linear(), inputs(IN), saliency(OUT)
-        parts.append(use_moments(use, total_of(use, x, BATCHES, matters, OUT), matters))
+        parts.append(use_moments(use, total_statistic(use, x, BATCHES, matters, OUT), matters))
     error = RNG.standard_normal((OUT, IN))
-    assert cost(error, joined(parts)) == pytest.approx(sum(cost(error, part) for part in parts), rel=1e-6)
+    assert cost(error, sum_moments(parts)) == pytest.approx(sum(cost(error, part) for part in parts), rel=1e-6)
 
 
 def shift(
     exact: Sequence[Tensor], actual: Sequence[Tensor], weight: Tensor, matters: UseSaliency
 ) -> NDArray[np.float32]:
     use = linear()
-    total = total_of(use, actual, BATCHES, matters, OUT)
-    return shifted(use, weight, (exact, actual), total, BATCHES, matters)
+    total = total_statistic(use, actual, BATCHES, matters, OUT)
+    return corrected_weight(use, weight, (exact, actual), total, BATCHES, matters)
 
 
 def test_a_shifted_weight_solves_least_squares() -> None:
@@ -136,7 +136,7 @@ def test_a_shifted_weight_solves_least_squares() -> None:
     actual = tuple(x + 0.3 * numbers(*x.shape) for x in exact)
     root = np.sqrt(torch.cat(matters.tokens).double().numpy())[:, None]
     x, y, w = tokens(exact), tokens(actual), weight.double().numpy()
-    pull = np.sqrt(PULL * ((root * y) ** 2).sum(0).mean())
+    pull = np.sqrt(RIDGE * ((root * y) ** 2).sum(0).mean())
     left = np.concatenate([root * y, pull * np.eye(IN)])
     right = np.concatenate([root * (x @ w.T), pull * w.T])
     expected = np.linalg.lstsq(left, right, rcond=None)[0].T
@@ -157,7 +157,7 @@ def session_of(name: str) -> Session:
     texts = [RNG.integers(5, 200, 48) for _ in range(40)]
     batches = text_batches(hub, texts, tokens=1000)
     graph, objective = TorchGraph(hub), objective_of(hub)
-    matters = measure(graph, objective, batches, NoProgress())
+    matters = measure_saliency(graph, objective, batches, NoProgress())
     return Session(hub, graph, objective, batches, (batches,), (), matters, "random tokens")
 
 
@@ -175,12 +175,12 @@ def test_predicted_is_what_happens(name: str, single: float, usual: float) -> No
     session = session_of(name)
     ratios = {}
 
-    def meet(weighed: Weighed) -> None:
-        error = 0.01 * np.sqrt(np.square(weighed.weight).mean()) * RNG.standard_normal(weighed.weight.shape)
-        moved = (weighed.weight + error).astype(np.float32)
-        predicted = cost(moved.astype(np.float64) - weighed.weight, weighed.moments) / (2 * session.matters.count)
-        measured = session.distance(lambda n: moved if n == weighed.name else None)
-        ratios[weighed.name] = predicted / measured / (1 + SMOOTHING)
+    def meet(request: FitRequest) -> None:
+        error = 0.01 * np.sqrt(np.square(request.weight).mean()) * RNG.standard_normal(request.weight.shape)
+        moved = (request.weight + error).astype(np.float32)
+        predicted = cost(moved.astype(np.float64) - request.weight, request.moments) / (2 * session.saliency.count)
+        measured = session.distance(lambda n: moved if n == request.name else None)
+        ratios[request.name] = predicted / measured / (1 + SMOOTHING)
 
     session.visit(meet, sequential=False)
     assert ratios.keys() == {use.weight for use in session.graph.uses}

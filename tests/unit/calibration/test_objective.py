@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from exporter.calibration.feeds import Batch
-from exporter.calibration.objective import Link, Objective, draw, objective_of
+from exporter.calibration.objective import Link, Objective, objective_of, sample_indices
 from exporter.errors import UnsupportedError
 from exporter.graph.model import EncoderSpec, GraphSpec, Hub
 
@@ -95,19 +95,19 @@ def hessian(objective: Objective, row: Tensor, batch: Batch) -> Tensor:
     return torch.autograd.functional.hessian(distance, row).double()
 
 
-@pytest.mark.parametrize(("link", "across"), [*((link, False) for link in LINKS), ("softmax", True)])
-def test_random_gradients_have_the_distance_s_hessian(link: Link, across: bool) -> None:
-    """across: the last two numbers are padding."""
-    real = [True] * (WIDTH - 2) + [not across] * 2
-    objective = Objective(("x",), link, across)
+@pytest.mark.parametrize(("link", "over_positions"), [*((link, False) for link in LINKS), ("softmax", True)])
+def test_random_gradients_have_the_distance_s_hessian(link: Link, over_positions: bool) -> None:
+    """over_positions: the last two numbers are padding."""
+    real = [True] * (WIDTH - 2) + [not over_positions] * 2
+    objective = Objective(("x",), link, over_positions)
     row = rows(1, 5)[0]
-    found = gradients(objective, row, batch_of([real]) if across else texts(COPIES))
+    found = gradients(objective, row, batch_of([real]) if over_positions else texts(COPIES))
     products = found[:, :, None] * found[:, None]
-    expected = hessian(objective, row, batch_of([real]) if across else texts(1))
+    expected = hessian(objective, row, batch_of([real]) if over_positions else texts(1))
     error = 6 * products.std(0) / COPIES**0.5
     assert (error < 0.05 * expected.diagonal().mean()).all()
     assert ((products.mean(0) - expected).abs() <= error + 1e-6).all()
-    if across:
+    if over_positions:
         assert (found[:, WIDTH - 2 :] == 0).all()
 
 
@@ -142,7 +142,7 @@ def test_padding_is_left_out(link: Link) -> None:
 def test_rows_count_as_much_as_they_should(link: Link) -> None:
     """Distances, their Hessian and how many there are; nothing that counts for all alike is changed."""
     batch = batch_of([[True] * 2, [True, False]])
-    counted = replace(batch, counts=torch.tensor([[1.0, 4.0], [0.25, 0.0]]))
+    counted = replace(batch, loss_weights=torch.tensor([[1.0, 4.0], [0.25, 0.0]]))
     first, second = rows(4, 7).reshape(2, 2, WIDTH), rows(4, 8).reshape(2, 2, WIDTH)
     objective = Objective(("x",), link)
     assert objective.count({"x": first}, counted) == 5.25
@@ -169,7 +169,7 @@ def test_rows_count_as_much_as_they_should(link: Link) -> None:
 def test_across_positions_a_text_is_a_row() -> None:
     batch = batch_of([[True] * 4, [True, True, False, False]])
     starts = rows(2, 9, 4)
-    objective = Objective(("s",), "softmax", across=True)
+    objective = Objective(("s",), "softmax", over_positions=True)
     assert objective.count({"s": starts}, batch) == 2
     told = objective.distance({"s": starts}, {"s": 3 * starts}, batch)
     assert float(told) == pytest.approx(
@@ -187,12 +187,12 @@ def test_outputs_of_a_text_are_a_row_each() -> None:
 def test_drawn_tokens_follow_the_distribution() -> None:
     """What has no probability never comes; the counts of the others are off by no more than six standard errors."""
     logits = torch.tensor([0.3, -1.0, float("-inf"), 2.0, 0.0, float("-inf")])
-    found = draw(logits.expand(COPIES, -1), torch.Generator().manual_seed(3))
+    found = sample_indices(logits.expand(COPIES, -1), torch.Generator().manual_seed(3))
     odds = logits.softmax(-1)
     shares = torch.bincount(found, minlength=6) / COPIES
     assert shares[2] == shares[5] == 0
     assert ((shares - odds).abs() <= 6 * (odds * (1 - odds) / COPIES).sqrt()).all()
-    assert torch.equal(found, draw(logits.expand(COPIES, -1), torch.Generator().manual_seed(3)))
+    assert torch.equal(found, sample_indices(logits.expand(COPIES, -1), torch.Generator().manual_seed(3)))
 
 
 def test_the_objective_of_a_decoder() -> None:
@@ -205,7 +205,7 @@ def test_the_objective_of_a_decoder() -> None:
         ("Model", {}, Objective(("token_embeddings",), "unit")),
         ("ForTokenClassification", {}, Objective(("logits",), "softmax")),
         ("ForMaskedLM", {}, Objective(("logits",), "softmax")),
-        ("ForQuestionAnswering", {}, Objective(("start_logits", "end_logits"), "softmax", across=True)),
+        ("ForQuestionAnswering", {}, Objective(("start_logits", "end_logits"), "softmax", over_positions=True)),
         ("ForSequenceClassification", {"scores": "softmax"}, Objective(("logits",), "softmax")),
         ("ForSequenceClassification", {"scores": "sigmoid"}, Objective(("logits",), "sigmoid")),
         ("ForSequenceClassification", {"scores": "identity"}, Objective(("logits",), "plain")),
@@ -259,7 +259,7 @@ def test_objectives_of_other_graphs(hub: Hub, expected: Objective) -> None:
 
 @pytest.mark.parametrize("outputs", [{}, {"ids": INT64}, PRESENT])
 def test_without_numbers_there_is_nothing_to_calibrate_for(outputs: dict[str, ir.DataType]) -> None:
-    with pytest.raises(UnsupportedError, match="no numbers among its outputs"):
+    with pytest.raises(UnsupportedError, match="no float output"):
         objective_of(graph_hub("other", **outputs))
 
 

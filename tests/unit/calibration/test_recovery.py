@@ -14,7 +14,7 @@ from torch import Tensor
 
 from exporter.calibration.feeds import Batch, text_batches
 from exporter.calibration.objective import Objective, objective_of
-from exporter.calibration.recovery import Lessons, Recovered, RecoveryOptions, _stored, recover
+from exporter.calibration.recovery import Distillation, Recovered, RecoveryOptions, _stored, recover
 from exporter.graph.model import Hub
 from exporter.graph.palette import Palette
 from exporter.graph.spill import Spill
@@ -26,10 +26,10 @@ TIED = "qwen3/plain"
 OPTIONS = RecoveryOptions(10, rate=0.01, warmup=3)
 
 
-def lessons_of(hub: Hub, count: int = 9, products: torch.dtype | None = None) -> Lessons:
+def distillation_of(hub: Hub, count: int = 9, products: torch.dtype | None = None) -> Distillation:
     rng = np.random.default_rng(3)
     texts = [rng.integers(5, 200, 6 + i % 3) for i in range(2 * count)]
-    return Lessons(TorchGraph(hub, products=products), objective_of(hub), text_batches(hub, texts, tokens=16))
+    return Distillation(TorchGraph(hub, products=products), objective_of(hub), text_batches(hub, texts, tokens=16))
 
 
 def palettes_of(hub: Hub, bits: int = 2, group_size: int = 3) -> dict[str, Palette]:
@@ -47,7 +47,7 @@ def palettes_of(hub: Hub, bits: int = 2, group_size: int = 3) -> dict[str, Palet
 
 
 def trained(hub: Hub, options: RecoveryOptions = OPTIONS, **others: object) -> Recovered:
-    return recover(lessons_of(hub), palettes_of(hub), options, NoProgress(), **others)  # type: ignore[arg-type]
+    return recover(distillation_of(hub), palettes_of(hub), options, NoProgress(), **others)  # type: ignore[arg-type]
 
 
 @cache
@@ -68,10 +68,10 @@ def gathered(palette: Palette, lut: Tensor) -> Tensor:
     return lut[groups[:, None], torch.from_numpy(palette.indices).long()]
 
 
-def kl(lessons: Lessons, batch: Batch, weights: dict[str, Tensor]) -> Tensor:
+def kl(distillation: Distillation, batch: Batch, weights: dict[str, Tensor]) -> Tensor:
     """Mean over tokens, from its definition."""
     p, q = (
-        torch.log_softmax(lessons.graph.run(batch.feeds, ["logits"], weights=w)["logits"][batch.real], -1)
+        torch.log_softmax(distillation.graph.run(batch.feeds, ["logits"], weights=w)["logits"][batch.real], -1)
         for w in (None, weights)
     )
     return (p.detach().exp() * (p.detach() - q)).sum(-1).mean()
@@ -88,8 +88,8 @@ def test_steps_are_those_of_adam_on_the_gathered_matrices() -> None:
     Steps are near the sign of the gradient where that is small, and LUTs are rounded to float16, 2^-11 of a number.
     """
     hub = hub_of(TIED)
-    lessons, start = lessons_of(hub), palettes_of(hub)
-    done = recover(lessons, start, OPTIONS, NoProgress())
+    distillation, start = distillation_of(hub), palettes_of(hub)
+    done = recover(distillation, start, OPTIONS, NoProgress())
     luts = {n: torch.from_numpy(p.lut.astype(np.float32)) for n, p in start.items()}
     gaps = {n: gaps_of(lut) for n, lut in luts.items()}
     z = {n: torch.zeros_like(lut).requires_grad_() for n, lut in luts.items()}
@@ -97,12 +97,12 @@ def test_steps_are_those_of_adam_on_the_gathered_matrices() -> None:
     order: list[int] = []
     for step in range(OPTIONS.steps):
         if not order:
-            around = step // len(lessons.teaching)
-            order = np.random.default_rng((OPTIONS.seed, around)).permutation(len(lessons.teaching)).tolist()
+            around = step // len(distillation.training)
+            order = np.random.default_rng((OPTIONS.seed, around)).permutation(len(distillation.training)).tolist()
         adam.param_groups[0]["lr"] = OPTIONS.rate_at(step)
         adam.zero_grad()
         dense = {n: gathered(p, luts[n] + gaps[n] * z[n]) for n, p in start.items()}
-        kl(lessons, lessons.teaching[order.pop(0)], dense).backward()
+        kl(distillation, distillation.training[order.pop(0)], dense).backward()
         adam.step()
     assert done.after < done.before
     for name, palette in done.palettes.items():
@@ -114,13 +114,14 @@ def test_steps_are_those_of_adam_on_the_gathered_matrices() -> None:
 
 def test_distances_are_those_of_the_batches_that_judge() -> None:
     hub = hub_of(TIED)
-    lessons = lessons_of(hub)
+    distillation = distillation_of(hub)
     done, start = whole(), palettes_of(hub)
-    assert {id(b) for b in lessons.judging} | {id(b) for b in lessons.teaching} == {id(b) for b in lessons.batches}
-    assert len(lessons.judging) + len(lessons.teaching) == len(lessons.batches)
+    parts = (*distillation.held_out, *distillation.training)
+    assert {id(b) for b in parts} == {id(b) for b in distillation.batches}
+    assert len(distillation.held_out) + len(distillation.training) == len(distillation.batches)
     for palettes, told in ((start, done.before), (done.palettes, done.after)):
         dense = {name: torch.from_numpy(palette.dense()) for name, palette in palettes.items()}
-        parts = [(float(kl(lessons, b, dense)) * b.tokens, b.tokens) for b in lessons.judging]
+        parts = [(float(kl(distillation, b, dense)) * b.tokens, b.tokens) for b in distillation.held_out]
         assert told == pytest.approx(sum(p for p, _ in parts) / sum(n for _, n in parts), rel=1e-4)
     assert done.after < 0.97 * done.before
     same(done, trained(hub))  # nothing is left to chance
@@ -135,7 +136,7 @@ def test_another_seed_is_another_order_of_the_same_batches() -> None:
 )
 def test_every_kind_of_answer(name: str) -> None:
     hub = hub_of(name)
-    done = recover(lessons_of(hub, 24), palettes_of(hub), replace(OPTIONS, rate=0.005), NoProgress())
+    done = recover(distillation_of(hub, 24), palettes_of(hub), replace(OPTIONS, rate=0.005), NoProgress())
     assert 0 <= done.after < done.before
     assert done.steps == OPTIONS.steps
     assert not done.notes
@@ -143,7 +144,7 @@ def test_every_kind_of_answer(name: str) -> None:
 
 def test_products_in_bfloat16_train_too() -> None:
     hub = hub_of("llama/plain")
-    done = recover(lessons_of(hub, products=torch.bfloat16), palettes_of(hub), OPTIONS, NoProgress())
+    done = recover(distillation_of(hub, products=torch.bfloat16), palettes_of(hub), OPTIONS, NoProgress())
     assert done.after < done.before
 
 
@@ -152,7 +153,7 @@ def test_a_bad_rate_gives_back_the_start(rate: float) -> None:
     """Also where LUTs are beyond float16, and where logits are no numbers any more."""
     hub = hub_of("llama/plain")
     start = palettes_of(hub)
-    done = recover(lessons_of(hub), start, replace(OPTIONS, rate=rate), NoProgress())
+    done = recover(distillation_of(hub), start, replace(OPTIONS, rate=rate), NoProgress())
     assert done.after == done.before
     assert all(done.palettes[name] is palette for name, palette in start.items())
 
@@ -173,9 +174,9 @@ class Broken(Objective):
 def test_training_stops_before_numbers_that_are_none() -> None:
     """A batch has two texts, whose distances are asked for one by one: two steps come through."""
     hub = hub_of("llama/plain")
-    lessons = replace(lessons_of(hub), objective=Broken(("logits",), "softmax"))
+    distillation = replace(distillation_of(hub), objective=Broken(("logits",), "softmax"))
     Broken.calls.clear()
-    done = recover(lessons, palettes_of(hub), OPTIONS, NoProgress())
+    done = recover(distillation, palettes_of(hub), OPTIONS, NoProgress())
     assert done.steps == 2
     assert done.after <= done.before
     assert all(np.isfinite(palette.lut).all() for palette in done.palettes.values())
@@ -188,7 +189,7 @@ def test_entries_that_no_index_uses_stay() -> None:
     name = hub.weights[1].name
     old = start[name]
     start[name] = replace(old, packed=Palette.of(np.minimum(old.indices, 5), old.lut, 3, 2).packed)
-    done = recover(lessons_of(hub), start, OPTIONS, NoProgress()).palettes[name]
+    done = recover(distillation_of(hub), start, OPTIONS, NoProgress()).palettes[name]
     assert done.lut is not old.lut
     np.testing.assert_array_equal(done.lut[:, 6:], old.lut[:, 6:])
     assert (done.lut[:, :6] != old.lut[:, :6]).any(1).all()
@@ -197,10 +198,10 @@ def test_entries_that_no_index_uses_stay() -> None:
 def test_weights_without_a_palette_stay_as_they_are() -> None:
     hub = hub_of(TIED)
     few = dict(list(palettes_of(hub).items())[-3:-1])
-    done = recover(lessons_of(hub), few, OPTIONS, NoProgress())
+    done = recover(distillation_of(hub), few, OPTIONS, NoProgress())
     assert done.palettes.keys() == few.keys()
     assert done.after < done.before
-    nothing = recover(lessons_of(hub), {}, replace(OPTIONS, steps=2), NoProgress())
+    nothing = recover(distillation_of(hub), {}, replace(OPTIONS, steps=2), NoProgress())
     assert (nothing.palettes, nothing.before, nothing.after) == ({}, 0, 0)
 
 
@@ -224,14 +225,14 @@ def test_entries_that_crossed_are_sorted_and_indices_follow(
 
 def test_what_is_refused() -> None:
     hub = hub_of(TIED)
-    lessons = lessons_of(hub)
+    distillation = distillation_of(hub)
     with pytest.raises(ValueError, match="two batches"):
-        replace(lessons, batches=lessons.batches[:1])
+        replace(distillation, batches=distillation.batches[:1])
     name = hub.weights[0].name
     with pytest.raises(ValueError, match="its palette"):
-        recover(lessons, {name: random_palette((3, 3), 2, 1, 0)}, OPTIONS, NoProgress())
+        recover(distillation, {name: random_palette((3, 3), 2, 1, 0)}, OPTIONS, NoProgress())
     with pytest.raises(KeyError):
-        recover(lessons, {"other": random_palette((3, 3), 2, 1, 0)}, OPTIONS, NoProgress())
+        recover(distillation, {"other": random_palette((3, 3), 2, 1, 0)}, OPTIONS, NoProgress())
 
 
 class Told(NoProgress):
@@ -247,7 +248,7 @@ class Told(NoProgress):
 
 def test_each_step_is_told() -> None:
     hub, told = hub_of(TIED), Told()
-    recover(lessons_of(hub), palettes_of(hub), replace(OPTIONS, steps=3), told)
+    recover(distillation_of(hub), palettes_of(hub), replace(OPTIONS, steps=3), told)
     begun, *steps, judged = told.told
     assert (begun, judged) == ("recover 3", "judge trained LUTs 1")
     assert [item.split(" ")[0] for item in steps] == ["loss"] * 3

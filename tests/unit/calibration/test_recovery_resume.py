@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.graph_models import hub_of
-from unit.calibration.test_recovery import OPTIONS, TIED, lessons_of, palettes_of, same, trained, whole
+from unit.calibration.test_recovery import OPTIONS, TIED, distillation_of, palettes_of, same, trained, whole
 
 from exporter.calibration.recovery import RecoveryOptions, recover
 from exporter.calibration.recovery_state import ResumeFile, State
@@ -36,7 +36,7 @@ class Interrupting(NoProgress):
 def interrupted(resume: ResumeFile, steps: int, options: RecoveryOptions = OPTIONS) -> None:
     hub = hub_of(TIED)
     with pytest.raises(KeyboardInterrupt):
-        recover(lessons_of(hub), palettes_of(hub), options, Interrupting(steps), resume=resume)
+        recover(distillation_of(hub), palettes_of(hub), options, Interrupting(steps), resume=resume)
 
 
 def steps_in(resume: ResumeFile) -> int:
@@ -71,7 +71,7 @@ def test_it_is_saved_now_and_then(resume: ResumeFile, monkeypatch: pytest.Monkey
     saved: list[int] = []
     save = ResumeFile.save
     monkeypatch.setattr(ResumeFile, "save", lambda self, state: (saved.append(state.step), save(self, state)))
-    trained(hub_of(TIED), replace(OPTIONS, steps=3), resume=replace(resume, every=0.0))
+    trained(hub_of(TIED), replace(OPTIONS, steps=3), resume=replace(resume, save_interval=0.0))
     assert saved == [1, 2, 3]
     saved.clear()
     trained(hub_of(TIED), replace(OPTIONS, steps=4), resume=resume)
@@ -91,7 +91,7 @@ def test_another_training_begins_anew(resume: ResumeFile, change: dict[str, obje
         same(done, whole())
 
 
-LIKE = State.begun({"a": torch.ones(2, 4), "b": torch.ones(1, 2)})
+LIKE = State.initial({"a": torch.ones(2, 4), "b": torch.ones(1, 2)})
 
 
 def rewritten(changed: dict[str, torch.Tensor | None], **told: str) -> Callable[[Path], object]:
@@ -162,7 +162,7 @@ def test_a_damaged_file_is_replaced(resume: ResumeFile) -> None:
 
 
 def test_a_file_that_cant_be_written_is_told_of_once(tmp_path: Path) -> None:
-    resume = ResumeFile(tmp_path / "none" / "state", "key", every=0.0)
+    resume = ResumeFile(tmp_path / "none" / "state", "key", save_interval=0.0)
     done = trained(hub_of(TIED), resume=resume)
     assert ["can't be saved" in note.message for note in done.notes] == [True]
     same(done, whole())

@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTokenClassification
 
 from exporter.calibration.feeds import Batch, text_batches
-from exporter.calibration.objective import Objective, draw, objective_of
-from exporter.calibration.saliency import Saliency, measure
+from exporter.calibration.objective import Objective, objective_of, sample_indices
+from exporter.calibration.saliency import Saliency, measure_saliency
 from exporter.checkpoint import open_checkpoint
 from exporter.graph.model import Hub
 from exporter.importers import import_checkpoint
@@ -42,7 +42,7 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-3) -> None:
 
 def measured(hub: Hub, batches: Sequence[Batch]) -> tuple[TorchGraph, Saliency]:
     graph = TorchGraph(hub)
-    return graph, measure(graph, objective_of(hub), batches, NoProgress())
+    return graph, measure_saliency(graph, objective_of(hub), batches, NoProgress())
 
 
 def uses_of(graph: TorchGraph, weight: str) -> list[WeightUse]:
@@ -95,7 +95,7 @@ def test_every_product_of_a_decoder(tmp_path: Path) -> None:
     for batch in batches:
         hooked.batch = batch
         logits = hooked().logits[batch.real]
-        labels = draw(logits.detach(), generator)
+        labels = sample_indices(logits.detach(), generator)
         torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
         for name in hooked.outputs:
             grads.setdefault(name, []).append(hooked.gradients(name))
@@ -183,7 +183,7 @@ def test_a_matrix_as_wide_as_the_answer_is_not_the_head(tmp_path: Path) -> None:
     graph, found = measured(hub, [batch])
     hooked = Hooked(AutoModelForTokenClassification.from_pretrained(tmp_path, attn_implementation="eager"), batch)
     logits = hooked().logits[batch.real]
-    labels = draw(logits.detach(), torch.Generator().manual_seed(0))
+    labels = sample_indices(logits.detach(), torch.Generator().manual_seed(0))
     torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
     compare(graph, found, hooked)
 
@@ -237,12 +237,12 @@ def test_nothing_of_a_batch_outlives_it() -> None:
     hub = hub_of("llama/plain")
     graph, batches = TorchGraph(hub), text_batches(hub, TEXTS, tokens=12)
     objective: Objective = objective_of(hub)
-    measure(graph, objective, batches, NoProgress())
+    measure_saliency(graph, objective, batches, NoProgress())
     gc.collect()
     gc.disable()
     try:
         before = sum(isinstance(thing, Tensor) and thing.requires_grad for thing in gc.get_objects())
-        measure(graph, objective, batches, NoProgress())
+        measure_saliency(graph, objective, batches, NoProgress())
         assert sum(isinstance(thing, Tensor) and thing.requires_grad for thing in gc.get_objects()) == before
     finally:
         gc.enable()

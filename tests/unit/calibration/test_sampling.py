@@ -17,7 +17,7 @@ from support.other_checkpoints import tiny_model
 
 from exporter.calibration import sampling
 from exporter.calibration.feeds import text_batches
-from exporter.calibration.sampling import Writer
+from exporter.calibration.sampling import Sampler
 from exporter.checkpoint import open_checkpoint
 from exporter.graph.model import Hub
 from exporter.importers.optimum import import_through_optimum
@@ -29,9 +29,9 @@ ASKED = [RNG.integers(5, 200, length) for length in (3, 14, 2, 9)]
 DECODERS = ("llama/plain", "gpt2", "opt", "gemma2/soft caps", "mistral/sliding", "gpt_neo")
 
 
-def writer_of(name: str, ends: tuple[int, ...] = (), seed: int = 0) -> Writer:
+def writer_of(name: str, ends: tuple[int, ...] = (), seed: int = 0) -> Sampler:
     hub = hub_of(name)
-    return Writer(TorchGraph(hub), hub, ends, seed)
+    return Sampler(TorchGraph(hub), hub, ends, seed)
 
 
 def next_token(graph: TorchGraph, hub: Hub, text: Sequence[int]) -> np.ndarray:
@@ -44,7 +44,7 @@ def next_token(graph: TorchGraph, hub: Hub, text: Sequence[int]) -> np.ndarray:
 
 
 def written(
-    writer: Writer, asked: Sequence[Sequence[int]], tokens: int, ends: Sequence[int] = (), number: int = 0
+    writer: Sampler, asked: Sequence[Sequence[int]], tokens: int, ends: Sequence[int] = (), number: int = 0
 ) -> list[list[int]]:
     """Each text with what follows it: the token at which the probabilities' sum first exceeds the random number."""
     generator = torch.Generator().manual_seed(writer.seed * 7919 + number)
@@ -70,7 +70,7 @@ def lists(found: Sequence[np.ndarray]) -> list[list[int]]:
 def test_every_token_is_that_of_a_run_without_cache_and_padding(name: str) -> None:
     """Texts of 2 to 14 tokens in one batch, and windows of 5: what is padding for one is never seen."""
     writer = writer_of(name)
-    assert writer.able
+    assert writer.can_sample
     found = lists(writer.answers(ASKED, 10, NoProgress()))
     assert [len(text) for text in found] == [len(text) + 10 for text in ASKED]
     assert found == written(writer, ASKED, 10)
@@ -97,7 +97,7 @@ def test_documents_begin_at_the_start_and_go_on_past_ends() -> None:
 
 
 def test_blocks_have_numbers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "TOGETHER", 2)
+    monkeypatch.setattr(sampling, "BATCH_SEQUENCES", 2)
     writer = writer_of("llama/plain")
     assert lists(writer.documents(2, 3, 5, NoProgress())) == [
         *written(writer, [[2]] * 2, 4),
@@ -120,7 +120,7 @@ def test_only_the_seed_makes_a_difference() -> None:
 
 def test_weights_without_room_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = lists(writer_of("llama/plain").answers(ASKED, 4, NoProgress()))
-    monkeypatch.setattr(sampling, "HELD", 2000)
+    monkeypatch.setattr(sampling, "MAX_CACHED_WEIGHTS", 2000)
     assert lists(writer_of("llama/plain").answers(ASKED, 4, NoProgress())) == kept
 
 
@@ -132,14 +132,14 @@ def bloom(tmp_path: Path) -> Hub:
 
 def test_a_decoder_that_optimum_traced(bloom: Hub) -> None:
     """Its positions come from the mask alone."""
-    writer = Writer(TorchGraph(bloom), bloom)
-    assert writer.able
+    writer = Sampler(TorchGraph(bloom), bloom)
+    assert writer.can_sample
     assert lists(writer.answers(ASKED, 10, NoProgress())) == written(writer, ASKED, 10)
 
 
 @pytest.mark.parametrize("name", ["bert:Model", "bert:ForMaskedLM"])
 def test_encoders_do_not_write(name: str) -> None:
-    assert not writer_of(name).able
+    assert not writer_of(name).can_sample
 
 
 def test_graphs_that_cannot_write(bloom: Hub) -> None:
@@ -148,10 +148,10 @@ def test_graphs_that_cannot_write(bloom: Hub) -> None:
     ids, past, last = graph.inputs[0], graph.inputs[1], graph.outputs[-1]
     assert last.name == "present.1.value"
     del graph.outputs[-1]
-    assert not Writer(TorchGraph(bloom), bloom).able
+    assert not Sampler(TorchGraph(bloom), bloom).can_sample
     graph.outputs.append(last)
-    assert Writer(TorchGraph(bloom), bloom).able
+    assert Sampler(TorchGraph(bloom), bloom).can_sample
     for value, shape in ((ids, (1, "seq")), (past, ("batch", 2, 8, 16))):
         before, value.shape = value.shape, ir.Shape(shape)
-        assert not Writer(TorchGraph(bloom), bloom).able
+        assert not Sampler(TorchGraph(bloom), bloom).can_sample
         value.shape = before

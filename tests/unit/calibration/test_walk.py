@@ -15,7 +15,7 @@ from support.graph_models import batches_of, hub_of, random_palette
 from support.graphs import normal, parse
 from torch import Tensor
 
-from exporter.calibration.walk import Replacement, Visit, Walked, walk
+from exporter.calibration.walk import Replacement, Visit, WalkResult, walk
 from exporter.graph.model import Hub
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.runners.torch_graph.graph import TorchGraph
@@ -208,6 +208,6 @@ def test_wanted_values_need_no_uses() -> None:
     walked = walk(graph, [{"x": x}], lambda _: None, wanted=["r", "x"])
     np.testing.assert_array_equal(walked.actual[0]["r"].numpy(), -x)
     np.testing.assert_array_equal(walked.exact[0]["x"].numpy(), x)
-    assert walk(graph, [], lambda _: None) == Walked((), ())
+    assert walk(graph, [], lambda _: None) == WalkResult((), ())
     with pytest.raises(ValueError, match="no feed for x"):
         walk(graph, [{}], lambda _: None)

@@ -18,7 +18,7 @@ from support.checkpoints import tiny_bert, tiny_llama
 from support.other_checkpoints import tiny_model
 
 from exporter.bundle import verify_bundle
-from exporter.calibration.session import Session, Weighed
+from exporter.calibration.session import FitRequest, Session
 from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.compress import CompressOptions, compress, palettize
 from exporter.compress.fit_task import Fit, FitOptions
@@ -71,9 +71,9 @@ def test_fitted_palettes_answer_better(home: Session, tmp_path: Path) -> None:
     assert [d.name for d in made.decisions] == [d.name for d in plain.decisions]
     kinds: dict[str, list[float]] = {"plain": [], "fitted": []}
     shares: list[float] = []
-    for batch in (batch for kind in home.judged for batch in kind):
-        assert batch.counts is not None
-        for ids, real, counts in zip(batch.feeds["input_ids"], batch.real, batch.counts, strict=True):
+    for batch in (batch for kind in home.held_out_batches for batch in kind):
+        assert batch.loss_weights is not None
+        for ids, real, counts in zip(batch.feeds["input_ids"], batch.real, batch.loss_weights, strict=True):
             reference = logits(home, {}, ids[real])
             shares += counts[real].tolist()
             for name, palettes in (("plain", plain.palettes), ("fitted", made.palettes)):
@@ -166,18 +166,18 @@ def test_streams_make_up_for_errors_before_them(home: Session) -> None:
     """A weight's target is another one once its inputs are; without replacements nothing moves."""
     moved: dict[str, bool] = {}
 
-    def look(weighed: Weighed) -> None:
-        moved[weighed.name] = not np.array_equal(weighed.target, weighed.weight)
+    def look(request: FitRequest) -> None:
+        moved[request.name] = not np.array_equal(request.target, request.weight)
 
     home.visit(look)
     assert len(moved) == len({use.weight for use in home.graph.uses})
     assert not any(moved.values())
     rng = np.random.default_rng(0)
 
-    def noisy(weighed: Weighed) -> Callable[[], np.ndarray]:
-        look(weighed)
-        noise = rng.standard_normal(weighed.weight.shape).astype(np.float32)
-        moved_weight = weighed.weight + np.float32(0.1 * weighed.weight.std()) * noise
+    def noisy(request: FitRequest) -> Callable[[], np.ndarray]:
+        look(request)
+        noise = rng.standard_normal(request.weight.shape).astype(np.float32)
+        moved_weight = request.weight + np.float32(0.1 * request.weight.std()) * noise
         return lambda: moved_weight
 
     home.visit(noisy)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.calibrated import HOME_INTENTS, exported, few_tokens, session_of
 from support.checkpoints import tiny_llama
 
-from exporter.calibration.session import Session, Weighed
+from exporter.calibration.session import FitRequest, Session
 from exporter.compress import Choice
 from exporter.compress.fit_task import row_costs
 from exporter.compress.fitting import fit_palette
@@ -59,8 +59,8 @@ def costs(sensitivity: TextSensitivity, session: Session) -> dict[str, list[floa
 
 
 @pytest.fixture(scope="module")
-def weighed(session: Session) -> dict[str, Weighed]:
-    found: dict[str, Weighed] = {}
+def fit_request(session: Session) -> dict[str, FitRequest]:
+    found: dict[str, FitRequest] = {}
     session.visit(lambda own: found.update({own.name: own}), sequential=False)
     return found
 
@@ -79,7 +79,7 @@ def test_costs_are_numbers_that_fall_with_the_bits(costs: dict[str, list[float]]
 def alone(session: Session, name: str, dense: NDArray[np.float32]) -> float:
     """The mean KL on the judged texts with one matrix replaced, by torch's own formula."""
     total, count = 0.0, 0
-    for batch in (batch for kind in session.judged for batch in kind):
+    for batch in (batch for kind in session.held_out_batches for batch in kind):
         with torch.no_grad():
             old, new = (
                 session.graph.run(batch.feeds, ["logits"], weights=weights)["logits"][batch.real].log_softmax(-1)
@@ -91,18 +91,19 @@ def alone(session: Session, name: str, dense: NDArray[np.float32]) -> float:
 
 
 def test_costs_are_what_palettes_do_to_the_answers(
-    costs: dict[str, list[float]], session: Session, weighed: dict[str, Weighed], monkeypatch: pytest.MonkeyPatch,
+    costs: dict[str, list[float]], session: Session, fit_request: dict[str, FitRequest],
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """At the probes' bits, each matrix alone; where nothing is measured, half of its moments' cost stands for that."""
     monkeypatch.setattr(measuring, "MAX_SOLO_FLOPS", 0)
     unmeasured = TextSensitivity(session, Spill(tmp_path)).costs(offers_of(session), NoProgress())
     factors = []
-    for name, own in weighed.items():
+    for name, own in fit_request.items():
         for bits in (PROBE_BITS, 1):
             at = CHOICES.index(Choice(bits, 16))
             fit = fit_palette(own.weight, bits, 16, own.moments, QUICK)
-            predicted = row_costs(own.weight, fit.palette.dense(), own.moments).sum() / (2 * session.matters.count)
+            predicted = row_costs(own.weight, fit.palette.dense(), own.moments).sum() / (2 * session.saliency.count)
             assert unmeasured[name][at] == pytest.approx(predicted, rel=1e-4)
             measured = alone(session, name, fit.palette.dense())
             factors.append(measured / predicted)
@@ -127,17 +128,18 @@ def test_few_texts_are_enough_where_all_would_take_long(
     session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """One batch of each kind at least; and none where even that takes too long."""
-    kinds = tuple(tuple(batch for _ in range(6) for batch in kind) for kind in session.judged)
-    long = replace(session, judged=kinds)
+    kinds = tuple(tuple(batch for _ in range(6) for batch in kind) for kind in session.held_out_batches)
+    long = replace(session, held_out_batches=kinds)
     for share, count in ((1, 6), (0.5, 3), (0.3, 2), (1e-9, 1)):
-        assert [len(kind) for kind in long.brief(share * long.work).judged] == [count * len(k) for k in session.judged]
+        short = long.with_fewer_texts(share * long.operations).held_out_batches
+        assert [len(kind) for kind in short] == [count * len(kind) for kind in session.held_out_batches]
     runs: list[float] = []
-    monkeypatch.setattr(Session, "distance", lambda self, *_, **__: runs.append(self.work) or 1.0)
+    monkeypatch.setattr(Session, "distance", lambda self, *_, **__: runs.append(self.operations) or 1.0)
     offers = offers_of(session)
     TextSensitivity(long, Spill(tmp_path)).costs(offers, NoProgress())
-    assert set(runs) == {long.brief(measuring.SOLO_SHARE * long.work).work}
-    assert runs[0] == pytest.approx(long.work / 3)  # two batches of six
-    work = session.work * 2 * len(offers)
+    assert set(runs) == {long.with_fewer_texts(measuring.SOLO_SHARE * long.operations).operations}
+    assert runs[0] == pytest.approx(long.operations / 3)  # two batches of six
+    work = session.operations * 2 * len(offers)
     monkeypatch.setattr(measuring, "SOLO_FLOPS", work / 3)
     for longest, measured in ((1.1 * work, True), (0.9 * work, False)):
         monkeypatch.setattr(measuring, "MAX_SOLO_FLOPS", longest)
@@ -147,13 +149,13 @@ def test_few_texts_are_enough_where_all_would_take_long(
 
 
 def test_joint_errors_are_distances(
-    sensitivity: TextSensitivity, costs: dict[str, list[float]], session: Session, weighed: dict[str, Weighed]
+    sensitivity: TextSensitivity, costs: dict[str, list[float]], session: Session, fit_request: dict[str, FitRequest]
 ) -> None:
     names = list(costs)
     assert sensitivity.joint({}) == 0
     assert sensitivity.joint(dict.fromkeys(names, KEPT)) == 0
     one = names[1]
-    fit = fit_palette(weighed[one].weight, 2, 16, weighed[one].moments, QUICK)
+    fit = fit_palette(fit_request[one].weight, 2, 16, fit_request[one].moments, QUICK)
     expected = alone(session, one, fit.palette.dense())
     assert sensitivity.joint({**dict.fromkeys(names, KEPT), one: Choice(2, 16)}) == pytest.approx(expected, rel=1e-3)
     found = [sensitivity.joint(dict.fromkeys(names, Choice(bits, 16))) for bits in (2, 4, 8)]
@@ -162,14 +164,16 @@ def test_joint_errors_are_distances(
 
 
 def test_what_other_texts_may_suffer_counts_for_a_limit(
-    session: Session, sensitivity: TextSensitivity, costs: dict[str, list[float]], weighed: dict[str, Weighed],
+    session: Session, sensitivity: TextSensitivity, costs: dict[str, list[float]], fit_request: dict[str, FitRequest],
     tmp_path: Path,
 ) -> None:  # fmt: skip
     bound = TextSensitivity(session, Spill(tmp_path), bound=True)
     bound.costs(offers_of(session), NoProgress())
     choices = dict.fromkeys(costs, Choice(3, 16))
-    dense = {n: fit_palette(w.weight, 3, 16, w.moments, QUICK).palette.dense() for n, w in weighed.items()}
-    kinds = [replace(session, judged=(kind,)).distance(dense.get, bound=True) for kind in session.judged]
+    dense = {n: fit_palette(w.weight, 3, 16, w.moments, QUICK).palette.dense() for n, w in fit_request.items()}
+    kinds = [
+        replace(session, held_out_batches=(kind,)).distance(dense.get, bound=True) for kind in session.held_out_batches
+    ]
     assert len(kinds) == 2
     assert bound.joint(choices) == pytest.approx(max(kinds), rel=1e-6)
     assert sensitivity.joint(choices) < max(kinds)
@@ -189,7 +193,7 @@ def test_what_was_measured_is_not_measured_again(
 def test_fewer_measurements_where_each_takes_long(
     sensitivity: TextSensitivity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = sensitivity.session.work
+    work = sensitivity.session.operations
     for quickly, long, expected in (
         (1e6, 1e6, measuring.MAX_MEASUREMENTS), (50.5, 1e6, 50), (1, 1e6, measuring.USUAL_MEASUREMENTS), (1, 10.5, 10),
         (1, 1, measuring.MIN_MEASUREMENTS),
