@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from exporter.graph.model import Hub
-from exporter.importers.routes import Asked, import_model, open_model
+from exporter.importers.routes import ImportOptions, import_model, open_model
 
 from .parts import Scores, Weights
 
@@ -24,7 +24,7 @@ NEIGHBOURS = 10
 def hub_of(checkpoint: Path) -> Hub:
     """The graph that Kogata draws, for the names of its tensors and for what of it is open to compression."""
     with tempfile.TemporaryDirectory() as work:
-        return import_model(open_model(str(checkpoint)), Asked(), Path(work)).hubs[0]
+        return import_model(open_model(str(checkpoint)), ImportOptions(), Path(work)).hubs[0]
 
 
 class Replaceable:

@@ -55,7 +55,7 @@ _TASKS = {
 def families_page() -> str:
     """docs/families.md."""
     from exporter.importers.families import FAMILIES
-    from exporter.importers.optimum import optimum_types
+    from exporter.importers.optimum_export import optimum_types
 
     decoders: dict[tuple[str, ...], list[str]] = {}
     encoders: dict[tuple[str, ...], list[str]] = {}

@@ -1,4 +1,4 @@
-"""Activation functions, under transformers' names, as hub ops."""
+"""Activation functions by transformers' names, as ONNX ops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.graph.builder import GraphBuilder
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu", "quick_gelu", "tanh", "sigmoid"]
 
-# transformers' name → what it computes; some of them are the same function
+# transformers' name → our name; several of theirs are the same function
 ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -29,11 +29,11 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "swish": "silu",
     "tanh": "tanh",
 }
-_STEEPNESS = 1.702  # of the sigmoid by which quick_gelu stands in for the normal distribution
+_QUICK_GELU_SLOPE = 1.702  # quick_gelu is x · sigmoid(1.702 x), which approximates gelu
 
 
 def activate(builder: GraphBuilder, x: ir.Value, kind: Activation, name: str) -> ir.Value:
-    """The activation of `x`, named `name`."""
+    """Adds the activation of `x` to the graph. Returns its value, named `name`."""
     match kind:
         case "gelu" | "gelu_tanh":
             return builder.op("Gelu", x, approximate="none" if kind == "gelu" else "tanh", name=name)
@@ -43,7 +43,7 @@ def activate(builder: GraphBuilder, x: ir.Value, kind: Activation, name: str) ->
         case "silu" | "quick_gelu":
             steep = x
             if kind == "quick_gelu":
-                steepness = builder.const(np.array(_STEEPNESS, np.float32), "steepness")
+                steepness = builder.const(np.array(_QUICK_GELU_SLOPE, np.float32), "steepness")
                 steep = builder.op("Mul", x, steepness, name=f"{name}/steep")
             return builder.op("Mul", x, builder.op("Sigmoid", steep, name=f"{name}/gate"), name=name)
         case "relu" | "sigmoid" | "tanh":

@@ -1,4 +1,4 @@
-"""Reads `config.json` value by value, and collects everything that is wrong with it before raising once."""
+"""Reads values of `config.json`, and collects all problems before raising an error."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from exporter.errors import Diagnostic, InputError, UnsupportedError
 class ConfigReader:
     """Typed access to a checkpoint's configuration.
 
-    Each method returns a usable value even when the configuration's is wrong, so that one pass finds every problem;
-    `finish` then raises. A value of null means "absent", as in transformers.
+    Each method returns a usable value even if the configuration's is wrong, so that one pass finds every problem;
+    `finish` then raises. As in transformers, null means "absent".
     """
 
     def __init__(self, config: Mapping[str, Any], *, where: str = "config.json") -> None:
@@ -23,37 +23,37 @@ class ConfigReader:
         self._unsupported: list[Diagnostic] = []
 
     @property
-    def sound(self) -> bool:
-        """Whether all values read so far were valid: only then is comparing them with each other meaningful."""
+    def valid(self) -> bool:
+        """Whether all values read so far were valid. Compare values with each other only then."""
         return not self._invalid
 
     def get(self, key: str) -> Any:
-        """The raw value, None when absent."""
+        """The raw value, None if absent."""
         return self._config.get(key)
 
-    def states(self, key: str) -> bool:
-        """Whether the key is there, even as null: for values where null means something else than the default."""
+    def has(self, key: str) -> bool:
+        """Whether the key exists, even with value null: for keys where null doesn't mean the default."""
         return key in self._config
 
-    def integer(self, key: str, default: int | None = None, *, most: int = 2**31 - 1) -> int:
-        """A whole number from 1 to `most`; required where there is no `default`."""
+    def integer(self, key: str, default: int | None = None, *, maximum: int = 2**31 - 1) -> int:
+        """A whole number from 1 to `maximum`; required if there is no `default`."""
         value = self.get(key)
         if value is None and default is not None:
             return default
-        if type(value) is int and 1 <= value <= most:  # `type`, because True is an int too
+        if type(value) is int and 1 <= value <= maximum:  # `type`, because True is an int too
             return value
-        self.invalid(key, f"{_shown(value)} is not a whole number from 1 to {most}")
+        self.invalid(key, f"{_shown(value)} is not a whole number from 1 to {maximum}")
         return 1
 
-    def number(self, key: str, default: float | None = None, *, least: float = 0.0, most: float = math.inf) -> float:
-        """A finite number above `least` and up to `most`; required where there is no `default`."""
+    def number(self, key: str, default: float | None = None, *, above: float = 0.0, maximum: float = math.inf) -> float:
+        """A finite number greater than `above` and at most `maximum`; required if there is no `default`."""
         value = self.get(key)
         if value is None and default is not None:
             return default
-        if type(value) in (int, float) and _is_finite(value) and least < value <= most:
+        if type(value) in (int, float) and _is_finite(value) and above < value <= maximum:
             return float(value)
-        limit = "" if most == math.inf else f" and up to {most:g}"
-        self.invalid(key, f"{_shown(value)} is not a finite number above {least:g}{limit}")
+        limit = "" if maximum == math.inf else f" and up to {maximum:g}"
+        self.invalid(key, f"{_shown(value)} is not a finite number above {above:g}{limit}")
         return 1.0
 
     def flag(self, key: str, default: bool) -> bool:
@@ -78,7 +78,7 @@ class ConfigReader:
         return default
 
     def section(self, key: str) -> ConfigReader | None:
-        """The object under `key`, read with the same checks; problems end up here too."""
+        """A reader of the object under `key`, which adds its problems to this reader's; None if absent."""
         value = self.get(key)
         if value is None:
             return None
@@ -96,15 +96,15 @@ class ConfigReader:
             self.unsupported(key, f"{_shown(value)} is not supported: {why}")
 
     def invalid(self, key: str, message: str, hint: str = "") -> None:
-        """Records a value that no model can have."""
+        """Records a problem: a value that is wrong for every model."""
         self._invalid.append(Diagnostic("config.invalid", f"{key}: {message}", self._where, hint))
 
     def unsupported(self, key: str, message: str, hint: str = "") -> None:
-        """Records a value that a model may have and that kogata can't express."""
+        """Records a problem: a valid value that Kogata doesn't support."""
         self._unsupported.append(Diagnostic("config.unsupported", f"{key}: {message}", self._where, hint))
 
     def finish(self) -> None:
-        """Raises InputError if any value was invalid, else UnsupportedError if any was unsupported; all at once."""
+        """Raises InputError with all invalid values, or else UnsupportedError with all unsupported ones."""
         if self._invalid:
             InputError.raise_all([*self._invalid, *self._unsupported])
         UnsupportedError.raise_all(self._unsupported)
@@ -113,11 +113,11 @@ class ConfigReader:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an int beyond the floats
+    except OverflowError:  # an int that is too large for a float
         return False
 
 
 def _shown(value: Any) -> str:
-    """The value for a message: hostile files hold megabytes where a number belongs."""
+    """The value for a message, shortened: a hostile file may have megabytes in place of a number."""
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""Draws the parametric decoder: layers of attention and an MLP around a residual stream, with a KV cache."""
+"""Builds the graph of a decoder from its layout: layers of attention and an MLP with residuals, and a KV cache."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from exporter.graph.builder import Attribute, GraphBuilder
 from exporter.graph.model import CacheSpec, DecoderSpec, Hub
 from exporter.importers.activation import activate
 from exporter.importers.decoder_layout import DecoderLayout, LayerLayout, Norm, tensor_shapes
-from exporter.importers.parts import MASKED, Bound, Painter
+from exporter.importers.parts import MASKED, LayerBuilder, NamedTensor
 from exporter.importers.rope import Rope, rotary_tables
 
-__all__ = ["DecoderLayout", "draw_decoder", "tensor_shapes"]
+__all__ = ["DecoderLayout", "build_decoder", "tensor_shapes"]
 
 Cache = tuple[ir.Value, ir.Value]
 
 
-def draw_decoder(layout: DecoderLayout, weights: Mapping[str, Bound], family: str) -> Hub:
-    """The graph as `DecoderSpec` states it; `weights` as `tensor_shapes` states them."""
-    return _Decoder(layout, weights, family).draw()
+def build_decoder(layout: DecoderLayout, weights: Mapping[str, NamedTensor], family: str) -> Hub:
+    """Builds the graph of a decoder, with the inputs and outputs in `DecoderSpec`.
+
+    weights: role → tensor, with the roles and shapes of `tensor_shapes(layout)`. family: the model type.
+    """
+    return _Decoder(layout, weights, family).build()
 
 
-class _Decoder(Painter):
-    """Draws one decoder; masks and rotary tables are made once for all layers that share them."""
+class _Decoder(LayerBuilder):
+    """Builds one decoder. Layers share masks and rotary tables, so each of these is built once."""
 
-    def __init__(self, layout: DecoderLayout, weights: Mapping[str, Bound], family: str) -> None:
+    def __init__(self, layout: DecoderLayout, weights: Mapping[str, NamedTensor], family: str) -> None:
         super().__init__(GraphBuilder(family), weights)
         self._layout = layout
         self._family = family
         self._masks: dict[int | None, ir.Value] = {}
         self._ropes: dict[Rope, tuple[ir.Value, ir.Value, ir.Value]] = {}
 
-    def draw(self) -> Hub:
+    def build(self) -> Hub:
         layout, b = self._layout, self.builder
         ids = b.input("input_ids", ir.DataType.INT64, ["batch", "sequence"])
         attention_mask = b.input("attention_mask", ir.DataType.INT64, ["batch", "total"])
@@ -46,8 +49,8 @@ class _Decoder(Painter):
             )
             for i, layer in enumerate(layout.layers)
         ]
-        self._draw_masks(ids, attention_mask)
-        self._draw_ropes()
+        self._build_masks(ids, attention_mask)
+        self._build_ropes()
         x = self._embed(ids)
         present = []
         for i, layer in enumerate(layout.layers):
@@ -79,11 +82,11 @@ class _Decoder(Painter):
             ),
         )
 
-    def _draw_masks(self, ids: ir.Value, attention_mask: ir.Value) -> None:
-        """`mask` and `mask.window.{width}`, float32 `[batch, 1, sequence, total]`: 0 where a query may look, else
+    def _build_masks(self, ids: ir.Value, attention_mask: ir.Value) -> None:
+        """`mask` and `mask.window.{width}`, float32 `[batch, 1, sequence, total]`: 0 where a query may attend, else
         a large negative number.
 
-        Finite rather than −inf or a boolean: a padding row that may look nowhere stays finite in every runtime.
+        It is finite instead of −inf or a boolean, so that a padding row without any key stays finite in every runtime.
         """
         b = self.builder
         with b.scope("mask"):
@@ -108,8 +111,8 @@ class _Decoder(Painter):
                 seen = b.op("And", real, seen, name="seen")
             self._masks[window] = b.op("Where", seen, zero, masked, name=name)
 
-    def _draw_ropes(self) -> None:
-        """cos, sin and the rows to take: the positions, or, beyond the switch, the rows behind it."""
+    def _build_ropes(self) -> None:
+        """cos, sin and the rows to read: the positions; in sequences longer than the switch, the rows after it."""
         layout, b = self._layout, self.builder
         for rope in dict.fromkeys(layer.rope for layer in layout.layers if layer.rope is not None):
             label = f"rope.{len(self._ropes)}" if self._ropes else "rope"
@@ -170,7 +173,7 @@ class _Decoder(Painter):
         return (self._norm(x, f"{role}.mlp.post_norm", layout.norm, "output") if block == "after" else x), cache
 
     def _leave(self, branch: ir.Value, role: str) -> ir.Value:
-        """What attention or MLP returned, as it joins the residual stream."""
+        """The output of attention or MLP, normalized and scaled as needed, to be added to the residual stream."""
         if self._layout.block in ("post", "sandwich"):
             branch = self._norm(branch, f"{role}.post_norm", self._layout.norm, "post_norm")
         return self._scaled(branch, self._layout.residual_factor, "scaled")
@@ -180,7 +183,7 @@ class _Decoder(Painter):
         q, k, v = (self.linear(x, f"{role}.{part}", part) for part in "qkv")
         q = self._place(q, f"{role}.q", layer.heads, layer.rope)
         k = self._place(k, f"{role}.k", layer.kv_heads, layer.rope)
-        # Applied before the mask is added, in the standard's text and in onnxruntime alike.
+        # ONNX's specification and onnxruntime both apply the soft cap before they add the mask.
         cap: dict[str, Attribute] = {} if layout.softcap is None else {"softcap": layout.softcap}
         heads, key, value = b.ops(
             "Attention",
@@ -194,7 +197,7 @@ class _Decoder(Painter):
         return self.linear(heads, f"{role}.output", "output"), (key, value)
 
     def _place(self, x: ir.Value, role: str, heads: int, rope: Rope | None) -> ir.Value:
-        """Queries or keys `[batch, sequence, heads · head_dim]`, normalized and rotated in the layout's order."""
+        """Queries or keys `[batch, sequence, heads · head_dim]`, normalized and rotated in the order of the layout."""
         normed_last = self._layout.qk_norm is not None and self._layout.qk_norm.rotated
         if not normed_last:
             x = self._norm_heads(x, role, heads)
@@ -230,7 +233,7 @@ class _Decoder(Painter):
         return self.linear(inner, f"{role}.down", "down")
 
     def _norm(self, x: ir.Value, role: str, norm: Norm, name: str = "norm") -> ir.Value:
-        """Over the last axis. Weights `[heads, head_dim]` scale each head by its own, after a norm without any."""
+        """A norm over the last axis. Weights `[heads, head_dim]` are multiplied after a norm without weights."""
         b = self.builder
         kind = "RMSNormalization" if norm.kind == "rms" else "LayerNormalization"
         if not norm.weight:

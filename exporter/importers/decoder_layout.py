@@ -1,4 +1,4 @@
-"""What a decoder's graph depends on besides its weights, and the weights that follow from it."""
+"""The layout of a decoder: everything but the weights that determines its graph. It implies the weights' shapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exporter.importers.activation import Activation
 from exporter.importers.rope import Rope
 
 Block = Literal["pre", "post", "sandwich", "after", "parallel"]
-"""Where a layer's norms stand, `attention` first, then `mlp`:
+"""The place of a layer's norms; a layer runs attention, then the MLP, each being a branch:
 
 pre: x + branch(norm(x)), as in Llama. post: x + norm(branch(x)), as in OLMo 2. sandwich: both, as in Gemma 2.
 after: norm(x + branch(x)), as in OPT-350m. parallel: x + attention(norm(x)) + mlp(norm'(x)), as in Phi 2.
@@ -19,7 +19,8 @@ after: norm(x + branch(x)), as in OPT-350m. parallel: x + attention(norm(x)) + m
 
 @dataclass(frozen=True)
 class Norm:
-    """kind: RMS or layer norm. shift: added to the stored weight (Gemma stores w - 1). weight, bias: whether stored."""
+    """A norm. kind: RMS or layer norm. shift: added to the stored weight (Gemma stores w - 1). weight, bias: whether
+    the checkpoint has them."""
 
     kind: Literal["rms", "layer"]
     eps: float
@@ -30,9 +31,10 @@ class Norm:
 
 @dataclass(frozen=True)
 class LayerLayout:
-    """One layer. intermediate_size: width of the MLP. scale: factor on attention scores.
+    """One layer. intermediate_size: width of the MLP. scale: factor of attention scores.
 
-    rope: None where the layer doesn't rotate. window: how many tokens a query sees, itself included; None for all.
+    rope: None if the layer has no rotary positions. window: the number of tokens that a query attends to, itself
+    included; None for all tokens.
     """
 
     heads: int
@@ -45,8 +47,12 @@ class LayerLayout:
 
 @dataclass(frozen=True)
 class QkNorm:
-    """Norms of queries and keys. over: one head with weights `[head_dim]`, one head with weights of its own `[heads,
-    head_dim]`, or the whole projection `[heads * head_dim]`. rotated: whether they come after the rotation."""
+    """Norms of queries and keys.
+
+    over: "head": over each head, with weights `[head_dim]` for all heads; "each head": over each head, with weights
+    `[heads, head_dim]`; "projection": over all heads together, with weights `[heads * head_dim]`. rotated: whether the
+    norms come after the rotation.
+    """
 
     norm: Norm
     over: Literal["head", "each head", "projection"] = "head"
@@ -55,18 +61,18 @@ class QkNorm:
 
 @dataclass(frozen=True)
 class DecoderLayout:
-    """A decoder.
+    """The layout of a decoder.
 
-    layers: one entry each; context: longest sequence, in tokens; rotary and position tables end there.
-    head_dim: of keys and values; rotary_dim: how many numbers of a head are rotated, the first ones.
-    interleaved: whether rotation pairs neighbours (2i, 2i + 1) rather than halves.
-    biases: roles (without their layer) that have one, such as "attention.q"; "head" is the logits'.
-    gated: down(activation(gate(x)) * up(x)) rather than down(activation(up(x))).
-    positions: rows of a learned position table, None without one; position_offset: row of the first token.
-    embedding_size: width of the embedding where projections lead from it to hidden_size and back; else None.
+    layers: one entry for each. context: longest sequence, in tokens; the length of rotary and position tables.
+    head_dim: elements of a head. rotary_dim: how many of them are rotated, the first ones.
+    interleaved: rotation pairs neighbours (2i, 2i + 1) instead of halves (i, i + rotary_dim / 2).
+    biases: roles with a bias, without their layer, such as "attention.q"; "head" means the logits' layer.
+    gated: the MLP is down(activation(gate(x)) * up(x)) instead of down(activation(up(x))).
+    positions: rows of the learned position table, None if there is none. position_offset: row of the first token.
+    embedding_size: width of the embedding if linear layers project it to hidden_size and back; else None.
     shared_norm: in a parallel block, the MLP reads the attention's norm.
-    softcap, logits_softcap: c in c·tanh(x / c), on attention scores and on logits.
-    embedding_factor, residual_factor, logits_factor: multiply embeddings, each branch before it is added, and logits.
+    softcap, logits_softcap: c in c·tanh(x / c), for attention scores and logits; None if there is no cap.
+    embedding_factor, residual_factor, logits_factor: factors of embeddings, of each branch's output, and of logits.
     """
 
     vocab_size: int
@@ -97,16 +103,16 @@ class DecoderLayout:
 
     @property
     def windows(self) -> tuple[int, ...]:
-        """The widths of sliding windows that matter within the context, ascending."""
+        """The widths of sliding windows that are smaller than the context, ascending."""
         return tuple(sorted({w for layer in self.layers if (w := self.window_of(layer)) is not None}))
 
     def window_of(self, layer: LayerLayout) -> int | None:
-        """The layer's window; None where it shows the whole context."""
+        """The layer's window; None if it covers the whole context."""
         return layer.window if layer.window is not None and layer.window < self.context else None
 
 
 def tensor_shapes(layout: DecoderLayout) -> dict[str, tuple[int, ...]]:
-    """Weight role → shape, linear weights `[out, in]`, in the order in which the graph uses them."""
+    """Weight role → shape, `[out, in]` for linear layers, in the order in which the graph uses them."""
     width = layout.embedding_size or layout.hidden_size
     shapes: dict[str, tuple[int, ...]] = {"embedding": (layout.vocab_size, width)}
     if layout.positions is not None:

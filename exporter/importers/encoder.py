@@ -1,4 +1,4 @@
-"""The parametric encoder: BERT's post-norm transformer and its relatives, ModernBERT's pre-norm one, and heads."""
+"""Builds the graph of an encoder from its layout: post-norm layers as in BERT or pre-norm ones as in ModernBERT."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ import onnx_ir as ir
 from exporter.graph.builder import GraphBuilder
 from exporter.graph.model import EncoderSpec, Hub
 from exporter.importers.activation import activate
-from exporter.importers.encoder_heads import PAIRED, draw_head
+from exporter.importers.encoder_heads import PAIR_SLOTS, build_head
 from exporter.importers.encoder_layout import EncoderLayout, tensor_shapes
-from exporter.importers.parts import MASKED, Bound, Painter
+from exporter.importers.parts import MASKED, LayerBuilder, NamedTensor
 from exporter.importers.relative import Disentangled, RelativePositions, Scores
 from exporter.importers.rope import Rope, rotary_tables
-from exporter.importers.sentence import draw_sentence, first_token, mean_token, sentence_weights
+from exporter.importers.sentence import build_sentence, first_token, mean_token, sentence_weights
 
-__all__ = ["EncoderLayout", "draw_encoder", "tensor_shapes"]
-
-
-def draw_encoder(layout: EncoderLayout, weights: Mapping[str, Bound], family: str) -> Hub:
-    """The graph as `EncoderSpec` states it; `weights` as `tensor_shapes` states them."""
-    return _Encoder(layout, {**weights, **sentence_weights(layout.dense)}, family).draw()
+__all__ = ["EncoderLayout", "build_encoder", "tensor_shapes"]
 
 
-class _Encoder(Painter):
-    """Draws one encoder; values that all layers share are made once, in `draw`."""
+def build_encoder(layout: EncoderLayout, weights: Mapping[str, NamedTensor], family: str) -> Hub:
+    """Builds the graph of an encoder, with the inputs and outputs in `EncoderSpec`.
 
-    def __init__(self, layout: EncoderLayout, weights: Mapping[str, Bound], family: str) -> None:
+    weights: role → tensor, with the roles and shapes of `tensor_shapes(layout)`. family: the model type.
+    """
+    return _Encoder(layout, {**weights, **sentence_weights(layout.dense)}, family).build()
+
+
+class _Encoder(LayerBuilder):
+    """Builds one encoder. Values that all layers share are built once, in `build`."""
+
+    def __init__(self, layout: EncoderLayout, weights: Mapping[str, NamedTensor], family: str) -> None:
         super().__init__(GraphBuilder(family), weights)
         self.norm_eps = layout.norm_eps
         self._layout = layout
         self._family = family
 
-    def draw(self) -> Hub:
+    def build(self) -> Hub:
         layout, b = self._layout, self.builder
         names = ["input_ids", "attention_mask", *(["token_type_ids"] if layout.inputs.types > 1 else [])]
         ids, attention_mask, *types = (b.input(name, ir.DataType.INT64, ["batch", "sequence"]) for name in names)
         real = b.op("Cast", attention_mask, to=int(ir.DataType.FLOAT), name="attention_mask/float")
         self._masks = {0: self._padding_mask(ids, real)}
         if layout.rotary is not None:
-            self._positions = self._draw_positions(ids)
+            self._positions = self._build_positions(ids)
             for window in sorted(set(layout.rotary.windows) - {0}):
                 self._masks[window] = self._window_mask(window, self._positions)
         self._relative = (
@@ -53,7 +56,7 @@ class _Encoder(Painter):
                 x = self._layer(x, i)
         if layout.pre_norm:
             x = self._norm(x, "final.norm", "final_norm")
-        self._draw_outputs(x, real)
+        self._build_outputs(x, real)
         return b.build(self._family, self._spec(bool(types)))
 
     def _spec(self, types: bool) -> EncoderSpec:
@@ -68,23 +71,23 @@ class _Encoder(Painter):
             task=head.task,
             labels=head.labels,
             scores=head.scores,
-            pairs=types and head.slot in PAIRED,
+            pairs=types and head.slot in PAIR_SLOTS,
         )
 
-    def _draw_outputs(self, x: ir.Value, real: ir.Value) -> None:
+    def _build_outputs(self, x: ir.Value, real: ir.Value) -> None:
         layout, b, head = self._layout, self.builder, self._layout.head
         if head is None:
             b.output(x, "token_embeddings", ir.DataType.FLOAT, ["batch", "sequence", layout.hidden_size])
             if layout.pooling is not None:
                 with b.scope("pooling"):
-                    sentence, width = draw_sentence(self, layout, x, real)
+                    sentence, width = build_sentence(self, layout, x, real)
                 b.output(sentence, "sentence_embedding", ir.DataType.FLOAT, ["batch", width])
             return
         with b.scope("head"):
             if head.slot == "sequence":
                 mean, width = head.style.pooling == "mean", layout.hidden_size
                 x = mean_token(self, x, real, width) if mean else first_token(self, x, width)
-            results = draw_head(self, head, x, layout.norm_eps)
+            results = build_head(self, head, x, layout.norm_eps)
         sizes: list[int | str] = ["batch"] if head.slot == "sequence" else ["batch", "sequence"]
         if head.slot != "answer":
             sizes.append(layout.vocab_size if head.slot == "mask" else len(head.labels))
@@ -98,13 +101,13 @@ class _Encoder(Painter):
             absent = b.op("Sub", self.scalar(1.0, "one"), real, name="absent")
             score = b.op("Mul", absent, self.scalar(MASKED, "mask/masked"), name="score")
             keys = b.op("Unsqueeze", score, self.integers(1, 2), name="keys")
-            # Every query sees the same keys, but onnxruntime doesn't broadcast the mask's third axis.
+            # The mask is the same for every query, but onnxruntime doesn't broadcast its third axis.
             queries = b.op("Shape", ids, start=1, end=2, name="queries")
             rows = b.op("Concat", self.integers(1, 1), queries, self.integers(1), axis=0, name="rows")
         return b.op("Expand", keys, rows, name="mask")
 
     def _window_mask(self, window: int, positions: ir.Value) -> ir.Value:
-        """`mask.window.{window}`, of layers that see that many tokens to either side."""
+        """`mask.window.{window}`, for layers that attend to so many tokens before and after each token."""
         b, name = self.builder, f"mask.window.{window}"
         columns = b.op("Unsqueeze", positions, self.integers(1), name=f"{name}/keys")
         rows = b.op("Unsqueeze", positions, self.integers(2), name=f"{name}/queries")
@@ -113,10 +116,10 @@ class _Encoder(Painter):
         score = b.op("Cast", far, to=int(ir.DataType.FLOAT), name=f"{name}/float")
         score = b.op("Mul", score, self.scalar(MASKED, "mask/masked"), name=f"{name}/score")
         own = b.op("Unsqueeze", score, self.integers(1), name=f"{name}/own")
-        return b.op("Min", self._masks[0], own, name=name)  # a sum would leave fp16's range
+        return b.op("Min", self._masks[0], own, name=name)  # a sum would overflow fp16
 
-    def _draw_positions(self, ids: ir.Value) -> ir.Value:
-        """`positions`, int64 `[batch, sequence]`: 0, 1, 2, … in every row. The rotary tables come with it."""
+    def _build_positions(self, ids: ir.Value) -> ir.Value:
+        """Builds `positions`, int64 `[batch, sequence]`, 0, 1, 2, … in every row, and the rotary tables."""
         layout, b = self._layout, self.builder
         assert layout.rotary is not None
         self._tables = {}
@@ -143,7 +146,7 @@ class _Encoder(Painter):
         return self.linear(x, "embedding.projection", "projection") if inputs.projection == "after norm" else x
 
     def _places(self, ids: ir.Value) -> ir.Value:
-        """Rows of the position table."""
+        """The rows of the position table for the tokens."""
         b, padding = self.builder, self._layout.inputs.padding_id
         if padding is None:
             return self.range(self.size(ids, 1, "length"), "index")
@@ -157,7 +160,7 @@ class _Encoder(Painter):
         role = f"layers.{layout.stored_layer(i)}"
         with b.scope("attention"):
             given = x
-            if layout.pre_norm and i:  # the embeddings' norm stands before the first layer
+            if layout.pre_norm and i:  # the first layer reads the normalized embeddings
                 given = self._norm(x, f"{role}.attention.norm")
             x = b.op("Add", x, self._attention(given, role, i), name="residual")
             if not layout.pre_norm:

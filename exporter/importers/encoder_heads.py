@@ -1,7 +1,7 @@
-"""Task heads behind an encoder: which one a checkpoint has, and what it computes.
+"""Task heads of encoders: which head a checkpoint has, and how it is built.
 
 Source: the `…ForSequenceClassification`, `…ForTokenClassification`, `…ForMaskedLM` and `…ForQuestionAnswering` classes
-of transformers. They differ in the dense layer before the output, its activation, and a norm behind it.
+of transformers. They differ in the dense layer before the output, in its activation and in the norm after it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import onnx_ir as ir
 from exporter.graph.model import Scores, Task
 from exporter.importers.activation import Activation, activate
 from exporter.importers.config import ConfigReader
-from exporter.importers.parts import Painter
+from exporter.importers.parts import LayerBuilder
 
 Slot = Literal["sequence", "token", "mask", "answer"]
-SLOTS: Mapping[str, Slot | None] = {  # class name behind the family's own → which head
+SLOTS: Mapping[str, Slot | None] = {  # end of the class name, after the family's → head
     "Model": None,
     "ForSequenceClassification": "sequence",
     "ForTokenClassification": "token",
@@ -31,18 +31,18 @@ _TASKS: Mapping[Slot, Task] = {
     "mask": "fill-mask",
     "answer": "question-answering",
 }
-PAIRED: tuple[Slot, ...] = ("sequence", "answer")  # heads that may read two texts at once
-_MOST_LABELS = 100_000
-_LONGEST_LABEL = 1000  # characters
+PAIR_SLOTS: tuple[Slot, ...] = ("sequence", "answer")  # heads that may read two texts at once
+_MAX_LABELS = 100_000
+_MAX_LABEL_CHARACTERS = 1000  # characters
 
 
 @dataclass(frozen=True)
 class HeadStyle:
     """How a family builds one of its heads.
 
-    dense: the activation behind a layer `[width, hidden]`; None: there is no such layer. norm: a norm behind it.
-    width: of the dense layer's result, where it isn't the encoder's.
-    biases: which of "dense", "norm" and "output" have one.
+    dense: the activation after a linear layer `[width, hidden]`; None: no such layer. norm: whether a norm follows.
+    width: of the dense layer's result; None: the encoder's width.
+    biases: which of "dense", "norm" and "output" have a bias.
     """
 
     dense: Activation | None = None
@@ -54,7 +54,7 @@ class HeadStyle:
 
 @dataclass(frozen=True)
 class Head:
-    """A head and its task. tied: fill-mask reads the word embeddings as its output matrix."""
+    """A head and its task. tied: fill-mask uses the word embeddings as its output matrix."""
 
     slot: Slot
     style: HeadStyle
@@ -83,12 +83,12 @@ class Head:
 
 
 def encoder_classes(prefix: str, *slots: str) -> tuple[str, ...]:
-    """The names of a family's classes: all that `SLOTS` knows, or those with these endings."""
+    """The names of a family's classes: with all endings in `SLOTS`, or with those in `slots`."""
     return tuple(f"{prefix}{ending}" for ending in slots or SLOTS)
 
 
 def read_head(config: ConfigReader, prefix: str, styles: Mapping[Slot, HeadStyle]) -> Head | None:
-    """The head of the class that `architectures` names. None for a bare model, and where no class is stated."""
+    """The head of the class that `architectures` names. None for a model without a head or if no class is stated."""
     stated = config.get("architectures")
     names = [name for name in stated if isinstance(name, str)] if isinstance(stated, list) else []
     endings = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
@@ -108,27 +108,27 @@ def read_head(config: ConfigReader, prefix: str, styles: Mapping[Slot, HeadStyle
 
 
 def read_labels(config: ConfigReader) -> tuple[str, ...]:
-    """The labels in the order of the logits. transformers calls them LABEL_0, LABEL_1, … where none are stated."""
+    """The labels in the order of the logits; LABEL_0, LABEL_1, … as in transformers if none are stated."""
     stated, count = config.get("id2label"), config.get("num_labels")
     if stated is None:
-        return tuple(f"LABEL_{i}" for i in range(config.integer("num_labels", 2, most=_MOST_LABELS)))
-    if not isinstance(stated, Mapping) or not 0 < len(stated) <= _MOST_LABELS:
-        config.invalid("id2label", f"not an object of 1 to {_MOST_LABELS} labels")
+        return tuple(f"LABEL_{i}" for i in range(config.integer("num_labels", 2, maximum=_MAX_LABELS)))
+    if not isinstance(stated, Mapping) or not 0 < len(stated) <= _MAX_LABELS:
+        config.invalid("id2label", f"must be an object with 1 to {_MAX_LABELS} labels")
         return ("",)
     labels = [stated.get(str(i)) for i in range(len(stated))]
-    if not all(isinstance(label, str | int) and len(str(label)) <= _LONGEST_LABEL for label in labels):
-        config.invalid("id2label", f"its keys are not 0 to {len(stated) - 1}, or a label is no text")
+    if not all(isinstance(label, str | int) and len(str(label)) <= _MAX_LABEL_CHARACTERS for label in labels):
+        config.invalid("id2label", f"must have the keys 0 to {len(stated) - 1} and only strings as labels")
         return ("",) * len(stated)
     if count is not None and count != len(stated):
-        config.invalid("num_labels", f"{str(count)[:20]}, and id2label has {len(stated)} labels")
+        config.invalid("num_labels", f"is {str(count)[:20]}, but id2label has {len(stated)} labels")
     return tuple(str(label) for label in labels)
 
 
 def _scores(config: ConfigReader, labels: tuple[str, ...]) -> tuple[Task, Scores]:
-    """What a sequence classifier is for, and what its logits mean: as transformers' pipeline and CrossEncoder say.
+    """The task of a sequence classifier and the meaning of its logits, as in transformers' pipeline and CrossEncoder.
 
-    One label without a name and without a stated problem is a reranker's, BGE's say: transformers' Trainer would have
-    stated "regression".
+    A model with a single unnamed label and without `problem_type` is a reranker, such as BGE's: for a regression
+    transformers' Trainer would have stated "regression".
     """
     problem = config.choice(
         "problem_type", "", ["regression", "single_label_classification", "multi_label_classification"]
@@ -146,7 +146,7 @@ def _scores(config: ConfigReader, labels: tuple[str, ...]) -> tuple[Task, Scores
 
 
 def _activation(config: ConfigReader, stated: Any) -> Scores:
-    """What a CrossEncoder makes of its logit: torch's name of it, the sigmoid where none is stated."""
+    """The activation of a CrossEncoder's logit, from torch's class name; sigmoid if none is stated."""
     name = str(stated or "Sigmoid").rsplit(".", 1)[-1]
     if name not in ("Identity", "Sigmoid"):
         config.unsupported("sentence_transformers", f"the activation {name[:60]!r} is not supported")
@@ -154,7 +154,7 @@ def _activation(config: ConfigReader, stated: Any) -> Scores:
 
 
 def as_cross_encoder(config: ConfigReader, head: Head | None, activation: str | None) -> Head | None:
-    """The head of a model that sentence-transformers' `modules.json` calls a CrossEncoder, with its activation."""
+    """The head as a reranker's, if sentence-transformers' `modules.json` says that the model is a CrossEncoder."""
     if head is None or head.slot != "sequence":
         config.unsupported("modules.json", "a cross-encoder without a head for classification is not supported")
         return head
@@ -163,40 +163,40 @@ def as_cross_encoder(config: ConfigReader, head: Head | None, activation: str | 
     return replace(head, task="text-ranking", scores=_activation(config, activation))
 
 
-def draw_head(painter: Painter, head: Head, x: ir.Value, norm_eps: float) -> dict[str, ir.Value]:
-    """The head's outputs by name. x: `[batch, seq, hidden]`, or `[batch, hidden]` for a "sequence" head."""
-    b, slot, style = painter.builder, head.slot, head.style
+def build_head(layers: LayerBuilder, head: Head, x: ir.Value, norm_eps: float) -> dict[str, ir.Value]:
+    """Builds the head. Returns output name → value. x: `[batch, seq, hidden]`; `[batch, hidden]` for "sequence"."""
+    b, slot, style = layers.builder, head.slot, head.style
     if style.dense is not None:
-        x = activate(b, painter.linear(x, f"{slot}.dense", "dense"), style.dense, "activation")
+        x = activate(b, layers.linear(x, f"{slot}.dense", "dense"), style.dense, "activation")
     if style.norm:
-        scale = painter.vector(f"{slot}.norm")
-        bias = painter.vector(f"{slot}.norm.bias") if "norm" in style.biases else None
+        scale = layers.vector(f"{slot}.norm")
+        bias = layers.vector(f"{slot}.norm.bias") if "norm" in style.biases else None
         inputs = [x, scale] if bias is None else [x, scale, bias]
         x = b.op("LayerNormalization", *inputs, axis=-1, epsilon=norm_eps, name="norm")
     if slot == "mask":
-        return {"logits": _vocabulary(painter, head, x)}
-    logits = _rows(painter, f"{slot}.output", x)
+        return {"logits": _vocabulary(layers, head, x)}
+    logits = _rows(layers, f"{slot}.output", x)
     if slot != "answer":
         return {"logits": logits}
-    return {name: _column(painter, logits, i, name) for i, name in enumerate(("start_logits", "end_logits"))}
+    return {name: _column(layers, logits, i, name) for i, name in enumerate(("start_logits", "end_logits"))}
 
 
-def _vocabulary(painter: Painter, head: Head, x: ir.Value) -> ir.Value:
-    """Logits over the vocabulary; the matrix is the embeddings' or the head's own, and open to compression."""
-    b, bound = painter.builder, painter.weights["embedding" if head.tied else "mask.output"]
-    bias = painter.vector("mask.output.bias") if "output" in head.style.biases else None
+def _vocabulary(layers: LayerBuilder, head: Head, x: ir.Value) -> ir.Value:
+    """Logits over the vocabulary. The matrix, the word embeddings or the head's own, can be compressed."""
+    b, bound = layers.builder, layers.weights["embedding" if head.tied else "mask.output"]
+    bias = layers.vector("mask.output.bias") if "output" in head.style.biases else None
     return b.linear(x, bound.tensor, bound.name, bias, "output")
 
 
-def _rows(painter: Painter, role: str, x: ir.Value) -> ir.Value:
-    """A linear layer that stays as it is: a few rows, and every label depends on one of them."""
-    b = painter.builder
-    product = b.op("MatMul", x, b.op("Transpose", painter.vector(role), perm=[1, 0], name="turned"), name="product")
+def _rows(layers: LayerBuilder, role: str, x: ir.Value) -> ir.Value:
+    """A linear layer that isn't compressed: it has few rows, and each label depends on a single one."""
+    b = layers.builder
+    product = b.op("MatMul", x, b.op("Transpose", layers.vector(role), perm=[1, 0], name="turned"), name="product")
     bias = f"{role}.bias"
-    return b.op("Add", product, painter.vector(bias), name="output") if bias in painter.weights else product
+    return b.op("Add", product, layers.vector(bias), name="output") if bias in layers.weights else product
 
 
-def _column(painter: Painter, logits: ir.Value, index: int, name: str) -> ir.Value:
-    bounds = (painter.integers(index), painter.integers(index + 1), painter.integers(2))
-    column = painter.builder.op("Slice", logits, *bounds, name=f"{name}/column")
-    return painter.builder.op("Squeeze", column, painter.integers(2), name=name)
+def _column(layers: LayerBuilder, logits: ir.Value, index: int, name: str) -> ir.Value:
+    bounds = (layers.integers(index), layers.integers(index + 1), layers.integers(2))
+    column = layers.builder.op("Slice", logits, *bounds, name=f"{name}/column")
+    return layers.builder.op("Squeeze", column, layers.integers(2), name=name)

@@ -1,4 +1,4 @@
-"""What an encoder's graph depends on besides its weights, and the weights that follow from it."""
+"""The layout of an encoder: everything but the weights that determines its graph. It implies the weights' shapes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from exporter.importers.relative import Buckets, Disentangled, layer_shapes, sha
 
 @dataclass(frozen=True)
 class InputLayout:
-    """What a token's vector is made of before the first layer: the word's, plus its position's, plus its type's.
+    """The embeddings before the first layer: the sum of a token's, its position's and its type's vectors.
 
-    width: of the tables. positions: rows of the position table, 0 where positions come in elsewhere.
-    padding_id: RoBERTa counts positions from `padding_id + 1` on, and only ids other than this one; None: from 0 on.
-    types: rows of the token type table; 0: there is none.
-    projection: a linear layer from `width` to the encoder's size, before or after the norm.
+    width: of the tables. positions: rows of the position table, 0 if there is none (relative or rotary positions).
+    padding_id: RoBERTa counts positions from `padding_id + 1` on and skips this id; None: positions count from 0.
+    types: rows of the token type table, 0 if there is none.
+    projection: whether a linear layer from `width` to the encoder's width comes before or after the norm.
     """
 
     width: int
@@ -34,7 +34,8 @@ class InputLayout:
 class Rotary:
     """Rotary positions and local attention (ModernBERT).
 
-    thetas: base wavelength of each layer. windows: how many tokens to either side each layer sees; 0: all of them.
+    thetas: base wavelength of each layer. windows: how many tokens before and after each token a layer attends to; 0:
+    all tokens.
     """
 
     thetas: tuple[float, ...]
@@ -43,16 +44,17 @@ class Rotary:
 
 @dataclass(frozen=True)
 class EncoderLayout:
-    """Everything that an encoder's graph depends on besides its weights.
+    """The layout of an encoder.
 
-    heads: attention heads, which share `hidden_size` evenly. stored_layers: layers in the checkpoint; where they are
-        fewer, runs of `layers / stored_layers` share one (ALBERT).
+    heads: attention heads, each of `hidden_size / heads` elements. stored_layers: layers in the checkpoint; if they are
+        fewer than `layers`, runs of `layers / stored_layers` layers share their weights (ALBERT).
     longest: the longest sequence that the model has positions for. context: see `EncoderSpec`.
-    pre_norm: norms stand before attention and MLP, and behind the last layer (ModernBERT), not after each sum (BERT).
+    pre_norm: norms come before attention and MLP, and after the last layer (ModernBERT), instead of after each residual
+        sum (BERT).
     gated: the MLP multiplies its activation with a second projection.
-    biases: which linear layers and norms of a layer have one.
-    relative: what positions add to the attention scores. head: None for plain token embeddings.
-    dense: what sentence-transformers puts behind its pooling.
+    biases: the linear layers and norms of a layer that have a bias.
+    relative: relative positions, which are added to the attention scores. head: None for plain token embeddings.
+    dense: the layers that sentence-transformers runs after pooling.
     """
 
     vocab_size: int
@@ -78,16 +80,16 @@ class EncoderLayout:
 
     @property
     def head_dim(self) -> int:
-        """Elements of one head's queries."""
+        """Elements of one head."""
         return self.hidden_size // self.heads
 
     def stored_layer(self, layer: int) -> int:
-        """Which of the checkpoint's layers the graph's layer `layer` takes its weights from."""
+        """The number of the checkpoint's layer that the graph's layer `layer` takes its weights from."""
         return layer * self.stored_layers // self.layers if self.stored_layers else layer
 
 
 def tensor_shapes(layout: EncoderLayout) -> dict[str, tuple[int, ...]]:
-    """Weight role → shape, linear weights `[out, in]`. Those of `dense` come with their own tensors."""
+    """Weight role → shape, `[out, in]` for linear layers; without the layers in `dense`, which bring their tensors."""
     shapes = dict(_inputs(layout))
     for i in range(layout.stored_layers or layout.layers):
         shapes.update((f"layers.{i}.{role}", shape) for role, shape in _layer(layout, i))
@@ -126,7 +128,7 @@ def _layer(layout: EncoderLayout, i: int) -> Iterator[tuple[str, tuple[int, ...]
     if layout.gated:
         yield from _with_bias(layout, "mlp", "mlp.gate", (inner, hidden))
     yield from _with_bias(layout, "mlp", "mlp.down", (hidden, inner))
-    if i or not layout.pre_norm:  # the first layer of a pre-norm encoder reads what the embeddings' norm gave
+    if i or not layout.pre_norm:  # the first layer of a pre-norm encoder has no norm of its own
         yield from _with_bias(layout, "norm", "attention.norm", (hidden,))
     yield from _with_bias(layout, "norm", "mlp.norm", (hidden,))
 

@@ -1,4 +1,4 @@
-"""What a family file states: how its configuration reads, and what its checkpoint calls each weight."""
+"""The description of a model family: how to read its configuration, and the names of its weights in checkpoints."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from exporter.importers.encoder import EncoderLayout
 
 @dataclass(frozen=True)
 class Ignorable:
-    """Checkpoint tensors that the graph does without: `pattern` matches the whole name, `why` goes into the report.
+    """Checkpoint tensors that the graph doesn't use. pattern: matches the whole name. why: the reason in reports.
 
-    unless: a role; where the graph has it, these tensors must be accounted for like any others.
+    unless: a role; if the graph has it, this entry doesn't apply.
     """
 
     pattern: str
@@ -24,19 +24,19 @@ class Ignorable:
 
 @dataclass(frozen=True)
 class Family:
-    """One model family, as data.
+    """One model family.
 
     model_type: the value in `config.json`.
-    architectures: transformers classes whose checkpoints are read; others of the type have a head we don't export.
-    layout: configuration → what the parametric decoder or encoder draws.
-    names: weight role (see `tensor_shapes` of decoder_layout.py and encoder.py) → checkpoint tensor; `{i}` is the
-        layer, `{prefix}` one of `prefixes`, whichever the checkpoint uses. Roles with the same tensor share its rows,
-        in the order of `names`.
-    grouped: a tensor that q, k and v share holds, for each key/value head, its query heads, the key and the value.
+    architectures: transformers classes whose checkpoints can be imported natively.
+    layout: reads a configuration as the layout of a decoder or encoder.
+    names: weight role (see `tensor_shapes` in decoder_layout.py and encoder_layout.py) → name of the checkpoint tensor;
+        `{i}` is the layer, `{prefix}` the one of `prefixes` that the checkpoint uses. Roles with the same tensor share
+        its rows, in the order of `names`.
+    grouped: a tensor shared by q, k and v holds, for each key/value head, its query heads, its key and its value.
     transposed: roles whose matrices are stored `[in, out]`.
-    aliases: endings of old checkpoints: (ending in `names`, ending in the file).
-    copies: tensors that some checkpoints store beside the one they are tied to → the role they must equal.
-    points: hub value → module of the transformers model that computes the same; `{i}` is the layer.
+    aliases: endings of tensor names in old checkpoints: (ending in `names`, ending in the file).
+    copies: name of a tensor that some checkpoints store twice → the role that it must be equal to.
+    points: graph value → module of the transformers model with the same output; `{i}` is the layer.
     """
 
     model_type: str

@@ -1,4 +1,4 @@
-"""Tensors that hold several weights, or one the other way round: each weight as a lazy part of what is stored."""
+"""Tensors that hold several weights or a transposed one: each weight becomes a lazy part of the stored tensor."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.importers.parts import Bound
+from exporter.importers.parts import NamedTensor
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Fused:
-    """What one checkpoint tensor holds.
+    """The weights in one checkpoint tensor.
 
-    shapes: role → shape, in the order of the rows. grouped_by: None, or the rows of a head where q, k and v are stored
-    for each key/value head in turn: its queries, its key, its value. transposed: rows are stored as columns.
+    shapes: role → shape, in the order of the rows. grouped_by: None, or the rows of a head if the tensor holds for each
+    key/value head its queries, its key and its value. transposed: stored `[in, out]`.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -35,16 +35,16 @@ class Fused:
         shape = (sum(shape[0] for shape in self.shapes.values()), *first[1:])
         return shape[::-1] if self.transposed else shape
 
-    def split(self, name: str, tensor: ir.TensorProtocol) -> dict[str, Bound]:
-        """Role → its part, read when asked for; the whole tensor, as it is, where it holds one weight."""
+    def split(self, name: str, tensor: ir.TensorProtocol) -> dict[str, NamedTensor]:
+        """Role → its part of the tensor, which is read lazily; the tensor itself if it holds a single weight."""
         if len(self.shapes) == 1 and not self.transposed:
-            return {role: Bound(name, tensor) for role in self.shapes}
+            return {role: NamedTensor(name, tensor) for role in self.shapes}
         parts, start = {}, 0
         for i, (role, shape) in enumerate(self.shapes.items()):
             label = role.removesuffix(".bias").rsplit(".", 1)[-1]
             part = f"{name}/{label}" if len(self.shapes) > 1 else name
             read = partial(self._read, tensor, i, start)
-            parts[role] = Bound(part, ir.LazyTensor(read, dtype=tensor.dtype, shape=ir.Shape(shape), name=part))
+            parts[role] = NamedTensor(part, ir.LazyTensor(read, dtype=tensor.dtype, shape=ir.Shape(shape), name=part))
             start += shape[0]
         return parts
 
@@ -57,7 +57,7 @@ class Fused:
         return ir.Tensor(np.ascontiguousarray(rows), dtype=tensor.dtype, shape=ir.Shape(shape))
 
     def _grouped(self, rows: Array, i: int) -> Array:
-        """Query heads, keys or values out of `[kv_heads · (queries of each + 2) · head_dim, …]`."""
+        """The queries, keys or values from rows `[kv_heads · (query heads of each + 2) · head_dim, …]`."""
         query, key, _ = (shape[0] for shape in self.shapes.values())
         each = query // key
         groups = rows.reshape(key // (self.grouped_by or 1), each + 2, self.grouped_by or 1, *rows.shape[1:])

@@ -1,4 +1,4 @@
-"""Reads an `.onnx` file that may be hostile into a checked graph whose tensors stay in the file."""
+"""Reads and checks an `.onnx` file that may be hostile. The tensors of the graph stay in the file."""
 
 from __future__ import annotations
 
@@ -17,40 +17,48 @@ from exporter.errors import Diagnostic, InputError, UnsupportedError, file_probl
 from exporter.graph.lut import DOMAIN
 
 MAX_NODES = 200_000  # a model of 1,000 layers has some 50,000
-_MESSAGE = 2**31  # bytes of a protobuf message
-_PROBLEMS = 20  # as many of a bad file are named
-_MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)  # of a damaged file
+_MAX_MESSAGE_BYTES = 2**31  # protobuf's limit
+_MAX_PROBLEMS = 20  # so many problems of a file are reported
+_PARSER_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # of a damaged file
 
 
 def read_graph(path: Path) -> ir.Model:
-    """The model at `path`, functions inlined; external tensors are memory-mapped when they are read.
+    """The model at `path`, with functions inlined. External tensors are memory-mapped when they are read.
 
-    Raises InputError for anything that isn't a valid ONNX model, or whose data lies outside of its folder;
-    UnsupportedError for a model that Kogata has made itself.
+    Raises InputError for a file that isn't a valid ONNX model or has data outside of its folder; UnsupportedError for a
+    file that Kogata exported.
     """
     from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass, RemoveUnusedNodesPass
 
     model = load_graph(path)
-    _require_texts(model, path.name)
-    _require_whole(model)
+    _require_utf8_names(model, path.name)
+    _require_complete_tensors(model)
     count = sum(1 for _ in ir.traversal.RecursiveGraphIterator(model.graph))
     if count > MAX_NODES:
-        raise InputError.of("onnx.too-large", f"the graph has {count:,} nodes; {MAX_NODES:,} are read", where=path.name)
+        message = f"the graph has {count:,} nodes; at most {MAX_NODES:,} are supported"
+        raise InputError.of("onnx.too-large", message, where=path.name)
     if DOMAIN in model.opset_imports or "kogata.version" in model.metadata_props:
         raise UnsupportedError.of(
             "onnx.exported",
-            "this file is an export of Kogata's: its weights have been compressed already",
+            "Kogata exported this file, so its weights are already compressed",
             where=path.name,
-            hint="export the model that it was made from",
+            hint="export the original model",
         )
     if not model.graph.outputs or not len(model.graph):
-        raise InputError.of("onnx.unreadable", "not an ONNX model: it computes nothing", where=path.name)
+        raise InputError.of("onnx.unreadable", "not an ONNX model: it has no nodes or no outputs", where=path.name)
     _map_external(model, path)
     try:
         InlinePass()(model)
         RemoveInitializersFromInputsPass()(model)
         RemoveUnusedNodesPass()(model)
-    except _MISFITS as error:
+    except _PARSER_ERRORS as error:
         raise InputError.of("onnx.invalid", _first_line(error), where=path.name) from error
     _require_tensors(model.graph)
     check_graph(model, path.name)
@@ -58,10 +66,10 @@ def read_graph(path: Path) -> ir.Model:
 
 
 def _require_tensors(graph: ir.Graph) -> None:
-    """Raises InputError with inputs that aren't tensors of numbers: sequences, optional ones, texts, of no type."""
+    """Raises InputError with all inputs that aren't numeric tensors: sequences, optional values, strings, no type."""
     InputError.raise_all(
         [
-            Diagnostic("onnx.input-type", "the input is no tensor of numbers", str(value.name))
+            Diagnostic("onnx.input-type", "the input must be a tensor of numbers", str(value.name))
             for value in graph.inputs
             if not isinstance(value.type, ir.TensorType)
             or value.type.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED)
@@ -70,38 +78,38 @@ def _require_tensors(graph: ir.Graph) -> None:
 
 
 def check_graph(model: ir.Model, where: str) -> None:
-    """ONNX's checker, on the graph without its weights. Raises InputError where it isn't valid."""
+    """Runs ONNX's checker on the graph without its weights. Raises InputError if the graph isn't valid."""
     import onnx
     from onnx_ir.passes.common import CheckerPass
 
     try:
         CheckerPass()(model)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *_MISFITS) as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *_PARSER_ERRORS) as error:
         raise InputError.of("onnx.invalid", f"not a valid ONNX model: {_first_line(error)}", where=where) from error
 
 
 def load_graph(path: Path) -> ir.Model:
-    """The model at `path` as it is, its external tensors unread. Raises InputError for anything else than ONNX."""
+    """The model at `path`, unchanged, with external tensors unread. Raises InputError if it can't be read as ONNX."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if problem := file_problem(path):
         raise InputError.of("onnx.unreadable", problem, where=str(path))
-    if path.stat().st_size >= _MESSAGE:
-        raise InputError.of("onnx.unreadable", "larger than the 2 GiB that an ONNX file can have", where=path.name)
-    logger = logging.getLogger("onnx_ir")  # remarks on what the checker refuses anyway
+    if path.stat().st_size >= _MAX_MESSAGE_BYTES:
+        raise InputError.of("onnx.unreadable", "larger than 2 GiB, the limit of an ONNX file", where=path.name)
+    logger = logging.getLogger("onnx_ir")  # it warns about problems that the checker reports as errors
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         return ir.load(path)
-    except (DecodeError, OSError, MemoryError, *_MISFITS) as error:
+    except (DecodeError, OSError, MemoryError, *_PARSER_ERRORS) as error:
         message = f"not a readable ONNX file: {_first_line(error)}"
         raise InputError.of("onnx.unreadable", message, where=str(path)) from None
     finally:
         logger.setLevel(level)
 
 
-def _require_texts(model: ir.Model, where: str) -> None:
-    """Names that aren't UTF-8 are bytes to protobuf, and trip whatever meets them later."""
+def _require_utf8_names(model: ir.Model, where: str) -> None:
+    """Raises InputError for names that aren't UTF-8: protobuf returns them as bytes, which break later steps."""
     for graph in _graphs(model):
         values = [*graph.inputs, *graph.outputs, *graph.initializers.values()]
         names: list[object] = [size.value for v in values for size in v.shape or () if isinstance(size, ir.SymbolicDim)]
@@ -110,21 +118,21 @@ def _require_texts(model: ir.Model, where: str) -> None:
             names += [node.name, node.op_type, node.domain, node.overload, *node.attributes]
         names += [value.name for value in values]
         if not all(name is None or isinstance(name, str) for name in names):
-            raise InputError.of("onnx.unreadable", "a name in the graph isn't text", where=where)
+            raise InputError.of("onnx.unreadable", "a name in the graph isn't valid UTF-8", where=where)
 
 
-def _require_whole(model: ir.Model) -> None:
-    """Raises InputError with tensors that have fewer or more elements than their shape says."""
+def _require_complete_tensors(model: ir.Model) -> None:
+    """Raises InputError with all tensors whose number of elements contradicts their shape."""
     problems = [
-        Diagnostic("onnx.tensor", f"the tensor holds other data than its shape {list(tensor.shape)} says", name)
+        Diagnostic("onnx.tensor", f"the tensor's data doesn't have the size of its shape {list(tensor.shape)}", name)
         for name, tensor in _inline(model)
-        if not _is_whole(tensor)
+        if not _is_complete(tensor)
     ]
-    InputError.raise_all(problems[:_PROBLEMS])
+    InputError.raise_all(problems[:_MAX_PROBLEMS])
 
 
 def _inline(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtoTensor]]:
-    """Every tensor that lies in the file itself, with the name of its value or node."""
+    """(name of the value or node, tensor) for every tensor inside of the file."""
     for graph in _graphs(model):
         for name, value in graph.initializers.items():
             if isinstance(value.const_value, ir.TensorProtoTensor):
@@ -135,23 +143,23 @@ def _inline(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtoTensor]]:
                     yield node.name or node.op_type, attribute.value
 
 
-def _is_whole(tensor: ir.TensorProtoTensor) -> bool:
+def _is_complete(tensor: ir.TensorProtoTensor) -> bool:
     if tensor.dtype == ir.DataType.STRING:
         return True
     if tensor.dtype == ir.DataType.UNDEFINED or any(size < 0 for size in tensor.shape.numpy()):
         return False
-    if tensor.raw.HasField("raw_data"):  # whose length says it without a copy
+    if tensor.raw.HasField("raw_data"):  # its length is known without a copy
         return len(tensor.raw.raw_data) == tensor.nbytes
     try:
         return bool(tensor.numpy().size == tensor.size)
-    except _MISFITS:
+    except _PARSER_ERRORS:
         return False
 
 
 def external_files(model: ir.Model, path: Path) -> dict[str, Path]:
-    """Name → place of the files beside `path` that hold tensors of the model, sorted.
+    """Name → path of the files beside `path` that hold tensors of the model, sorted.
 
-    Raises InputError for names that leave the folder, links out of it and files that aren't there.
+    Raises InputError for names and links that lead out of the folder and for missing files.
     """
     folder, found, problems = Folder.at(path.parent), {}, []
     for location in sorted({str(tensor.location) for tensor in _external(model)}):
@@ -161,11 +169,11 @@ def external_files(model: ir.Model, path: Path) -> dict[str, Path]:
             problems += [Diagnostic("onnx.external-data", d.message, location, d.hint) for d in error.diagnostics]
             continue
         if place is None:
-            message = f"the tensors' file {location!r} is missing"
-            problems.append(Diagnostic("onnx.external-data", message, path.name, "keep it beside the .onnx file"))
+            message = f"the file with the tensors, {location!r}, is missing"
+            problems.append(Diagnostic("onnx.external-data", message, path.name, "put it beside the .onnx file"))
         else:
             found[location] = place
-    InputError.raise_all(problems[:_PROBLEMS])
+    InputError.raise_all(problems[:_MAX_PROBLEMS])
     return found
 
 
@@ -181,7 +189,7 @@ def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
 
 
 def _graphs(model: ir.Model) -> Iterator[ir.Graph]:
-    """The graph and those inside of nodes, also of functions' nodes."""
+    """The graph, and the subgraphs of its nodes and of its functions' nodes."""
     pending: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
     while pending:
         graph = pending.pop()
@@ -196,7 +204,7 @@ def _graphs(model: ir.Model) -> Iterator[ir.Graph]:
 
 
 def _map_external(model: ir.Model, path: Path) -> None:
-    """Gives each external tensor its bytes out of one mapping a file."""
+    """Replaces external tensors by views of their files; each file is mapped once."""
     maps = {location: _mapped(place) for location, place in external_files(model, path).items()}
     problems = []
     for graph in _graphs(model):
@@ -212,9 +220,9 @@ def _map_external(model: ir.Model, path: Path) -> None:
         for node in graph:
             for attribute in node.attributes.values():
                 if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
-                    message = "a tensor inside of a node lies in another file; only initializers may"
+                    message = "a tensor inside of a node is stored in another file; only initializers may be"
                     problems.append(Diagnostic("onnx.external-data", message, node.name or node.op_type))
-    InputError.raise_all(problems[:_PROBLEMS])
+    InputError.raise_all(problems[:_MAX_PROBLEMS])
 
 
 def _mapped(path: Path) -> memoryview:
@@ -225,17 +233,17 @@ def _mapped(path: Path) -> memoryview:
 
 def _misplaced(tensor: ir.ExternalTensor, size: int) -> str:
     if tensor.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED) or any(size < 0 for size in tensor.shape.numpy()):
-        return "a tensor of texts, or of no known type or shape, can't lie in another file"
+        return "a tensor of strings or of unknown type or shape can't be stored in another file"
     offset, length = tensor.offset or 0, tensor.length
     if length is not None and length != tensor.nbytes:
-        return f"{length} bytes are given for a tensor of {tensor.nbytes}"
+        return f"the stated length is {length} bytes, the tensor has {tensor.nbytes} bytes"
     if offset < 0 or offset + tensor.nbytes > size:
-        return f"bytes {offset} to {offset + tensor.nbytes} of a file of {size}"
+        return f"bytes {offset} to {offset + tensor.nbytes} are outside of the file, which has {size} bytes"
     return ""
 
 
 def _view(tensor: ir.ExternalTensor, data: memoryview) -> ir.TensorProtocol:
-    """The tensor as a read-only view of the mapped file, made when it is asked for."""
+    """The tensor as a read-only view of the mapped file; the view is created lazily."""
     shape, dtype, offset, nbytes = tensor.shape.numpy(), tensor.dtype, tensor.offset or 0, tensor.nbytes
 
     def view() -> ir.TensorProtocol:

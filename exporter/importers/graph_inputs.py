@@ -1,4 +1,4 @@
-"""Works out what a graph's inputs are, and sizes for those that it leaves open."""
+"""Finds out the kinds of a graph's inputs, and chooses sizes for axes that the graph leaves open."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ import onnx_ir as ir
 from exporter.errors import Diagnostic, InputError
 from exporter.graph.model import GraphInput, InputKind
 
-LENGTH = 128  # tokens, where neither the model nor the user says: a long paragraph
-_IMAGE = 224  # pixels: what most vision models are trained with
-_MOST = 2**28  # elements of one input; 1,000 images of 224 pixels have 150 million
-_THROUGH = frozenset({"Cast", "Reshape", "Unsqueeze", "Squeeze", "Identity", "Flatten", "Slice", "Concat", "Clip"})
+DEFAULT_TOKENS = 128  # sequence length if neither the model nor the user states one: a long paragraph
+_DEFAULT_IMAGE_SIZE = 224  # pixels: what most vision models are trained with
+_MAX_ELEMENTS = 2**28  # elements of one input; 1,000 images of 224 pixels have 150 million
+_PASS_THROUGH_OPS = frozenset(
+    {"Cast", "Reshape", "Unsqueeze", "Squeeze", "Identity", "Flatten", "Slice", "Concat", "Clip"}
+)
 _CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is known of sizes that a graph leaves open.
+    """Known sizes of axes that a graph leaves open.
 
     given: input → its shape, as the user states it. axes: name of an axis → size, as the configuration implies it.
-    guess: whether an axis that neither names may get a customary size; else it is a problem.
+    guess: whether an axis in neither of them gets a usual size; otherwise it is a problem.
     """
 
     given: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -33,8 +35,8 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Described:
-    """inputs: in the graph's order. assumed: "input [1, 3, 224, 224]" for each whose sizes were guessed."""
+class DescribedInputs:
+    """inputs: in the graph's order. assumed: text such as "input [1, 3, 224, 224]" for each with guessed sizes."""
 
     inputs: tuple[GraphInput, ...]
     assumed: tuple[str, ...]
@@ -42,11 +44,11 @@ class Described:
 
 def describe_inputs(
     graph: ir.Graph, sizes: Sizes, sources: Mapping[str, tuple[str, str]], vocabulary: int | None = None
-) -> Described:
-    """What `GraphInput` states of each input.
+) -> DescribedInputs:
+    """Describes each input of the graph as a `GraphInput`.
 
-    sources: input → `(component, output)` that it takes; vocabulary: of ids whose table isn't found in the graph.
-    Raises InputError with every input whose sizes contradict the graph, or that nothing says how to choose.
+    sources: input → the `(component, output)` that provides it. vocabulary: for ids whose table isn't found in the
+    graph. Raises InputError with every input whose sizes contradict the graph or can't be chosen.
     """
     names = [str(value.name) for value in graph.inputs]
     problems = [
@@ -63,18 +65,18 @@ def describe_inputs(
         kind = "output" if name in sources else _kind(value, rows)
         shape, guessed = _shape(value, kind, axes, sizes)
         if isinstance(shape, str):
-            problems.append(Diagnostic("onnx.shape", shape, name, f"give its sizes: --shape {name}=1,…"))
+            problems.append(Diagnostic("onnx.shape", shape, name, f"state its sizes: --shape {name}=1,…"))
             continue
         if guessed:
             assumed.append(f"{name} [{', '.join(map(str, shape))}]")
         limit = (rows or vocabulary) if kind == "ids" else rows
         inputs.append(GraphInput(name, value.dtype or ir.DataType.FLOAT, shape, kind, limit, sources.get(name)))
     InputError.raise_all(problems)
-    return Described(tuple(inputs), tuple(assumed))
+    return DescribedInputs(tuple(inputs), tuple(assumed))
 
 
 def table_rows(value: ir.Value) -> int | None:
-    """Rows of the table that this input's elements are looked up in, where that is plain from the graph."""
+    """The number of rows of the table in which the input is looked up; None if the graph doesn't show it."""
     pending, seen = [value], {value}
     while pending:
         for use in pending.pop().uses():
@@ -84,14 +86,14 @@ def table_rows(value: ir.Value) -> int | None:
                 rows = _rows(table)
                 if rows is not None:
                     return rows
-            elif node.op_type in _THROUGH and use.idx == 0:
+            elif node.op_type in _PASS_THROUGH_OPS and use.idx == 0:
                 pending += [made for made in node.outputs if made not in seen]
                 seen.update(node.outputs)
     return None
 
 
 def _rows(table: ir.Value | None) -> int | None:
-    """Of a weight, stored as it is or cast first."""
+    """The rows of a weight, which may be cast before its use."""
     while table is not None and table.const_value is None:
         node = table.producer()
         if node is None or node.op_type not in ("Cast", "Identity", "DequantizeLinear"):
@@ -103,7 +105,7 @@ def _rows(table: ir.Value | None) -> int | None:
 
 
 def _kind(value: ir.Value, rows: int | None) -> InputKind:
-    """By what exporters call such inputs, their types, and what the graph does with them."""
+    """The kind of an input, from its name, its type and its use in the graph."""
     name, dtype = str(value.name).lower(), value.dtype
     rank = None if value.shape is None else len(value.shape)
     if "past_key_values" in name or name.startswith("past."):
@@ -127,13 +129,13 @@ def _integer_kind(name: str, rows: int | None) -> InputKind:
 
 
 def _is_image(value: ir.Value) -> bool:
-    """Whether axis 1 can be one of colours."""
+    """Whether axis 1 can be a colour axis."""
     assert value.shape is not None
     return value.shape[1] in _CHANNELS
 
 
 def _named_axes(graph: ir.Graph, sizes: Sizes) -> tuple[dict[str, int], list[Diagnostic]]:
-    """Sizes of named axes, the user's before the configuration's; shapes that contradict the graph or each other."""
+    """Sizes of named axes, from the user or else the configuration, and problems: shapes that contradict each other."""
     stated: dict[str, int] = {}
     problems = []
     for value in graph.inputs:
@@ -159,12 +161,12 @@ def _named_axes(graph: ir.Graph, sizes: Sizes) -> tuple[dict[str, int], list[Dia
 def _shape(
     value: ir.Value, kind: InputKind, axes: Mapping[str, int], sizes: Sizes
 ) -> tuple[tuple[int, ...] | str, bool]:
-    """The sizes, or what is wrong; and whether any of them was guessed."""
+    """The sizes or a problem, and whether any size was guessed."""
     declared, given = value.shape, sizes.given.get(str(value.name))
     if given is not None:
-        return _sound(given), False
+        return _checked(given), False
     if declared is None:
-        return "neither the model nor --shape says its shape", False
+        return "neither the model nor --shape states its shape", False
     shape: list[int] = []
     guessed = False
     for axis, size in enumerate(declared):
@@ -174,26 +176,30 @@ def _shape(
         if found is None:
             return f"its shape {_shown(declared)} leaves axis {axis} open", False
         shape.append(found)
-    return _sound(tuple(shape)), guessed
+    return _checked(tuple(shape)), guessed
 
 
-def _sound(shape: tuple[int, ...]) -> tuple[int, ...] | str:
-    """`shape`, or why nothing can have it."""
+def _checked(shape: tuple[int, ...]) -> tuple[int, ...] | str:
+    """`shape`, or the problem with it."""
     if any(size < 1 for size in shape):
-        return f"its shape {list(shape)} holds no element"
+        return f"its shape {list(shape)} has no elements"
     count = math.prod(shape)
-    return f"{list(shape)} has {count:,} elements; at most {_MOST:,} are run" if count > _MOST else shape
+    return (
+        f"{list(shape)} has {count:,} elements; at most {_MAX_ELEMENTS:,} are supported"
+        if count > _MAX_ELEMENTS
+        else shape
+    )
 
 
 def _guess(axis: int, size: int | ir.SymbolicDim, kind: InputKind) -> int | None:
-    """What such an axis customarily is; None where there is no custom."""
+    """The usual size of such an axis; None if there is none."""
     name = _text(size).lower()
     if axis == 0 or "batch" in name:
         return 1
     if kind == "image":
-        return 3 if axis == 1 else _IMAGE
+        return 3 if axis == 1 else _DEFAULT_IMAGE_SIZE
     if kind in ("ids", "mask", "types", "positions") or re.search(r"seq|len|token", name):
-        return LENGTH if axis == 1 else None
+        return DEFAULT_TOKENS if axis == 1 else None
     return None
 
 

@@ -1,4 +1,4 @@
-"""A user's own `.onnx` file as a hub."""
+"""Imports a user's own `.onnx` file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from exporter.importers.graph_file import check_graph, external_files, load_grap
 from exporter.importers.graph_inputs import Sizes, describe_inputs
 
 FAMILY = "onnx"
-TASK: Task = "other"  # what the Hugging Face hub calls models of no task that it knows
-_RANKLESS = 18  # older graphs are upgraded by rules that ask for the rank of a node's operands
+TASK: Task = "other"  # the Hugging Face hub's name for any other task
+_OLDEST_WITH_SUBGRAPHS = 18  # upgrading older opsets needs ranks, which are unknown in subgraphs
 
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """What isn't in the graph itself. sources: input → `(component, output)`; vocabulary: of ids."""
+    """Facts that aren't in the graph. sources: input → `(component, output)`. vocabulary: ids are below this."""
 
     family: str
     task: Task
@@ -38,14 +38,14 @@ class GraphFacts:
 
 
 def is_onnx_file(reference: str) -> bool:
-    """Whether `reference` names a file of this kind rather than a checkpoint."""
+    """Whether `reference` is the name of an `.onnx` file instead of a checkpoint's."""
     return reference.lower().endswith(".onnx") and not Path(reference).is_dir()
 
 
 def open_onnx(reference: str) -> Checkpoint:
-    """The file as a checkpoint that has neither configuration nor tokenizer; its licence is unknown.
+    """The file as a checkpoint without configuration and tokenizer and with an unknown licence.
 
-    Raises InputError where it isn't readable ONNX or names data outside of its folder.
+    Raises InputError if it isn't readable ONNX or names data outside of its folder.
     """
     path = Path(reference)
     model = load_graph(path)
@@ -55,13 +55,17 @@ def open_onnx(reference: str) -> Checkpoint:
 
 
 def import_onnx(path: Path, given: Mapping[str, tuple[int, ...]]) -> tuple[Hub, tuple[str, ...]]:
-    """The hub, and the inputs whose sizes were guessed. Raises as `read_graph` and `describe_inputs` do."""
+    """Returns the graph, and the inputs whose sizes were guessed (`DescribedInputs.assumed`).
+
+    given: input → shape. Raises the errors of `read_graph` and `describe_inputs`.
+    """
     facts = GraphFacts(FAMILY, TASK)
     return graph_hub(read_graph(path), facts, Sizes(given=given, guess=True))
 
 
 def graph_hub(model: ir.Model, facts: GraphFacts, sizes: Sizes) -> tuple[Hub, tuple[str, ...]]:
-    """`model`, changed in place: in the hub's opset, with its matrices laid out for compression."""
+    """Changes `model` in place: upgrades its opset and exposes its matrices to compression. Returns it as a `Hub`, and
+    the inputs whose sizes were guessed."""
     where = facts.component if facts.component != "model" else model.graph.name or "model"
     described = describe_inputs(model.graph, sizes, facts.sources or {}, facts.vocabulary)
     _upgrade(model, where)
@@ -79,7 +83,7 @@ def graph_hub(model: ir.Model, facts: GraphFacts, sizes: Sizes) -> tuple[Hub, tu
 
 
 def stored_tensors(graph: ir.Graph) -> list[str]:
-    """Initializers that hold what was trained: all but single numbers, and integers that shape other tensors."""
+    """Names of the initializers that hold trained weights: all but single numbers and integers that give shapes."""
     shaping = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL, ir.DataType.STRING)
     return [
         name
@@ -89,19 +93,20 @@ def stored_tensors(graph: ir.Graph) -> list[str]:
 
 
 def _upgrade(model: ir.Model, where: str) -> None:
-    """To the opset that palettes are written in. Raises UnsupportedError where a graph inside of a node is too old."""
+    """Upgrades to the opset that palettes need. Raises UnsupportedError if a subgraph's opset is too old."""
     version = model.graph.opset_imports.get("", OPSET)
-    if version < _RANKLESS:
+    if version < _OLDEST_WITH_SUBGRAPHS:
         nested = [node for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.graph is not model.graph]
         if nested:
             raise UnsupportedError.of(
                 "onnx.opset",
-                f"the model is in opset {version} and has branches or loops, which are upgraded from {_RANKLESS} on",
+                f"the model is in opset {version} and has branches or loops; "
+                f"they need opset {_OLDEST_WITH_SUBGRAPHS} or newer",
                 where=nested[0].name or nested[0].op_type,
-                hint=f"export it again with opset {_RANKLESS} or newer",
+                hint=f"export it again with opset {_OLDEST_WITH_SUBGRAPHS} or newer",
             )
         for node in model.graph:
             infer(node, dict(model.graph.opset_imports), model.ir_version or 8)
     if "" not in model.graph.opset_imports:
-        raise InputError.of("onnx.opset", "the model uses none of ONNX's own ops", where=where)
+        raise InputError.of("onnx.opset", "the model has no ops of ONNX's default domain", where=where)
     upgrade_opset(model)

@@ -1,7 +1,7 @@
-"""What relative positions add to attention scores: MPNet's bias per bucket, and DeBERTa's disentangled attention.
+"""Relative positions, which are added to attention scores: MPNet's bias per bucket, DeBERTa's disentangled attention.
 
 Sources: `modeling_mpnet.py` (T5's buckets, arXiv 1910.10683) and `modeling_deberta_v2.py` (arXiv 2006.03654) of
-transformers, whose float32 arithmetic decides which bucket a distance falls into.
+transformers. Its float32 arithmetic is followed exactly, because it decides which bucket a distance falls into.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.importers.parts import Painter
+from exporter.importers.parts import LayerBuilder
 
-INDEX = "relative/index"  # hub value: `[batch, heads, query, key]`, rows of the table of relative positions
+INDEX = "relative/index"  # graph value: `[batch, heads, query, key]`, rows of the table of relative positions
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """A learned number per head and bucket of distances, added to the scores of every layer (MPNet).
+    """A learned bias for each head and bucket of distances, added to the scores of every layer (MPNet).
 
-    count: of buckets, half of them for keys behind the query. distance: from it on, all share the last bucket.
+    count: number of buckets; half of them are for keys before the query. distance: all larger distances share the last
+    bucket.
     """
 
     count: int = 32
     distance: int = 128
 
     def rows(self, distances: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Query position minus key position → bucket."""
+        """Bucket of each distance, int64. distances: query position minus key position."""
         half = self.count // 2
         exact = half // 2
         away = np.abs(distances)
@@ -44,11 +45,11 @@ class Buckets:
 
 @dataclass(frozen=True)
 class Disentangled:
-    """Scores gain query · position key and key · position query (DeBERTa-v2 and v3).
+    """Adds query · position key and key · position query to the scores (DeBERTa-v2 and v3).
 
-    rows_each_way: half of the table's rows. buckets: logarithmic buckets of each sign, 0: one row per distance.
-    distance: where the last bucket begins. kinds: "c2p" and "p2c", one of them or both.
-    shared: position keys and queries go through the projections of the content's. norm: the table is normalized.
+    rows_each_way: half of the table's rows. buckets: logarithmic buckets for each sign; 0: one row per distance.
+    distance: where the last bucket begins. kinds: "c2p" (query · position key), "p2c" (key · position query) or both.
+    shared: position keys and queries use the projections of keys and queries. norm: the table is normalized.
     """
 
     rows_each_way: int
@@ -60,7 +61,7 @@ class Disentangled:
     norm_eps: float
 
     def rows(self, distances: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Query position minus key position → row of the table."""
+        """Row of the table for each distance, int64. distances: query position minus key position."""
         span = self.rows_each_way
         places = self._logarithmic(distances) if self.buckets and self.distance else distances
         return np.clip(places + span, 0, 2 * span - 1)
@@ -76,7 +77,7 @@ class Disentangled:
 
 
 def shared_shapes(kind: Buckets | Disentangled, heads: int, hidden: int) -> Shapes:
-    """Weight role → shape, of what all layers share."""
+    """Weight role → shape, for the weights that all layers share."""
     if isinstance(kind, Buckets):
         return {"relative": (kind.count, heads)}
     norm: Shapes = {"relative.norm": (hidden,), "relative.norm.bias": (hidden,)} if kind.norm else {}
@@ -95,7 +96,7 @@ def layer_shapes(kind: Buckets | Disentangled, hidden: int) -> Shapes:
 
 @dataclass(frozen=True)
 class Scores:
-    """What an attention layer reads: its queries and keys `[batch, seq, hidden]`, and how scores are scaled."""
+    """An attention layer's queries and keys `[batch, seq, hidden]`, its heads, and the factor of its scores."""
 
     queries: ir.Value
     keys: ir.Value
@@ -105,11 +106,16 @@ class Scores:
 
 
 class RelativePositions:
-    """Draws the additive scores; what all layers share is made once. context: longest sequence, in tokens."""
+    """Builds the scores of relative positions; values that all layers share are built once.
 
-    def __init__(self, painter: Painter, kind: Buckets | Disentangled, context: int, ids: ir.Value, heads: int) -> None:
-        self._painter, self._kind = painter, kind
-        b, p = painter.builder, painter
+    context: longest sequence, in tokens.
+    """
+
+    def __init__(
+        self, layers: LayerBuilder, kind: Buckets | Disentangled, context: int, ids: ir.Value, heads: int
+    ) -> None:
+        self._layers, self._kind = layers, kind
+        b, p = layers.builder, layers
         with b.scope("relative"):
             places = p.range(p.size(ids, 1, "length"), "places")
             apart = b.op(
@@ -126,8 +132,8 @@ class RelativePositions:
             self._turned = b.op("Transpose", self._index, perm=[0, 1, 3, 2], name="relative/turned")
 
     def layer(self, role: str, scores: Scores) -> ir.Value:
-        """What is added to the scores of one layer: broadcasts to `[batch, heads, query, key]`."""
-        kind, b = self._kind, self._painter.builder
+        """The value to add to the scores of one layer; it broadcasts to `[batch, heads, query, key]`."""
+        kind, b = self._kind, self._layers.builder
         if isinstance(kind, Buckets):
             return self._shared
         parts = []
@@ -141,18 +147,18 @@ class RelativePositions:
             turned = b.op("GatherElements", seen, self._turned, axis=3, name="p2c/turned")
             parts.append(b.op("Transpose", turned, perm=[0, 1, 3, 2], name="p2c"))
         both = parts[0] if len(parts) == 1 else b.op("Add", *parts, name="both")
-        return b.op("Mul", both, self._painter.scalar(scores.scale, "relative/scale"), name="relative")
+        return b.op("Mul", both, self._layers.scalar(scores.scale, "relative/scale"), name="relative")
 
     def _bias(self, row: ir.Value) -> ir.Value:
-        """`[1, heads, query, key]`"""
-        b, p = self._painter.builder, self._painter
+        """The bias, `[1, heads, query, key]`."""
+        b, p = self._layers.builder, self._layers
         by_place = b.op("Gather", p.vector("relative"), row, axis=0, name="by_place")
         by_head = b.op("Transpose", by_place, perm=[2, 0, 1], name="by_head")
         return b.op("Unsqueeze", by_head, p.integers(0), name="bias")
 
     def _positions(self) -> ir.Value:
         """The table `[1, rows, hidden]`."""
-        b, p = self._painter.builder, self._painter
+        b, p = self._layers.builder, self._layers
         table = p.vector("relative")
         assert isinstance(self._kind, Disentangled)
         if self._kind.norm:
@@ -161,22 +167,22 @@ class RelativePositions:
         return b.op("Unsqueeze", table, p.integers(0), name="table")
 
     def _every_head(self, row: ir.Value, ids: ir.Value, heads: int) -> ir.Value:
-        b, p = self._painter.builder, self._painter
+        b, p = self._layers.builder, self._layers
         batch, length = (b.op("Shape", ids, start=i, end=i + 1, name=f"relative/size{i}") for i in (0, 1))
         shape = b.op("Concat", batch, p.integers(heads), length, length, axis=0, name="relative/shape")
         return b.op("Expand", b.op("Unsqueeze", row, p.integers(0, 1), name="relative/one"), shape, name=INDEX)
 
     def _projected(self, part: str, role: str, scores: Scores) -> ir.Value:
-        """The table through a projection, `[1, heads, head_dim, rows]`."""
+        """The projected table, `[1, heads, head_dim, rows]`."""
         kind = self._kind
         assert isinstance(kind, Disentangled)
         own = f"{role}.attention.{part}" if kind.shared else f"{role}.attention.position_{part}"
-        rows = self._painter.linear(self._shared, own, f"position_{part}")
+        rows = self._layers.linear(self._shared, own, f"position_{part}")
         return self._by_heads(rows, scores, f"position_{part}/heads", perm=[0, 2, 3, 1])
 
     def _by_heads(
         self, x: ir.Value, scores: Scores, name: str, perm: tuple[int, ...] | list[int] = (0, 2, 1, 3)
     ) -> ir.Value:
-        b, p = self._painter.builder, self._painter
+        b, p = self._layers.builder, self._layers
         split = b.op("Reshape", x, p.integers(0, -1, scores.heads, scores.head_dim), name=f"{name}/split")
         return b.op("Transpose", split, perm=list(perm), name=f"{name}/by_head")

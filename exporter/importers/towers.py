@@ -1,4 +1,4 @@
-"""Splits a graph that embeds texts and images, CLIP's say, into one tower for each: an app runs them apart."""
+"""Splits a graph that embeds texts and images (CLIP, for example) into a graph for each: apps run them separately."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ TOWERS = {"text_model": ("text_embeds", "pixel_values"), "vision_model": ("image
 
 
 def split_towers(model: ir.Model) -> dict[str, ir.Model] | None:
-    """`text_model` → `text_embeds` and `vision_model` → `image_embeds`, or None where these aren't two towers."""
+    """The graphs `text_model` (output `text_embeds`) and `vision_model` (output `image_embeds`).
+
+    None if the graph doesn't consist of two such independent parts.
+    """
     outputs = {value.name for value in model.graph.outputs}
     if not {output for output, _ in TOWERS.values()} <= outputs:
         return None
@@ -21,7 +24,7 @@ def split_towers(model: ir.Model) -> dict[str, ir.Model] | None:
 
 
 def _tower(model: ir.Model, output: str) -> ir.Model:
-    """A copy that computes nothing but `output`; tensors are shared."""
+    """A copy that computes only `output`; tensors are shared."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     tower = model.clone()

@@ -64,7 +64,7 @@ def torch_reference(checkpoint: Checkpoint, route: Route) -> TorchReference | No
     """The checkpoint in transformers; None for an `.onnx` file, whose reference is the file itself."""
     if route != "optimum":
         return None
-    from exporter.importers.optimum import architecture_of
+    from exporter.importers.optimum_export import architecture_of
     from exporter.runners.reference_graph import TorchReference
 
     return TorchReference(checkpoint.root, architecture_of(checkpoint.config))

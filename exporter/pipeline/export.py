@@ -10,7 +10,7 @@ from exporter.bundle import Manifest, Staging, bundle_name, finish_bundle
 from exporter.bundle.facts import mean_bits
 from exporter.errors import Diagnostic, UnsupportedError
 from exporter.graph.model import Hub
-from exporter.importers.routes import Asked, Imported, import_model, require_runnable, serves_coreml
+from exporter.importers.routes import Imported, ImportOptions, import_model, require_runnable, serves_coreml
 from exporter.lower.coreml import unsupported_nodes
 from exporter.parity import ParityOptions, ParityReport
 from exporter.parity.prompts import require_pairs
@@ -71,7 +71,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     _read_texts(request.parity)  # now rather than after an hour's work
     name, source = bundle_name(request.name or model.checkpoint.name), model.checkpoint.source
     with Staging(request.destination, force=request.force, sources=(model.checkpoint.root,)) as staging:
-        asked = Asked(request.outputs.context, request.outputs.shapes)
+        asked = ImportOptions(request.outputs.context, request.outputs.shapes)
         imported = import_model(model.checkpoint, asked, staging.path, model.route)
         _require_exportable(imported, settings, request.parity)
         source.begin_digest()  # reads what compression reads

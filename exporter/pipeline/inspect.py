@@ -114,7 +114,7 @@ def _windows(hub: Hub, spec: DecoderSpec) -> dict[str, Fact]:
 def _through_optimum(checkpoint: Checkpoint) -> dict[str, Fact]:
     """What is known before optimum traces the model."""
     from exporter.importers.model_sizes import read_sizes
-    from exporter.importers.optimum import VERSION, optimum_task
+    from exporter.importers.optimum_export import VERSION, optimum_task
 
     architecture, task = optimum_task(checkpoint.config)
     sizes = read_sizes(checkpoint, None)

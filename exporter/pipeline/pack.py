@@ -99,7 +99,7 @@ def _spec(parts: tuple[Part, ...]) -> DecoderSpec | EncoderSpec | tuple[GraphSpe
 def _optimum_version(route: Route) -> dict[str, str]:
     if route != "optimum":
         return {}
-    from exporter.importers.optimum import VERSION
+    from exporter.importers.optimum_export import VERSION
 
     return {"optimum-onnx": VERSION}
 

@@ -12,7 +12,7 @@ import torch
 
 from exporter.calibration import corpus, text_writer
 from exporter.calibration.session import Session
-from exporter.importers.routes import Asked, import_model
+from exporter.importers.routes import ImportOptions, import_model
 from exporter.pipeline.export import ExportResult, export_checkpoint
 from exporter.pipeline.fit import open_session
 from exporter.pipeline.opened import open_source
@@ -35,7 +35,7 @@ def few_tokens(patch: pytest.MonkeyPatch, tokens: int = 600) -> None:
 def session_of(checkpoint: Path, tokens: int = 1500) -> Session:
     """The first graph of a checkpoint with that many tokens of the built-in texts."""
     model = open_source(str(checkpoint), None)
-    hub = import_model(model.checkpoint, Asked(), Path(_FOLDER.name), model.route).hubs[0]
+    hub = import_model(model.checkpoint, ImportOptions(), Path(_FOLDER.name), model.route).hubs[0]
     with pytest.MonkeyPatch.context() as patch:
         few_tokens(patch, tokens)
         session = open_session(hub, model.tokenizer, None, NoProgress())

@@ -1,4 +1,4 @@
-"""One file per model family: configuration → layout, weight role → checkpoint name. Data, not code paths."""
+"""One file for each model family: how to read its configuration as a layout, and its tensor names."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ from exporter.importers.families import (
 )
 from exporter.importers.family import Family
 
-# Types that nothing here can draw → what they have instead, for the refusal.
-NOT_DRAWN: Mapping[str, str] = {"minicpm3": "multi-head latent attention"}
+# Model types that neither route can import → the reason, for the error message.
+UNSUPPORTED_TYPES: Mapping[str, str] = {"minicpm3": "multi-head latent attention"}
 
 FAMILIES: Mapping[str, Family] = {
     family.model_type: family

@@ -17,8 +17,8 @@ from exporter.importers.families.encoder_names import (
     activation,
     heads_of,
     hidden_and_heads,
-    only_an_encoder,
-    pairs,
+    refuse_decoder_settings,
+    weights_and_biases,
 )
 from exporter.importers.family import Family, Ignorable
 
@@ -26,12 +26,12 @@ _GROUP = "{prefix}encoder.albert_layer_groups.{i}.albert_layers.0"
 
 
 def layout(config: ConfigReader) -> EncoderLayout:
-    """The configuration's encoder, without what sentence-transformers adds behind it."""
+    """The encoder's layout, without sentence-transformers' modules."""
     hidden, heads = hidden_and_heads(config)
-    only_an_encoder(config)
-    config.refuse("inner_group_num", [1], "only one layer in each group is")
+    refuse_decoder_settings(config)
+    config.refuse("inner_group_num", [1], "only one layer in each group is supported")
     layers, groups = config.integer("num_hidden_layers"), config.integer("num_hidden_groups", 1)
-    if config.sound and layers % groups:
+    if config.valid and layers % groups:
         config.invalid("num_hidden_groups", f"{groups} doesn't divide num_hidden_layers, {layers}")
     width, positions = config.integer("embedding_size", 128), config.integer("max_position_embeddings", 512)
     act = activation(config, default="gelu_new")
@@ -42,7 +42,7 @@ def layout(config: ConfigReader) -> EncoderLayout:
         layers=layers,
         stored_layers=groups,
         heads=heads,
-        norm_eps=config.number("layer_norm_eps", 1e-12, most=1.0),
+        norm_eps=config.number("layer_norm_eps", 1e-12, maximum=1.0),
         activation=act,
         inputs=InputLayout(width, positions, types=config.integer("type_vocab_size", 2), projection="after norm"),
         longest=positions,
@@ -58,7 +58,7 @@ FAMILY = Family(
     prefixes=("", "albert."),
     names={
         **BERT_EMBEDDINGS,
-        **pairs(
+        **weights_and_biases(
             {
                 "embedding.projection": "{prefix}encoder.embedding_hidden_mapping_in",
                 "layers.{i}.attention.q": f"{_GROUP}.attention.query",
@@ -79,7 +79,7 @@ FAMILY = Family(
         "mask.output.bias": "predictions.bias",
         **TOKEN_NAMES,
     },
-    # Layers that share a module run it several times, and only its last output is known.
+    # Layers that share a module run it several times, and only its last output can be observed.
     points={
         "embeddings/norm": "embeddings",
         "embeddings/projection": "encoder.embedding_hidden_mapping_in",

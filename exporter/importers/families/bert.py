@@ -1,7 +1,7 @@
-"""BERT and what shares its architecture: MiniLM, BGE, E5, GTE (v1) and others.
+"""BERT and models with its architecture: MiniLM, BGE, E5, GTE (v1) and others.
 
 Source: `modeling_bert.py` and `configuration_bert.py` of transformers.
-What they default to when a key is absent is the same here, but for the sizes, which must be stated.
+Absent keys have the same defaults here, except sizes, which are required.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from exporter.importers.families.encoder_names import (
     activation,
     heads_of,
     hidden_and_heads,
-    only_an_encoder,
-    pairs,
+    refuse_decoder_settings,
+    weights_and_biases,
 )
 from exporter.importers.family import Family, Ignorable
 
 
 def layout(config: ConfigReader) -> EncoderLayout:
-    """The configuration's encoder, without what sentence-transformers adds behind it."""
+    """The encoder's layout, without sentence-transformers' modules."""
     hidden, heads = hidden_and_heads(config)
-    only_an_encoder(config)
+    refuse_decoder_settings(config)
     positions = config.integer("max_position_embeddings", 512)
     act = activation(config)
     return EncoderLayout(
@@ -38,7 +38,7 @@ def layout(config: ConfigReader) -> EncoderLayout:
         intermediate_size=config.integer("intermediate_size"),
         layers=config.integer("num_hidden_layers"),
         heads=heads,
-        norm_eps=config.number("layer_norm_eps", 1e-12, most=1.0),
+        norm_eps=config.number("layer_norm_eps", 1e-12, maximum=1.0),
         activation=act,
         inputs=InputLayout(hidden, positions, types=config.integer("type_vocab_size", 2)),
         longest=positions,
@@ -54,7 +54,7 @@ FAMILY = Family(
     prefixes=("", "bert."),
     names={
         **BERT_NAMES,
-        **pairs({"sequence.dense": "{prefix}pooler.dense", "sequence.output": "classifier"}),
+        **weights_and_biases({"sequence.dense": "{prefix}pooler.dense", "sequence.output": "classifier"}),
         **TOKEN_NAMES,
         **BERT_MASK_NAMES,
     },

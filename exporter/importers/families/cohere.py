@@ -1,8 +1,8 @@
 """Command R, Command R7B and Aya Expanse.
 
 Source: `modeling_cohere.py`, `modeling_cohere2.py` and their configurations in transformers. Attention and MLP read the
-same LayerNorm, neighbours are rotated as pairs, logits are scaled. Cohere 2 has windows with positions in three of four
-layers, and neither in the fourth.
+same LayerNorm, rotation pairs neighbours, logits are scaled. In Cohere 2 three of four layers have a window and rotary
+positions; the fourth has neither.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import replace
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_config import (
     Sizes,
-    alike,
     biases,
     layer_layouts,
     plain_layout,
@@ -20,6 +19,7 @@ from exporter.importers.decoder_config import (
     read_sizes,
     read_sliding,
     read_window,
+    uniform_layers,
     windows_of,
 )
 from exporter.importers.decoder_layout import DecoderLayout, LayerLayout, QkNorm
@@ -31,16 +31,16 @@ DEFAULTS = {"max_position_embeddings": 8192}
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """Cohere's decoder."""
+    """Cohere's layout."""
     sizes = read_sizes(config, DEFAULTS)
     rope = read_rope(config, rotary_dim=sizes.head_dim)
     normed = config.flag("use_qk_norm", False)
-    layout = _layout(config, sizes, alike(sizes, rope))
+    layout = _layout(config, sizes, uniform_layers(sizes, rope))
     return replace(layout, qk_norm=QkNorm(layout.norm, "each head") if normed else None)
 
 
 def layout_2(config: ConfigReader) -> DecoderLayout:
-    """Cohere 2's decoder."""
+    """Cohere 2's layout."""
     sizes = read_sizes(config, DEFAULTS)
     pattern = config.integer("sliding_window_pattern", 4)
     sliding = read_sliding(config, sizes.layers, lambda i: (i + 1) % pattern != 0)

@@ -19,28 +19,28 @@ from exporter.importers.families.encoder_names import (
     activation,
     heads_of,
     hidden_and_heads,
-    pairs,
-    whole,
+    read_whole,
+    weights_and_biases,
 )
 from exporter.importers.family import Family, Ignorable
 from exporter.importers.relative import Disentangled
 
 
 def layout(config: ConfigReader) -> EncoderLayout:
-    """The configuration's encoder, without what sentence-transformers adds behind it."""
+    """The encoder's layout, without sentence-transformers' modules."""
     hidden, heads = hidden_and_heads(config)
-    config.refuse("conv_kernel_size", [0], "a convolution behind the first layer is not drawn")
-    config.refuse("attention_head_size", [hidden // heads], "heads that don't share hidden_size")
-    config.refuse("pooler_hidden_size", [hidden], "a pooler of another width than the encoder's")
+    config.refuse("conv_kernel_size", [0], "a convolution after the first layer is not supported")
+    config.refuse("attention_head_size", [hidden // heads], "all heads together must have hidden_size elements")
+    config.refuse("pooler_hidden_size", [hidden], "the pooler must have the encoder's width")
     positions = config.integer("max_position_embeddings", 512)
-    width, eps = config.integer("embedding_size", hidden), config.number("layer_norm_eps", 1e-7, most=1.0)
+    width, eps = config.integer("embedding_size", hidden), config.number("layer_norm_eps", 1e-7, maximum=1.0)
     act = activation(config)
     masked = config.flag("legacy", True)
     head = read_head(
         config, "DebertaV2", heads_of(activation(config, "pooler_hidden_act"), HeadStyle(act, norm=True, width=width))
     )
     if head is not None and head.slot == "mask" and not masked:
-        config.unsupported("legacy", "fill-mask with the head of DeBERTa-v3's own training is not supported")
+        config.unsupported("legacy", "fill-mask with DeBERTa-v3's pretraining head is not supported")
     return EncoderLayout(
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden,
@@ -52,7 +52,7 @@ def layout(config: ConfigReader) -> EncoderLayout:
         inputs=InputLayout(
             width,
             positions if config.flag("position_biased_input", True) else 0,
-            types=whole(config, "type_vocab_size", 0),
+            types=read_whole(config, "type_vocab_size", 0),
             projection="before norm" if width != hidden else None,
         ),
         longest=positions,
@@ -64,7 +64,7 @@ def layout(config: ConfigReader) -> EncoderLayout:
 
 def _relative(config: ConfigReader, positions: int, eps: float) -> Disentangled:
     if not config.flag("relative_attention", False):
-        config.unsupported("relative_attention", "only with relative positions")
+        config.unsupported("relative_attention", "only true is supported")
     stated = config.get("pos_att_type")
     kinds = [kind.strip() for kind in stated.lower().split("|")] if isinstance(stated, str) else stated or []
     if not isinstance(kinds, list) or not kinds or not set(kinds) <= {"c2p", "p2c"}:
@@ -84,9 +84,9 @@ def _relative(config: ConfigReader, positions: int, eps: float) -> Disentangled:
 
 
 def _size(config: ConfigReader, key: str) -> int:
-    """0 for -1, which stands for "none", and where the key is absent."""
+    """The size under `key`; 0 if it is absent or -1, which means none."""
     value = config.get(key)
-    return 0 if value in (None, -1, 0) else config.integer(key, most=1 << 20)
+    return 0 if value in (None, -1, 0) else config.integer(key, maximum=1 << 20)
 
 
 _ATTENTION = {
@@ -106,9 +106,9 @@ FAMILY = Family(
     names={
         **BERT_EMBEDDINGS,
         "embedding.projection": f"{EMBEDDINGS}.embed_proj.weight",
-        **pairs({**_ATTENTION, **BERT_LAYER, "relative.norm": "{prefix}encoder.LayerNorm"}),
+        **weights_and_biases({**_ATTENTION, **BERT_LAYER, "relative.norm": "{prefix}encoder.LayerNorm"}),
         "relative": "{prefix}encoder.rel_embeddings.weight",
-        **pairs({"sequence.dense": "pooler.dense", "sequence.output": "classifier"}),
+        **weights_and_biases({"sequence.dense": "pooler.dense", "sequence.output": "classifier"}),
         **TOKEN_NAMES,
         **BERT_MASK_NAMES,
     },

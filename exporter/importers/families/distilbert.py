@@ -14,7 +14,7 @@ from exporter.importers.families.encoder_names import (
     activation,
     heads_of,
     hidden_and_heads,
-    pairs,
+    weights_and_biases,
 )
 from exporter.importers.family import Family, Ignorable
 
@@ -23,7 +23,7 @@ _MODULE = "transformer.layer.{i}"
 
 
 def layout(config: ConfigReader) -> EncoderLayout:
-    """The configuration's encoder, without what sentence-transformers adds behind it."""
+    """The encoder's layout, without sentence-transformers' modules."""
     hidden, heads = hidden_and_heads(config, "dim", "n_heads")
     positions = config.integer("max_position_embeddings", 512)
     act = activation(config, "activation")
@@ -49,7 +49,7 @@ FAMILY = Family(
     prefixes=("", "distilbert."),
     names={
         **BERT_EMBEDDINGS,
-        **pairs(
+        **weights_and_biases(
             {
                 "layers.{i}.attention.q": f"{_LAYER}.attention.q_lin",
                 "layers.{i}.attention.k": f"{_LAYER}.attention.k_lin",

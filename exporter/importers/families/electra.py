@@ -15,16 +15,16 @@ from exporter.importers.families.encoder_names import (
     activation,
     heads_of,
     hidden_and_heads,
-    only_an_encoder,
-    pairs,
+    refuse_decoder_settings,
+    weights_and_biases,
 )
 from exporter.importers.family import Family, Ignorable
 
 
 def layout(config: ConfigReader) -> EncoderLayout:
-    """The configuration's encoder, without what sentence-transformers adds behind it."""
+    """The encoder's layout, without sentence-transformers' modules."""
     hidden, heads = hidden_and_heads(config)
-    only_an_encoder(config)
+    refuse_decoder_settings(config)
     width, positions = config.integer("embedding_size", 128), config.integer("max_position_embeddings", 512)
     types = config.integer("type_vocab_size", 2)
     return EncoderLayout(
@@ -33,7 +33,7 @@ def layout(config: ConfigReader) -> EncoderLayout:
         intermediate_size=config.integer("intermediate_size"),
         layers=config.integer("num_hidden_layers"),
         heads=heads,
-        norm_eps=config.number("layer_norm_eps", 1e-12, most=1.0),
+        norm_eps=config.number("layer_norm_eps", 1e-12, maximum=1.0),
         activation=activation(config),
         inputs=InputLayout(width, positions, types=types, projection="after norm" if width != hidden else None),
         longest=positions,
@@ -49,7 +49,7 @@ FAMILY = Family(
     prefixes=("", "electra."),
     names={
         **BERT_NAMES,
-        **pairs(
+        **weights_and_biases(
             {
                 "embedding.projection": "{prefix}embeddings_project",
                 "sequence.dense": "classifier.dense",

@@ -1,4 +1,4 @@
-"""What encoder families read and name alike: BERT's layers, and the configuration around them."""
+"""Tensor names and settings that several encoder families share: BERT's layers and heads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ EMBEDDINGS = "{prefix}embeddings"
 LAYER = "{prefix}encoder.layer.{i}"
 
 
-def pairs(names: Mapping[str, str]) -> dict[str, str]:
-    """Role → module as role → `module.weight`, and `role.bias` → `module.bias`."""
+def weights_and_biases(names: Mapping[str, str]) -> dict[str, str]:
+    """role → `module.weight` and `role.bias` → `module.bias`. names: role → module."""
     return {
         f"{role}{ending}": f"{module}.{part}"
         for role, module in names.items()
@@ -25,7 +25,7 @@ BERT_EMBEDDINGS = {
     "embedding": f"{EMBEDDINGS}.word_embeddings.weight",
     "embedding.position": f"{EMBEDDINGS}.position_embeddings.weight",
     "embedding.type": f"{EMBEDDINGS}.token_type_embeddings.weight",
-    **pairs({"embedding.norm": f"{EMBEDDINGS}.LayerNorm"}),
+    **weights_and_biases({"embedding.norm": f"{EMBEDDINGS}.LayerNorm"}),
 }
 BERT_ATTENTION = {
     "layers.{i}.attention.q": f"{LAYER}.attention.self.query",
@@ -39,21 +39,23 @@ BERT_LAYER = {
     "layers.{i}.mlp.down": f"{LAYER}.output.dense",
     "layers.{i}.mlp.norm": f"{LAYER}.output.LayerNorm",
 }
-BERT_NAMES = {**BERT_EMBEDDINGS, **pairs({**BERT_ATTENTION, **BERT_LAYER})}
+BERT_NAMES = {**BERT_EMBEDDINGS, **weights_and_biases({**BERT_ATTENTION, **BERT_LAYER})}
 
-MASKED_HEAD = "mask.norm"  # the role that only graphs with a fill-mask head have
+MASKED_HEAD = "mask.norm"  # a role of graphs with a fill-mask head only
 
-# Heads of BERT and RoBERTa that others have too.
-TOKEN_NAMES = pairs({"token.output": "classifier", "answer.output": "qa_outputs"})
+# Heads of BERT and RoBERTa that other families have too.
+TOKEN_NAMES = weights_and_biases({"token.output": "classifier", "answer.output": "qa_outputs"})
 BERT_MASK_NAMES = {
-    **pairs({"mask.dense": "cls.predictions.transform.dense", "mask.norm": "cls.predictions.transform.LayerNorm"}),
+    **weights_and_biases(
+        {"mask.dense": "cls.predictions.transform.dense", "mask.norm": "cls.predictions.transform.LayerNorm"}
+    ),
     "mask.output": "cls.predictions.decoder.weight",
     "mask.output.bias": "cls.predictions.bias",
 }
 ROBERTA_HEAD_NAMES = {
-    **pairs({"sequence.dense": "classifier.dense", "sequence.output": "classifier.out_proj"}),
+    **weights_and_biases({"sequence.dense": "classifier.dense", "sequence.output": "classifier.out_proj"}),
     **TOKEN_NAMES,
-    **pairs({"mask.dense": "lm_head.dense", "mask.norm": "lm_head.layer_norm"}),
+    **weights_and_biases({"mask.dense": "lm_head.dense", "mask.norm": "lm_head.layer_norm"}),
     "mask.output": "lm_head.decoder.weight",
     "mask.output.bias": "lm_head.bias",
 }
@@ -83,45 +85,45 @@ OLD_NORMS = ((".LayerNorm.weight", ".LayerNorm.gamma"), (".LayerNorm.bias", ".La
 
 
 def heads_of(sequence: Activation, mask: HeadStyle) -> dict[Slot, HeadStyle]:
-    """BERT's heads: one layer each, but for these two."""
+    """BERT's heads: a single layer each, except sequence classification (activation) and fill-mask (style)."""
     return {"sequence": HeadStyle(sequence), "token": HeadStyle(), "answer": HeadStyle(), "mask": mask}
 
 
 def hidden_and_heads(
     config: ConfigReader, hidden: str = "hidden_size", heads: str = "num_attention_heads"
 ) -> tuple[int, int]:
-    """Both sizes; the heads must share the first evenly."""
+    """Both sizes; the number of heads must divide the hidden size."""
     size, count = config.integer(hidden), config.integer(heads)
-    if config.sound and size % count:
+    if config.valid and size % count:
         config.invalid(heads, f"{count} doesn't divide {hidden}, {size}")
     return size, count
 
 
 def activation(config: ConfigReader, key: str = "hidden_act", default: str = "gelu") -> Activation:
-    """The activation under `key`, which is transformers' name for it."""
+    """The activation under `key`, by transformers' name."""
     return ACTIVATIONS[config.choice(key, default, list(ACTIVATIONS))]
 
 
-def whole(config: ConfigReader, key: str, default: int) -> int:
-    """A whole number that may be 0: a token id, or a number of types."""
+def read_whole(config: ConfigReader, key: str, default: int) -> int:
+    """A whole number from 0 on: a token id, or a number of types."""
     value = config.get(key)
     if value is None:
         return default
     if type(value) is int and 0 <= value < 2**31:
         return value
-    config.invalid(key, "not a whole number from 0 on")
+    config.invalid(key, "must be a whole number of at least 0")
     return default
 
 
-def only_an_encoder(config: ConfigReader) -> None:
-    """Refuses what BERT's configuration can turn it into."""
+def refuse_decoder_settings(config: ConfigReader) -> None:
+    """Records a problem for settings that make a decoder of a BERT."""
     config.choice("position_embedding_type", "absolute", ["absolute"])
-    config.refuse("is_decoder", [False], "only an encoder is")
-    config.refuse("add_cross_attention", [False], "only an encoder is")
+    config.refuse("is_decoder", [False], "only encoders of this family are supported")
+    config.refuse("add_cross_attention", [False], "only encoders of this family are supported")
 
 
-def counted_from(config: ConfigReader, positions: int, padding_id: int) -> int:
-    """How many tokens have a position where the first one has `padding_id + 1`."""
+def usable_positions(config: ConfigReader, positions: int, padding_id: int) -> int:
+    """The longest sequence if the first token has position `padding_id + 1`. positions: rows of the table."""
     if positions <= padding_id + 1:
-        config.invalid("max_position_embeddings", f"{positions}, and the first position is {padding_id + 1}")
+        config.invalid("max_position_embeddings", f"is {positions}, but the first token has position {padding_id + 1}")
     return max(positions - padding_id - 1, 1)

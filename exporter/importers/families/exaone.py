@@ -1,7 +1,8 @@
 """EXAONE 4.
 
-Source: `modeling_exaone4.py` and `configuration_exaone4.py` of transformers. Norms follow blocks and
-heads' projections; the 32B model has windows in three of four layers, and no positions in the fourth.
+Source: `modeling_exaone4.py` and `configuration_exaone4.py` of transformers. Norms come after attention, after the MLP
+and after the projections of queries and keys. In the 32B model three of four layers have a window; the fourth has no
+positions.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from exporter.importers.rope import read_rope
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """The configuration's decoder."""
+    """The decoder's layout."""
     sizes = read_sizes(config, {"num_key_value_heads": 32, "max_position_embeddings": 2048})
     window = read_window(config, 4096)
-    # Where layer_types says it all, sliding_window_pattern may be a word: "LLLG".
+    # If layer_types is stated, sliding_window_pattern isn't needed; it may be a string such as "LLLG".
     pattern = config.integer("sliding_window_pattern", 4) if config.get("layer_types") is None else 1
     sliding = read_sliding(config, sizes.layers, lambda i: window is not None and (i + 1) % pattern != 0)
     rope = read_rope(config, rotary_dim=sizes.head_dim)

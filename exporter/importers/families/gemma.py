@@ -1,9 +1,9 @@
 """Gemma 1, 2 and 3 (text).
 
 Source: `modeling_gemma.py`, `modeling_gemma2.py`, `modeling_gemma3.py` and their configurations in transformers.
-All store norms as distances from 1 and multiply embeddings by √hidden. Gemma 2 and 3 normalize before and after each
-block and mix sliding with full layers; Gemma 2 soft-caps, Gemma 3 normalizes queries and keys and has a rope for each
-kind of layer.
+All of them store norm weights minus 1 and multiply embeddings by √hidden. Gemma 2 and 3 normalize before and after each
+block, and some of their layers have a sliding window. Gemma 2 has soft caps; Gemma 3 normalizes queries and keys and
+has a rope for each layer type.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import replace
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_config import (
     Sizes,
-    alike,
     biases,
     layer_layouts,
     plain_layout,
@@ -23,6 +22,7 @@ from exporter.importers.decoder_config import (
     read_sizes,
     read_sliding,
     read_window,
+    uniform_layers,
     windows_of,
 )
 from exporter.importers.decoder_layout import DecoderLayout, LayerLayout, QkNorm
@@ -33,7 +33,7 @@ from exporter.importers.rope import read_rope
 
 DEFAULTS = {"num_key_value_heads": 16, "head_dim": 256, "max_position_embeddings": 8192}
 DEFAULTS_2 = DEFAULTS | {"num_key_value_heads": 4}
-# Multimodal checkpoints state only what differs from these.
+# Multimodal checkpoints state only values that differ from these defaults.
 DEFAULTS_3 = DEFAULTS_2 | {
     "vocab_size": 262208,
     "hidden_size": 2304,
@@ -45,18 +45,18 @@ DEFAULTS_3 = DEFAULTS_2 | {
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """Gemma's decoder. transformers computes `hidden_act`, whatever `hidden_activation` says.
+    """Gemma's layout. As in transformers, `hidden_act` counts and `hidden_activation` is ignored.
 
-    "gelu" is what the first releases state. They were trained with its tanh approximation, as transformers 5 notes.
+    The first releases state "gelu", but were trained with its tanh approximation (see transformers 5).
     """
     sizes = read_sizes(config, DEFAULTS)
     rope = read_rope(config, rotary_dim=sizes.head_dim)
-    layout = _layout(config, sizes, alike(sizes, rope), "hidden_act")
+    layout = _layout(config, sizes, uniform_layers(sizes, rope), "hidden_act")
     return replace(layout, activation="gelu_tanh") if layout.activation == "gelu" else layout
 
 
 def layout_2(config: ConfigReader) -> DecoderLayout:
-    """Gemma 2's decoder."""
+    """Gemma 2's layout."""
     sizes = read_sizes(config, DEFAULTS_2)
     sliding = read_sliding(config, sizes.layers, lambda i: i % 2 == 0)
     rope = read_rope(config, rotary_dim=sizes.head_dim)
@@ -71,10 +71,10 @@ def layout_2(config: ConfigReader) -> DecoderLayout:
 
 
 def layout_3(config: ConfigReader) -> DecoderLayout:
-    """Gemma 3's text decoder. transformers reads `attn_logit_softcapping` and doesn't use it."""
-    config.refuse("use_bidirectional_attention", [False], "it is an encoder then")
+    """The layout of Gemma 3's text decoder. As in transformers, `attn_logit_softcapping` has no effect."""
+    config.refuse("use_bidirectional_attention", [False], "this makes the model an encoder")
     sizes = read_sizes(config, DEFAULTS_3)
-    # Where layer_types says it all, transformers doesn't look at the pattern.
+    # If layer_types is stated, transformers ignores the pattern.
     pattern = config.integer("sliding_window_pattern", 6) if config.get("layer_types") is None else 1
     sliding = read_sliding(config, sizes.layers, lambda i: (i + 1) % pattern != 0)
     full = read_rope(config, rotary_dim=sizes.head_dim, theta=1e6, layer_type="full_attention")
@@ -97,7 +97,7 @@ def layout_3(config: ConfigReader) -> DecoderLayout:
 
 
 def layout_3_multimodal(config: ConfigReader) -> DecoderLayout:
-    """The text decoder of a Gemma 3 that also sees."""
+    """The layout of the text decoder in a Gemma 3 with images."""
     text = config.section("text_config")
     if text is None:
         config.invalid("text_config", "is missing")
@@ -117,13 +117,13 @@ def _layout(config: ConfigReader, sizes: Sizes, layers: tuple[LayerLayout, ...],
 
 
 def _scale(config: ConfigReader) -> float:
-    """Of attention scores: `query_pre_attn_scalar` takes the place of head_dim."""
+    """The factor of attention scores, 1/√query_pre_attn_scalar."""
     return 1 / math.sqrt(config.number("query_pre_attn_scalar", 256.0))
 
 
 def _cap(config: ConfigReader, key: str, default: float | None) -> float | None:
     if config.get(key) is None:
-        return None if config.states(key) else default
+        return None if config.has(key) else default
     return config.number(key)
 
 
@@ -138,7 +138,7 @@ SANDWICH_POINTS = {
     "layers.{i}/mlp/post_norm": "model.layers.{i}.post_feedforward_layernorm",
 }
 POINTS_2 = llama.POINTS_BEFORE_SCALING | SANDWICH_POINTS
-# Its embedding module multiplies.
+# Gemma 3's embedding module includes the factor, so its output isn't our value.
 POINTS_3 = {value: module for value, module in POINTS_2.items() if value != "embedding"}
 POINTS_3 |= {"embedding/scaled": "model.embed_tokens"}
 NAMES_2 = llama.NAMES | SANDWICH

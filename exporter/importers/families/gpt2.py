@@ -1,8 +1,8 @@
-"""GPT-2 and what shares its architecture (DistilGPT2, DialoGPT, Cerebras-GPT and others), and GPTBigCode (StarCoder 1).
+"""GPT-2 and models with its architecture (DistilGPT2, DialoGPT, Cerebras-GPT and others); GPTBigCode (StarCoder 1).
 
 Source: `modeling_gpt2.py`, `modeling_gpt_bigcode.py` and their configurations in transformers. GPT-2's linear layers
-are stored `[in, out]`. GPTBigCode's are not, and its query heads share one key and one value, or have one each, stored
-with the query then.
+are stored `[in, out]`, GPTBigCode's `[out, in]`. GPTBigCode's query heads share one key and one value; or each head has
+its own, which are then stored together with its query.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.importers.config import ConfigReader
-from exporter.importers.decoder_config import MOST_LAYERS, biases, read_activation, read_layer_norm
+from exporter.importers.decoder_config import MAX_LAYERS, biases, read_activation, read_layer_norm
 from exporter.importers.decoder_layout import DecoderLayout, LayerLayout
 from exporter.importers.family import Family, Ignorable
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """GPT-2's decoder."""
+    """GPT-2's layout."""
     layout = _layout(config, "gelu_new")
     if not config.flag("scale_attn_by_inverse_layer_idx", False):
         return layout
@@ -26,7 +26,7 @@ def layout(config: ConfigReader) -> DecoderLayout:
 
 
 def layout_bigcode(config: ConfigReader) -> DecoderLayout:
-    """GPTBigCode's decoder."""
+    """GPTBigCode's layout."""
     layout = _layout(config, "gelu_pytorch_tanh")
     if not config.flag("multi_query", True):
         return layout
@@ -34,9 +34,9 @@ def layout_bigcode(config: ConfigReader) -> DecoderLayout:
 
 
 def _layout(config: ConfigReader, activation: str) -> DecoderLayout:
-    config.refuse("add_cross_attention", [False], "a decoder that reads an encoder")
+    config.refuse("add_cross_attention", [False], "a decoder with cross-attention")
     hidden, heads = config.integer("n_embd"), config.integer("n_head")
-    if config.sound and hidden % heads:
+    if config.valid and hidden % heads:
         config.invalid("n_head", f"{heads} doesn't divide n_embd, {hidden}")
     head_dim = max(hidden // heads, 1)
     scale = head_dim**-0.5 if config.flag("scale_attn_weights", True) else 1.0
@@ -46,7 +46,7 @@ def _layout(config: ConfigReader, activation: str) -> DecoderLayout:
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden,
         head_dim=head_dim,
-        layers=(layer,) * config.integer("n_layer", most=MOST_LAYERS),
+        layers=(layer,) * config.integer("n_layer", maximum=MAX_LAYERS),
         context=positions,
         norm=read_layer_norm(config, "layer_norm_epsilon", biased=True),
         tied=config.flag("tie_word_embeddings", True),

@@ -1,22 +1,22 @@
-"""GPT-Neo, and what shares its architecture: TinyStories and others.
+"""GPT-Neo and models with its architecture: TinyStories and others.
 
 Source: `modeling_gpt_neo.py` and `configuration_gpt_neo.py` of transformers. Attention scores are not scaled, every
-other layer sees a window, and queries, keys and values have no bias.
+other layer has a window, and queries, keys and values have no bias.
 """
 
 from __future__ import annotations
 
 from exporter.importers.config import ConfigReader
-from exporter.importers.decoder_config import MOST_LAYERS, biases, read_activation, read_layer_norm
+from exporter.importers.decoder_config import MAX_LAYERS, biases, read_activation, read_layer_norm
 from exporter.importers.decoder_layout import DecoderLayout, LayerLayout
 from exporter.importers.families import gpt2
 from exporter.importers.family import Family, Ignorable
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """The configuration's decoder."""
+    """The decoder's layout."""
     hidden, heads = config.integer("hidden_size"), config.integer("num_heads")
-    if config.sound and hidden % heads:
+    if config.valid and hidden % heads:
         config.invalid("num_heads", f"{heads} doesn't divide hidden_size, {hidden}")
     inner, window = config.integer("intermediate_size", 4 * hidden), config.integer("window_size", 256)
     positions = config.integer("max_position_embeddings", 2048)
@@ -39,18 +39,20 @@ def layout(config: ConfigReader) -> DecoderLayout:
 
 
 def _kinds(config: ConfigReader) -> list[str]:
-    """ "global" or "local" for each layer, from `attention_types`: `[[kinds, how often], …]`."""
-    layers = config.integer("num_layers", most=MOST_LAYERS)
+    """ "global" or "local" for each layer, from `attention_types`: `[[kinds, repetitions], …]`."""
+    layers = config.integer("num_layers", maximum=MAX_LAYERS)
     kinds: list[str] = []
     types = config.get("attention_types")
     for entry in types if isinstance(types, list) else []:
         match entry:
-            case [list(names), int(times)] if 0 < times <= MOST_LAYERS and len(names) <= MOST_LAYERS:
-                kinds += [str(name) for name in names] * times if len(kinds) <= MOST_LAYERS else []
+            case [list(names), int(times)] if 0 < times <= MAX_LAYERS and len(names) <= MAX_LAYERS:
+                kinds += [str(name) for name in names] * times if len(kinds) <= MAX_LAYERS else []
             case _:
                 kinds.append("")
     if len(kinds) != layers or not set(kinds) <= {"global", "local"}:
-        config.invalid("attention_types", f'is [[["global", "local"], times], …] and makes {layers} layers together')
+        config.invalid(
+            "attention_types", f'must have the form [[["global", "local"], times], …] and give {layers} layers'
+        )
         return ["global"] * layers
     return kinds
 

@@ -1,4 +1,4 @@
-"""GPT-NeoX and what shares its architecture: Pythia, and others.
+"""GPT-NeoX and models with its architecture: Pythia and others.
 
 Source: `modeling_gpt_neox.py` and `configuration_gpt_neox.py` of transformers.
 """
@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.importers.config import ConfigReader
-from exporter.importers.decoder_config import alike, biases, plain_layout, read_activation, read_layer_norm, read_sizes
+from exporter.importers.decoder_config import (
+    biases,
+    plain_layout,
+    read_activation,
+    read_layer_norm,
+    read_sizes,
+    uniform_layers,
+)
 from exporter.importers.decoder_layout import DecoderLayout
 from exporter.importers.families import llama
 from exporter.importers.family import Ignorable
@@ -16,7 +23,7 @@ from exporter.importers.rope import read_rope, read_rotary_dim
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """The configuration's decoder: LayerNorms, attention and MLP side by side, a part of each head rotated."""
+    """The decoder's layout: LayerNorms, attention and MLP in parallel, a part of each head rotated."""
     sizes = read_sizes(config, {"max_position_embeddings": 2048})
     sizes = replace(sizes, kv_heads=sizes.heads)
     rotary_dim = read_rotary_dim(config, sizes.head_dim, 0.25, "rotary_pct")
@@ -24,7 +31,9 @@ def layout(config: ConfigReader) -> DecoderLayout:
     norm = read_layer_norm(config, "layer_norm_eps", biased=True)
     biased = config.flag("attention_bias", True)
     return replace(
-        plain_layout(config, sizes, alike(sizes, rope), norm, tied=False, activation=read_activation(config, "gelu")),
+        plain_layout(
+            config, sizes, uniform_layers(sizes, rope), norm, tied=False, activation=read_activation(config, "gelu")
+        ),
         rotary_dim=rotary_dim,
         biases=biases(qkv=biased, output=biased, mlp=True),
         block="parallel" if config.flag("use_parallel_residual", True) else "pre",

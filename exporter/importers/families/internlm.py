@@ -1,8 +1,8 @@
 """InternLM 2, 2.5 and 3.
 
-Source: the keys of `configuration_internlm2.py` and `configuration_internlm3.py` and what the modeling code beside the
-weights makes of them (InternLM2's report: arXiv 2403.17297). That code is not needed and never run. They are Llamas;
-version 2 stores queries, keys and values of each key/value head together.
+Source: `configuration_internlm2.py`, `configuration_internlm3.py` and the modeling code beside the weights (InternLM2's
+report: arXiv 2403.17297). That code is never run. The architecture is Llama's; version 2 stores queries, keys and
+values of each key/value head together.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.importers.config import ConfigReader
-from exporter.importers.decoder_config import alike, biases, plain_layout, read_rms_norm, read_sizes
+from exporter.importers.decoder_config import biases, plain_layout, read_rms_norm, read_sizes, uniform_layers
 from exporter.importers.decoder_layout import DecoderLayout
 from exporter.importers.families import llama
 from exporter.importers.rope import read_rope
 
 
 def layout_2(config: ConfigReader) -> DecoderLayout:
-    """InternLM2's decoder: `bias` is on by default, and the MLP has none."""
+    """InternLM2's layout: `bias` is on by default; the MLP has no biases."""
     biased = config.flag("bias", True)
     return replace(_layout(config, 2048), biases=biases(qkv=biased, output=biased))
 
 
 def layout_3(config: ConfigReader) -> DecoderLayout:
-    """InternLM3's decoder: `bias` is for everything but queries, keys and values, which have `qkv_bias`.
+    """InternLM3's layout: `qkv_bias` is for queries, keys and values, `bias` for all other linear layers.
 
-    transformers 5 has it as a Llama, under Llama's words: `attention_bias` is for all four projections.
+    transformers 5 saves it as a Llama with Llama's keys: `attention_bias` is for all four projections.
     """
     others, qkv, mlp = config.flag("bias", False), config.flag("qkv_bias", False), config.flag("mlp_bias", False)
     all_four = config.flag("attention_bias", False)
@@ -38,7 +38,7 @@ def _layout(config: ConfigReader, context: int) -> DecoderLayout:
     config.choice("hidden_act", "silu", ["silu", "swish"])
     sizes = read_sizes(config, {"max_position_embeddings": context})
     rope = read_rope(config, rotary_dim=sizes.head_dim)
-    return plain_layout(config, sizes, alike(sizes, rope), read_rms_norm(config, 1e-6), tied=False)
+    return plain_layout(config, sizes, uniform_layers(sizes, rope), read_rms_norm(config, 1e-6), tied=False)
 
 
 NAMES_2 = {

@@ -1,7 +1,7 @@
-"""Llama 2, 3, 3.1, 3.2 and what shares their architecture: TinyLlama, SmolLM2 and others.
+"""Llama 2, 3, 3.1, 3.2 and models with their architecture: TinyLlama, SmolLM2 and others.
 
 Source: `modeling_llama.py` and `configuration_llama.py` of transformers.
-What they default to when a key is absent is the same here, but for the sizes, which must be stated.
+Absent keys have the same defaults here, except sizes, which are required.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.importers.config import ConfigReader
-from exporter.importers.decoder_config import alike, biases, plain_layout, read_rms_norm, read_sizes
+from exporter.importers.decoder_config import biases, plain_layout, read_rms_norm, read_sizes, uniform_layers
 from exporter.importers.decoder_layout import DecoderLayout
 from exporter.importers.family import Family, Ignorable
 from exporter.importers.rope import read_rope
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """The configuration's decoder."""
+    """The decoder's layout."""
     sizes = read_sizes(config, {"max_position_embeddings": 2048})
     config.refuse("sliding_window", [], "Llama attends to the whole context")
     config.refuse("partial_rotary_factor", [1], "Llama rotates whole heads")
     biased = config.flag("attention_bias", False)
     rope = read_rope(config, rotary_dim=sizes.head_dim)
     return replace(
-        plain_layout(config, sizes, alike(sizes, rope), read_rms_norm(config, 1e-6), tied=False),
+        plain_layout(config, sizes, uniform_layers(sizes, rope), read_rms_norm(config, 1e-6), tied=False),
         biases=biases(qkv=biased, output=biased, mlp=config.flag("mlp_bias", False)),
     )
 
@@ -51,7 +51,7 @@ NAMES = {
     "norm": "{prefix}norm.weight",
     "head": "lm_head.weight",
 }
-# For relatives whose norms have them.
+# For families whose norms have biases.
 NORM_BIASES = {
     "layers.{i}.attention.norm.bias": f"{LAYER}.input_layernorm.bias",
     "layers.{i}.mlp.norm.bias": f"{LAYER}.post_attention_layernorm.bias",
@@ -73,7 +73,7 @@ POINTS = {
     "norm": "model.norm",
     "logits": "lm_head",
 }
-# For relatives that scale or cap what the head returns.
+# For families that scale or cap the head's output.
 POINTS_BEFORE_SCALING = {value: module for value, module in POINTS.items() if value != "logits"} | {"head": "lm_head"}
 
 FAMILY = Family(

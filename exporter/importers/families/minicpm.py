@@ -1,8 +1,8 @@
 """MiniCPM 1, 2 and 4.
 
-Source: the keys of `configuration_minicpm.py` and what `modeling_minicpm.py` makes of them, both published beside the
-weights (arXiv 2404.06395 explains them). That code is not needed and never run. It is Llama with multipliers on
-embeddings, residuals and logits. MiniCPM3 is another architecture with a model_type of its own.
+Source: `configuration_minicpm.py` and `modeling_minicpm.py`, published beside the weights (paper: arXiv 2404.06395).
+That code is never run. The architecture is Llama's, with factors for embeddings, residuals and logits. MiniCPM3 has
+another architecture and model_type.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import math
 from dataclasses import replace
 
 from exporter.importers.config import ConfigReader
-from exporter.importers.decoder_config import Sizes, alike, biases, plain_layout, read_rms_norm, read_sizes
+from exporter.importers.decoder_config import Sizes, biases, plain_layout, read_rms_norm, read_sizes, uniform_layers
 from exporter.importers.decoder_layout import DecoderLayout
 from exporter.importers.families import llama
 from exporter.importers.rope import Rope, read_rope
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """The configuration's decoder."""
+    """The decoder's layout."""
     config.refuse("num_experts", [0, 1], "a mixture of experts")
     config.choice("hidden_act", "silu", ["silu", "swish"])
     sizes = read_sizes(config, {"max_position_embeddings": 2048})
     config.refuse("head_dim", [sizes.hidden_size // sizes.heads], "MiniCPM's heads are hidden_size / heads wide")
     rope = _rope(read_rope(config, rotary_dim=sizes.head_dim), sizes.context)
     biased = config.flag("attention_bias", False)
-    plain = plain_layout(config, sizes, alike(sizes, rope), read_rms_norm(config, 1e-6), tied=True)
+    plain = plain_layout(config, sizes, uniform_layers(sizes, rope), read_rms_norm(config, 1e-6), tied=True)
     return replace(
         plain,
         context=_dense_context(config, sizes),
@@ -37,7 +37,7 @@ def layout(config: ConfigReader) -> DecoderLayout:
 
 
 def _rope(rope: Rope, context: int) -> Rope:
-    """MiniCPM 4's LongRoPE makes its tables once, for the model's whole context: its length alone picks the factors."""
+    """The rope with one set of factors: MiniCPM 4's LongRoPE chooses them once, by the model's context."""
     if rope.scaling != "longrope":
         return rope
     factors = rope.long_factors if context > rope.original_context else rope.short_factors
@@ -47,7 +47,7 @@ def _rope(rope: Rope, context: int) -> Rope:
 
 
 def _dense_context(config: ConfigReader, sizes: Sizes) -> int:
-    """MiniCPM 4.1 attends sparsely (InfLLM v2) in sequences beyond `dense_len`, and to everything up to it."""
+    """The context up to which attention is dense: above `dense_len` MiniCPM 4.1's is sparse (InfLLM v2)."""
     sparse = config.section("sparse_config")
     if sparse is None:
         return sizes.context

@@ -1,8 +1,8 @@
 """Mistral 7B, Nemo and Small, and Ministral.
 
 Source: `modeling_mistral.py`, `modeling_ministral.py` and their configurations in transformers. Mistral v0.1 has a
-window of 4,096 tokens in every layer, which is the default when the key is absent; later ones state null. Ministral
-mixes layers.
+window of 4,096 tokens in every layer, which is the default if the key is absent; later models state null. In Ministral
+only some layers have a window.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from exporter.importers.rope import read_rope
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """Mistral's decoder."""
+    """Mistral's layout."""
     return _layout(config, mixed=False)
 
 
 def layout_ministral(config: ConfigReader) -> DecoderLayout:
-    """Ministral's decoder."""
+    """Ministral's layout."""
     return _layout(config, mixed=True)
 
 

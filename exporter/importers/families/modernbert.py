@@ -8,16 +8,18 @@ from exporter.importers.decoder_config import read_sliding
 from exporter.importers.encoder import EncoderLayout
 from exporter.importers.encoder_heads import HeadStyle, Slot, encoder_classes, read_head
 from exporter.importers.encoder_layout import InputLayout, Rotary
-from exporter.importers.families.encoder_names import MASKED_HEAD, activation, hidden_and_heads, pairs
+from exporter.importers.families.encoder_names import MASKED_HEAD, activation, hidden_and_heads, weights_and_biases
 from exporter.importers.family import Family, Ignorable
 from exporter.importers.rope import Rope, read_rope
 
 
 def layout(config: ConfigReader) -> EncoderLayout:
-    """The configuration's encoder, without what sentence-transformers adds behind it."""
+    """The encoder's layout, without sentence-transformers' modules."""
     hidden, heads = hidden_and_heads(config)
-    if config.sound and (hidden // heads) % 2:
-        config.invalid("num_attention_heads", f"heads of {hidden // heads} elements can't be rotated in pairs")
+    if config.valid and (hidden // heads) % 2:
+        config.invalid(
+            "num_attention_heads", f"a head has {hidden // heads} elements; rotary positions need an even number"
+        )
     positions = config.integer("max_position_embeddings", 8192)
     layers = config.integer("num_hidden_layers")
     biases = {"attention": "attention_bias", "mlp": "mlp_bias", "norm": "norm_bias"}
@@ -27,7 +29,7 @@ def layout(config: ConfigReader) -> EncoderLayout:
         intermediate_size=config.integer("intermediate_size"),
         layers=layers,
         heads=heads,
-        norm_eps=config.number("norm_eps", 1e-5, most=1.0),
+        norm_eps=config.number("norm_eps", 1e-5, maximum=1.0),
         activation=activation(config, "hidden_activation"),
         inputs=InputLayout(hidden),
         longest=positions,
@@ -35,22 +37,22 @@ def layout(config: ConfigReader) -> EncoderLayout:
         pre_norm=True,
         gated=True,
         biases=frozenset(part for part, key in biases.items() if config.flag(key, False)),
-        rotary=_rotary(config, layers if config.sound else 1, max(hidden // heads, 1)),
+        rotary=_rotary(config, layers if config.valid else 1, max(hidden // heads, 1)),
         head=read_head(config, "ModernBert", _heads(config)),
     )
 
 
 def _rotary(config: ConfigReader, layers: int, head_dim: int) -> Rotary:
-    """transformers 5 writes `layer_types` and a rope for each type, 4 a rule and two bases."""
+    """The ropes. transformers 5 writes `layer_types` and a rope for each type, 4 a period of layers and two bases."""
     every = config.integer("global_attn_every_n_layers", 3)
     window = config.integer("local_attention", 128) // 2
     local = read_sliding(config, layers, lambda i: bool(i % every))
     if window < 1 and any(local):
-        config.invalid("local_attention", "a token that sees only itself")
+        config.invalid("local_attention", "must be at least 2: otherwise a token attends only to itself")
     everywhere = read_rope(
         config, rotary_dim=head_dim, theta=160_000.0, theta_key="global_rope_theta", layer_type="full_attention"
     )
-    null = config.states("local_rope_theta")  # null stands for the other base, not for the default
+    null = config.has("local_rope_theta")  # null means the value of global_rope_theta, not the default
     near = read_rope(
         config,
         rotary_dim=head_dim,
@@ -59,7 +61,7 @@ def _rotary(config: ConfigReader, layers: int, head_dim: int) -> Rotary:
         layer_type="sliding_attention",
     )
     if any(rope != Rope(rope.theta) for rope in (everywhere, near)):
-        config.unsupported("rope_scaling", "ModernBERT was never published with scaled positions")
+        config.unsupported("rope_scaling", "scaled positions are not supported for ModernBERT")
     return Rotary(
         thetas=tuple(near.theta if is_local else everywhere.theta for is_local in local),
         windows=tuple(window if is_local else 0 for is_local in local),
@@ -95,7 +97,7 @@ FAMILY = Family(
     prefixes=("", "model."),
     names={
         "embedding": "{prefix}embeddings.tok_embeddings.weight",
-        **pairs(
+        **weights_and_biases(
             {
                 "embedding.norm": "{prefix}embeddings.norm",
                 "layers.{i}.attention.q": f"{_LAYER}.attn.Wqkv",

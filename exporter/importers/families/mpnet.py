@@ -16,31 +16,33 @@ from exporter.importers.families.encoder_names import (
     ROBERTA_HEAD_NAMES,
     ROBERTA_HEADS,
     activation,
-    counted_from,
     hidden_and_heads,
-    pairs,
+    usable_positions,
+    weights_and_biases,
 )
 from exporter.importers.family import Family, Ignorable
 from exporter.importers.relative import Buckets
 
-_PADDING = 1  # the class counts positions from there, whatever pad_token_id says
-_BUCKETS = 32  # and has this many buckets of distances, whatever relative_attention_num_buckets says
+_PADDING = 1  # transformers' class counts positions from it and ignores pad_token_id
+_BUCKETS = 32  # transformers' class uses this number and ignores relative_attention_num_buckets
 
 
 def layout(config: ConfigReader) -> EncoderLayout:
-    """The configuration's encoder, without what sentence-transformers adds behind it."""
+    """The encoder's layout, without sentence-transformers' modules."""
     hidden, heads = hidden_and_heads(config)
     positions = config.integer("max_position_embeddings", 512)
     if config.integer("relative_attention_num_buckets", _BUCKETS) != _BUCKETS:
-        config.unsupported("relative_attention_num_buckets", f"only {_BUCKETS} is what the model can be run with")
-    longest = counted_from(config, positions, _PADDING)
+        config.unsupported(
+            "relative_attention_num_buckets", f"only {_BUCKETS} is supported, the number that transformers uses"
+        )
+    longest = usable_positions(config, positions, _PADDING)
     return EncoderLayout(
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden,
         intermediate_size=config.integer("intermediate_size"),
         layers=config.integer("num_hidden_layers"),
         heads=heads,
-        norm_eps=config.number("layer_norm_eps", 1e-12, most=1.0),
+        norm_eps=config.number("layer_norm_eps", 1e-12, maximum=1.0),
         activation=activation(config),
         inputs=InputLayout(hidden, positions, _PADDING),
         longest=longest,
@@ -68,7 +70,7 @@ FAMILY = Family(
     prefixes=("", "mpnet."),
     names={
         **BERT_EMBEDDINGS,
-        **pairs({**BERT_LAYER, **_ATTENTION, **_OUTPUT}),
+        **weights_and_biases({**BERT_LAYER, **_ATTENTION, **_OUTPUT}),
         "relative": "{prefix}encoder.relative_attention_bias.weight",
         **ROBERTA_HEAD_NAMES,
     },

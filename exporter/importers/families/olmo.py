@@ -1,8 +1,8 @@
 """OLMo 1, 2 and 3.
 
 Source: `modeling_olmo.py`, `modeling_olmo2.py`, `modeling_olmo3.py` and their configurations in transformers. OLMo has
-LayerNorm without weights; OLMo 2 normalizes what blocks return instead of what they read, and queries and keys across
-all heads; OLMo 3 adds windows, whose layers keep the unscaled rope.
+LayerNorms without weights. OLMo 2 normalizes the outputs of attention and MLP instead of their inputs, and queries and
+keys over all heads together. OLMo 3 adds layers with windows, in which the rope isn't scaled.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import replace
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_config import (
     Sizes,
-    alike,
     biases,
     layer_layouts,
     plain_layout,
@@ -20,6 +19,7 @@ from exporter.importers.decoder_config import (
     read_sizes,
     read_sliding,
     read_window,
+    uniform_layers,
     windows_of,
 )
 from exporter.importers.decoder_layout import DecoderLayout, LayerLayout, Norm, QkNorm
@@ -31,23 +31,23 @@ DEFAULTS = {"max_position_embeddings": 2048}
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """OLMo's decoder."""
-    config.refuse("clip_qkv", [], "projections are not clipped")
+    """OLMo's layout."""
+    config.refuse("clip_qkv", [], "clipping of queries, keys and values")
     sizes = read_sizes(config, DEFAULTS)
     rope = read_rope(config, rotary_dim=sizes.head_dim)
     norm = Norm("layer", 1e-5, weight=False)
-    return _layout(config, sizes, alike(sizes, rope), norm)
+    return _layout(config, sizes, uniform_layers(sizes, rope), norm)
 
 
 def layout_2(config: ConfigReader) -> DecoderLayout:
-    """OLMo 2's decoder."""
+    """OLMo 2's layout."""
     sizes = read_sizes(config, DEFAULTS)
     rope = read_rope(config, rotary_dim=sizes.head_dim)
-    return _normed_after(config, sizes, alike(sizes, rope))
+    return _normed_after(config, sizes, uniform_layers(sizes, rope))
 
 
 def layout_3(config: ConfigReader) -> DecoderLayout:
-    """OLMo 3's decoder."""
+    """OLMo 3's layout."""
     sizes = read_sizes(config, DEFAULTS)
     sliding = read_sliding(config, sizes.layers, lambda i: (i + 1) % 4 != 0)
     ropes = {

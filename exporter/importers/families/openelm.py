@@ -1,8 +1,8 @@
 """OpenELM, 270M to 3B.
 
-Source: the paper (arXiv 2404.14619), the keys of Apple's `configuration_openelm.py`, and what the modeling code beside
-the weights makes of them. That code is not needed and never run. Every layer has its own number of heads and its own
-MLP width; projections are fused; query and key heads are normalized.
+Source: the paper (arXiv 2404.14619), Apple's `configuration_openelm.py` and the modeling code beside the weights. That
+code is never run. Every layer has its own number of heads and its own MLP width; projections are fused; query and key
+heads are normalized.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 
 from exporter.importers.config import ConfigReader
-from exporter.importers.decoder_config import MOST_LAYERS, read_activation
+from exporter.importers.decoder_config import MAX_LAYERS, read_activation
 from exporter.importers.decoder_layout import DecoderLayout, LayerLayout, Norm, QkNorm
 from exporter.importers.family import Family, Ignorable
 from exporter.importers.rope import Rope
 
-_NORM = Norm("rms", 1e-6)  # no configuration states another
-_WIDEST = 2.0**31
+_NORM = Norm("rms", 1e-6)  # configurations don't state an epsilon
+_MAX_WIDTH = 2.0**31
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """The configuration's decoder."""
+    """The decoder's layout."""
     config.choice("normalization_layer_name", "rms_norm", ["rms_norm"])
     hidden, head_dim = config.integer("model_dim"), config.integer("head_dim")
     if head_dim % 2:
-        config.invalid("head_dim", f"{head_dim} is odd, and rotary positions turn pairs")
-    rope = Rope(config.number("rope_freq_constant", 10000.0, least=1.0, most=1e15))
+        config.invalid("head_dim", f"{head_dim} is odd; rotary positions need an even number")
+    rope = Rope(config.number("rope_freq_constant", 10000.0, above=1.0, maximum=1e15))
     return DecoderLayout(
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden,
@@ -45,8 +45,8 @@ def layout(config: ConfigReader) -> DecoderLayout:
 
 
 def _layers(config: ConfigReader, hidden: int, head_dim: int, rope: Rope) -> tuple[LayerLayout, ...]:
-    """From the lists that Apple's class writes, or from the two ends that it makes them of."""
-    count = config.integer("num_transformer_layers", most=MOST_LAYERS)
+    """The layers, from the lists that Apple's class writes, or from the two limits from which it computes them."""
+    count = config.integer("num_transformer_layers", maximum=MAX_LAYERS)
     group, divisor = config.integer("num_gqa_groups", 1), config.integer("ffn_dim_divisor", 256)
     widths = _widths(config, ("ffn_multipliers", 4.0), count, (hidden, divisor))
     if config.get("num_query_heads") is None:
@@ -68,31 +68,32 @@ def _counts(config: ConfigReader, key: str, layers: int) -> list[int]:
     value = config.get(key)
     if isinstance(value, list) and len(value) == layers and all(type(n) is int and 1 <= n <= 4096 for n in value):
         return value
-    config.invalid(key, f"is a list of whole numbers from 1 to 4096, one for each of the {layers} layers")
+    config.invalid(key, f"must be a list of {layers} whole numbers from 1 to 4096, one for each layer")
     return [1] * layers
 
 
 def _widths(config: ConfigReader, key: tuple[str, float], layers: int, of: tuple[int, int]) -> list[int]:
-    """`of`: hidden_size, and what widths are rounded to multiples of. key: with its default.
+    """The MLP width of each layer. key: with its default. of: hidden_size, and the divisor of all widths.
 
-    One multiplier for all layers, one for each, or two that the layers lie evenly between, to two decimals.
+    The key has one multiplier for all layers, one for each layer, or the first and the last, between which the others
+    are spaced evenly and rounded to two decimals.
     """
     value: Any = config.get(key[0])
     value = key[1] if value is None else value
     listed = [value] * layers if type(value) in (int, float) else value
-    if not isinstance(listed, list) or not all(type(x) in (int, float) and 0 < x * of[0] < _WIDEST for x in listed):
-        config.invalid(key[0], "is a number above 0, or a list of such numbers")
+    if not isinstance(listed, list) or not all(type(x) in (int, float) and 0 < x * of[0] < _MAX_WIDTH for x in listed):
+        config.invalid(key[0], "must be a number above 0 or a list of such numbers")
         return [1] * layers
     if len(listed) == 2 and isinstance(value, list):
         listed = [float(round(x, 2)) for x in np.linspace(listed[0], listed[1], num=layers)]
     if len(listed) != layers:
-        config.invalid(key[0], f"has {len(listed)} numbers for {layers} layers")
+        config.invalid(key[0], f"has {len(listed)} numbers, but there are {layers} layers")
         return [1] * layers
     return [_rounded(x * of[0], of[1]) for x in listed]
 
 
 def _rounded(width: float, divisor: int) -> int:
-    """The nearest multiple of the divisor, at least one; one more where that would lose more than a tenth."""
+    """The nearest multiple of the divisor above 0; the next one if rounding down would lose more than a tenth."""
     nearest = max(divisor, math.floor(width + divisor / 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * width else nearest
 
@@ -131,6 +132,6 @@ FAMILY = Family(
     prefixes=("transformer.", ""),
     names=NAMES,
     points=POINTS,
-    ignorable=(Ignorable(r"transformer\.classifier\.weight", "the head is lm_head; this one is never read"),),
+    ignorable=(Ignorable(r"transformer\.classifier\.weight", "the model uses lm_head instead"),),
     copies=(("lm_head.weight", "embedding"),),
 )

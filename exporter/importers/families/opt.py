@@ -1,23 +1,23 @@
 """OPT, 125M to 66B.
 
-Source: `modeling_opt.py` and `configuration_opt.py` of transformers. Positions are learned, and counted from the
-table's third row. OPT-350m normalizes the sums instead of what blocks read, and has narrower embeddings.
+Source: `modeling_opt.py` and `configuration_opt.py` of transformers. Positions are learned, and begin with the table's
+third row. OPT-350m normalizes after each residual sum instead of before each block, and has narrower embeddings.
 """
 
 from __future__ import annotations
 
 from exporter.importers.config import ConfigReader
-from exporter.importers.decoder_config import MOST_LAYERS, biases, read_activation
+from exporter.importers.decoder_config import MAX_LAYERS, biases, read_activation
 from exporter.importers.decoder_layout import DecoderLayout, LayerLayout, Norm
 from exporter.importers.family import Family
 
-_OFFSET = 2  # rows of the position table that no token has
+_OFFSET = 2  # unused rows at the start of the position table
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """The configuration's decoder."""
+    """The decoder's layout."""
     hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
-    if config.sound and hidden % heads:
+    if config.valid and hidden % heads:
         config.invalid("num_attention_heads", f"{heads} doesn't divide hidden_size, {hidden}")
     head_dim = max(hidden // heads, 1)
     layer = LayerLayout(heads, heads, config.integer("ffn_dim"), head_dim**-0.5)
@@ -29,7 +29,7 @@ def layout(config: ConfigReader) -> DecoderLayout:
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden,
         head_dim=head_dim,
-        layers=(layer,) * config.integer("num_hidden_layers", most=MOST_LAYERS),
+        layers=(layer,) * config.integer("num_hidden_layers", maximum=MAX_LAYERS),
         context=context,
         norm=Norm("layer", 1e-5, weight=affine, bias=affine),
         tied=config.flag("tie_word_embeddings", True),
@@ -69,7 +69,7 @@ NAMES = {
     "head": "lm_head.weight",
 }
 
-POINTS = {  # transformers flattens what the MLP's modules read and return, so they have other shapes
+POINTS = {  # without the MLP's modules: transformers flattens their inputs and outputs, so the shapes differ
     "embedding": "model.decoder.embed_tokens",
     "layers.{i}/attention/norm": "model.decoder.layers.{i}.self_attn_layer_norm",
     "layers.{i}/attention/q": "model.decoder.layers.{i}.self_attn.q_proj",

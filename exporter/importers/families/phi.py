@@ -1,8 +1,8 @@
 """Phi-1, Phi-1.5, Phi-2, and Phi-3, 3.5 and 4 (mini).
 
-Source: `modeling_phi.py`, `modeling_phi3.py` and their configurations in transformers. Phi-2 and before: attention and
-MLP both read the same LayerNorm, every linear layer has a bias, part of each head is rotated. From Phi-3 on: Llama's
-wiring with fused projections, LongRoPE and, in some, windows.
+Source: `modeling_phi.py`, `modeling_phi3.py` and their configurations in transformers. Up to Phi-2, attention and MLP
+read the same LayerNorm, every linear layer has a bias, and a part of each head is rotated. From Phi-3 on, it is Llama's
+architecture with fused projections, LongRoPE and, in some models, windows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_config import (
-    alike,
     biases,
     plain_layout,
     read_activation,
@@ -19,6 +18,7 @@ from exporter.importers.decoder_config import (
     read_rms_norm,
     read_sizes,
     read_window,
+    uniform_layers,
 )
 from exporter.importers.decoder_layout import DecoderLayout, QkNorm
 from exporter.importers.families import llama
@@ -26,14 +26,14 @@ from exporter.importers.rope import read_rope, read_rotary_dim
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """Phi-2's decoder."""
+    """The layout of Phi-1, 1.5 and 2."""
     sizes = read_sizes(config, {"max_position_embeddings": 2048})
     rotary_dim = read_rotary_dim(config, sizes.head_dim, 0.5)
     rope = read_rope(config, rotary_dim=rotary_dim)
     activation = read_activation(config, "gelu_new")
     norm = read_layer_norm(config, "layer_norm_eps", biased=True)
     return replace(
-        plain_layout(config, sizes, alike(sizes, rope), norm, tied=False, activation=activation),
+        plain_layout(config, sizes, uniform_layers(sizes, rope), norm, tied=False, activation=activation),
         rotary_dim=rotary_dim,
         block="parallel",
         shared_norm=True,
@@ -44,11 +44,11 @@ def layout(config: ConfigReader) -> DecoderLayout:
 
 
 def layout_3(config: ConfigReader) -> DecoderLayout:
-    """Phi-3's decoder."""
+    """The layout of Phi-3, 3.5 and 4."""
     sizes = read_sizes(config, {"max_position_embeddings": 4096})
     rotary_dim = read_rotary_dim(config, sizes.head_dim)
     rope = read_rope(config, rotary_dim=rotary_dim)
-    layers = alike(sizes, rope, read_window(config, None))
+    layers = uniform_layers(sizes, rope, read_window(config, None))
     norm = read_rms_norm(config, 1e-5)
     return replace(plain_layout(config, sizes, layers, norm, tied=False), rotary_dim=rotary_dim)
 
@@ -90,7 +90,7 @@ POINTS = llama.POINTS | {
 }
 
 
-# No module computes what is made with a part of a fused tensor.
+# No module has the output of only a part of a fused tensor.
 POINTS_3 = {
     value: module for value, module in llama.POINTS.items() if not value.endswith(("/q", "/k", "/v", "/gate", "/up"))
 }

@@ -1,7 +1,7 @@
 """Qwen2, Qwen2.5 and Qwen3.
 
 Source: `modeling_qwen2.py`, `modeling_qwen3.py` and their configurations in transformers. Windows are off unless
-`use_sliding_window`; then layers from `max_window_layers` on have them, or those that `layer_types` names.
+`use_sliding_window` is true; then layers from `max_window_layers` on have one, or those that `layer_types` names.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ DEFAULTS = {"num_key_value_heads": 32, "max_position_embeddings": 32768}
 
 
 def layout_qwen2(config: ConfigReader) -> DecoderLayout:
-    """Qwen2's decoder: the projections of queries, keys and values have biases, always."""
+    """Qwen2's layout: the projections of queries, keys and values always have biases."""
     return replace(_layout(config, DEFAULTS), biases=biases(qkv=True))
 
 
 def layout_qwen3(config: ConfigReader) -> DecoderLayout:
-    """Qwen3's decoder: every query and key head is normalized."""
+    """Qwen3's layout: every query and key head is normalized."""
     biased = config.flag("attention_bias", False)
     layout = _layout(config, DEFAULTS | {"head_dim": 128})
     return replace(layout, biases=biases(qkv=biased, output=biased), qk_norm=QkNorm(layout.norm))
@@ -50,7 +50,7 @@ def _layout(config: ConfigReader, defaults: Mapping[str, int]) -> DecoderLayout:
 
 
 def _first_window(config: ConfigReader) -> int:
-    """`max_window_layers`; 0 is what makes every layer slide."""
+    """`max_window_layers`, the first layer with a window; with 0, every layer has one."""
     return 0 if config.get("max_window_layers") == 0 else config.integer("max_window_layers", 28)
 
 

@@ -1,7 +1,7 @@
-"""RoBERTa and the families that are built the same: XLM-RoBERTa, CamemBERT, data2vec's text model.
+"""RoBERTa and families with its architecture: XLM-RoBERTa, CamemBERT, data2vec's text model.
 
 Source: `modeling_roberta.py`, `modeling_xlm_roberta.py`, `modeling_camembert.py` and `modeling_data2vec_text.py` of
-transformers. Positions start behind the padding's id, and padding has none.
+transformers. Positions start after the padding's id; padding has no position.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from exporter.importers.families.encoder_names import (
     ROBERTA_HEAD_NAMES,
     ROBERTA_HEADS,
     activation,
-    counted_from,
     hidden_and_heads,
-    only_an_encoder,
-    whole,
+    read_whole,
+    refuse_decoder_settings,
+    usable_positions,
 )
 from exporter.importers.family import Family, Ignorable
 
 
 def _layout(config: ConfigReader, classes: str) -> EncoderLayout:
     hidden, heads = hidden_and_heads(config)
-    only_an_encoder(config)
-    positions, padding = config.integer("max_position_embeddings", 512), whole(config, "pad_token_id", 1)
-    longest = counted_from(config, positions, padding)
+    refuse_decoder_settings(config)
+    positions, padding = config.integer("max_position_embeddings", 512), read_whole(config, "pad_token_id", 1)
+    longest = usable_positions(config, positions, padding)
     return EncoderLayout(
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden,
         intermediate_size=config.integer("intermediate_size"),
         layers=config.integer("num_hidden_layers"),
         heads=heads,
-        norm_eps=config.number("layer_norm_eps", 1e-12, most=1.0),
+        norm_eps=config.number("layer_norm_eps", 1e-12, maximum=1.0),
         activation=activation(config),
         inputs=InputLayout(hidden, positions, padding, config.integer("type_vocab_size", 2)),
         longest=longest,

@@ -1,4 +1,4 @@
-"""SmolLM3: Llama whose every fourth layer has no positions.
+"""SmolLM3: Llama in which every fourth layer has no positions.
 
 Source: `modeling_smollm3.py` and `configuration_smollm3.py` of transformers.
 """
@@ -24,7 +24,7 @@ from exporter.importers.rope import read_rope
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """The configuration's decoder. With windows on, the layers without positions have them."""
+    """The decoder's layout. If windows are on, the layers without positions have one."""
     sizes = read_sizes(config, {"num_key_value_heads": 4, "max_position_embeddings": 32768})
     rotated = _rotated(config, sizes.layers)
     window = read_window(config, None)
@@ -41,13 +41,14 @@ def layout(config: ConfigReader) -> DecoderLayout:
 
 
 def _rotated(config: ConfigReader, layers: int) -> tuple[bool, ...]:
-    """`no_rope_layers` says 1 where there *is* a rope; absent, every `no_rope_layer_interval`th layer is without."""
+    """Whether each layer has a rope. In `no_rope_layers`, 1 means that the layer has one. If the key is absent, every
+    `no_rope_layer_interval`th layer has none."""
     interval = config.integer("no_rope_layer_interval", 4)
     flags = config.get("no_rope_layers")
     if flags is None:
         return tuple((i + 1) % interval != 0 for i in range(layers))
     if not isinstance(flags, list) or len(flags) != layers or any(flag not in (0, 1) for flag in flags):
-        config.invalid("no_rope_layers", f"is a list of 0 or 1 for each of the {layers} layers")
+        config.invalid("no_rope_layers", f"must be a list with 0 or 1 for each of the {layers} layers")
         return (True,) * layers
     return tuple(bool(flag) for flag in flags)
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_config import (
-    alike,
     biases,
     plain_layout,
     read_activation,
     read_layer_norm,
     read_sizes,
     read_window,
+    uniform_layers,
 )
 from exporter.importers.decoder_layout import DecoderLayout
 from exporter.importers.families import llama
@@ -23,10 +23,10 @@ from exporter.importers.rope import read_rope
 
 
 def layout(config: ConfigReader) -> DecoderLayout:
-    """The configuration's decoder: LayerNorms, an MLP without gate, and biases everywhere."""
+    """The decoder's layout: LayerNorms, an MLP without gate, and biases in all linear layers."""
     sizes = read_sizes(config, {"num_key_value_heads": 2, "max_position_embeddings": 4096})
     rope = read_rope(config, rotary_dim=sizes.head_dim)
-    layers = alike(sizes, rope, read_window(config, None))
+    layers = uniform_layers(sizes, rope, read_window(config, None))
     biased = config.flag("use_bias", True)
     norm = read_layer_norm(config, "norm_epsilon", biased=True)
     activation = read_activation(config, "gelu_pytorch_tanh")

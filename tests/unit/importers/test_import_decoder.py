@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from exporter.checkpoint import open_checkpoint
 from exporter.graph.model import DecoderSpec, Hub
 from exporter.importers import import_checkpoint, reference_points
-from exporter.importers.drawing import plan_import
+from exporter.importers.native import plan_import
 
 TOLERANCE = 2e-5
 SAMPLE = Path(__file__).parents[3] / "samples" / "home_intents" / "checkpoint"

@@ -22,7 +22,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM
 from exporter.checkpoint import open_checkpoint
 from exporter.graph.model import EncoderSpec
 from exporter.importers import import_checkpoint, reference_points
-from exporter.importers.drawing import plan_import
+from exporter.importers.native import plan_import
 
 TOLERANCE = 2e-5
 

@@ -59,13 +59,13 @@ def test_what_can_t_be_drawn_exits_3_and_says_so(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"id2label": {"1": "a", "2": "b"}}, "its keys are not 0 to 1"),
-        ({"id2label": {"0": "a", "1": ["b"]}}, "or a label is no text"),
-        ({"id2label": []}, "not an object of 1 to"),
-        ({"id2label": {"0": "a", "1": "b"}, "num_labels": 3}, "num_labels: 3, and id2label has 2 labels"),
+        ({"id2label": {"1": "a", "2": "b"}}, "must have the keys 0 to 1"),
+        ({"id2label": {"0": "a", "1": ["b"]}}, "only strings as labels"),
+        ({"id2label": []}, "must be an object with 1 to"),
+        ({"id2label": {"0": "a", "1": "b"}, "num_labels": 3}, "num_labels: is 3, but id2label has 2 labels"),
         ({"num_attention_heads": 5}, "5 doesn't divide hidden_size, 36"),
-        ({"max_position_embeddings": 2}, "max_position_embeddings: 2, and the first position is 2"),
-        ({"pad_token_id": "one"}, "pad_token_id: not a whole number"),
+        ({"max_position_embeddings": 2}, "max_position_embeddings: is 2, but the first token has position 2"),
+        ({"pad_token_id": "one"}, "pad_token_id: must be a whole number"),
     ],
 )
 def test_what_no_model_can_have_exits_2(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_missing_surplus_and_misshapen_tensors_are_named_at_once(family: str, tm
     assert f"{lost} [" in text
     assert "is missing" in text
     assert f"{bent} has shape [{rows}, {columns + 1}], config.json implies [{rows}, {columns}]" in text
-    assert "classifier.extra.weight [3, 3] has no place" in text
+    assert "classifier.extra.weight [3, 3] is not part of" in text
 
 
 def test_a_head_that_differs_from_the_embedding_it_is_tied_to_is_refused(tmp_path: Path) -> None:

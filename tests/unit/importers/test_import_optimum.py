@@ -26,7 +26,7 @@ from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, KogataError, UnsupportedError
 from exporter.graph.model import GraphSpec, Hub
 from exporter.importers.optimum import import_through_optimum
-from exporter.importers.routes import Asked, import_model, route_of
+from exporter.importers.routes import ImportOptions, import_model, route_of
 
 RNG = np.random.default_rng(3)
 Arrays = dict[str, NDArray[Any]]
@@ -174,17 +174,17 @@ def test_a_shorter_context(checkpoints: Path, tmp_path: Path) -> None:
     hubs = imported(folder, tmp_path, context=8)
     assert hubs["encoder_model"].spec.shapes["input_ids"] == (1, 8)
     assert hubs["decoder_model"].spec.shapes["encoder_hidden_states"] == (1, 8, 32)
-    with pytest.raises(InputError, match="made for 24"):
+    with pytest.raises(InputError, match="maximum, 24"):
         imported(folder, tmp_path, context=25)
 
 
 def test_shapes_of_one_component(checkpoints: Path, tmp_path: Path) -> None:
     checkpoint = open_checkpoint(checkpoint_of(checkpoints, "t5"))
-    asked = Asked(shapes={"decoder_model.input_ids": (1, 5), "attention_mask": (1, 7)})
+    asked = ImportOptions(shapes={"decoder_model.input_ids": (1, 5), "attention_mask": (1, 7)})
     encoder, decoder = import_model(checkpoint, asked, tmp_path).hubs
     assert (encoder.spec.shapes["input_ids"], decoder.spec.shapes["input_ids"]) == ((1, 7), (1, 5))
     with pytest.raises(InputError, match="no input 'pixels'"):
-        import_model(checkpoint, Asked(shapes={"pixels": (1, 5)}), tmp_path)
+        import_model(checkpoint, ImportOptions(shapes={"pixels": (1, 5)}), tmp_path)
 
 
 def test_nothing_of_the_exporter_is_printed(
@@ -203,7 +203,7 @@ def edit(folder: Path, **changes: object) -> None:
 
 def refusal(folder: Path, work: Path) -> KogataError:
     with pytest.raises(KogataError) as refused:
-        import_model(open_checkpoint(folder), Asked(), work)
+        import_model(open_checkpoint(folder), ImportOptions(), work)
     return refused.value
 
 
@@ -213,7 +213,7 @@ def test_a_type_that_nobody_knows(checkpoints: Path, tmp_path: Path) -> None:
     error = refusal(folder, tmp_path)
     assert isinstance(error, UnsupportedError)
     message, hint = error.diagnostics[0].message, error.diagnostics[0].hint
-    assert "neither to kogata nor to optimum" in message
+    assert "neither Kogata nor optimum" in message
     assert "the nearest name is 'convnext', exported through optimum" in message
     assert "llama" in hint
     edit(folder, model_type="lama")

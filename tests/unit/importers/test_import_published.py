@@ -29,9 +29,9 @@ from exporter.graph.model import EncoderSpec
 from exporter.importers import import_checkpoint
 from exporter.importers.config import ConfigReader
 from exporter.importers.decoder_layout import DecoderLayout
-from exporter.importers.drawing import plan_import
 from exporter.importers.encoder_layout import EncoderLayout
 from exporter.importers.families import FAMILIES
+from exporter.importers.native import plan_import
 from exporter.importers.rope import inverse_frequencies
 from exporter.importers.routes import route_of
 from exporter.pipeline.inspect import inspect_path
@@ -268,10 +268,10 @@ def test_another_models_tensors_are_not_listed_one_by_one(tmp_path: Path) -> Non
     messages = [problem.message for problem in caught.value.diagnostics]
     left = len(names) - 20
     assert len(messages) == 2 * 21
-    assert messages[20] == messages[41] == f"and {left} more tensors like these"
+    assert messages[20] == messages[41] == f"and {left} more tensors with the same problem"
     assert "is missing" in messages[0]
     assert "llm." in messages[21]
-    assert "has no place" in messages[21]
+    assert "is not part of" in messages[21]
 
 
 def test_a_class_that_nobody_knows_is_told_what_is_drawn(tmp_path: Path) -> None:

@@ -71,10 +71,10 @@ LLAMA_INVALID: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": 10**4000}, "hidden_size: 1000"),
     ({"vocab_size": [1] * 10**5}, "vocab_size: [1, 1"),
     ({"num_hidden_layers": 10**9}, "num_hidden_layers: 1000000000 is not a whole number from 1 to 1024"),
-    ({"num_hidden_layers": 1000}, "num_hidden_layers: 1000, with"),
+    ({"num_hidden_layers": 1000}, "num_hidden_layers: 1000 layers, but"),
     ({"num_hidden_layers": 0}, "num_hidden_layers: 0 is not"),
     ({"num_key_value_heads": 3}, "3 doesn't divide num_attention_heads, 4"),
-    ({"num_attention_heads": 6, "head_dim": ...}, "6 doesn't divide hidden_size, 32"),
+    ({"num_attention_heads": 6, "head_dim": ...}, "6 doesn't divide hidden_size 32"),
     ({"head_dim": 11}, "head_dim: 11 is odd"),
     ({"rms_norm_eps": float("nan")}, "rms_norm_eps: nan is not a finite number"),
     ({"rms_norm_eps": -1e-6}, "rms_norm_eps: -1e-06"),
@@ -95,16 +95,16 @@ LLAMA_INVALID: list[tuple[dict[str, Any], str]] = [
                 "original_max_position_embeddings": 16,
             }
         },
-        "high_freq_factor: 4 is not above low_freq_factor",
+        "high_freq_factor: 4 must be above low_freq_factor",
     ),
     ({"attention_bias": "yes"}, "attention_bias: 'yes' is neither true nor false"),
     ({"tie_word_embeddings": 1}, "tie_word_embeddings: 1 is neither"),
     ({"hidden_act": 7}, "hidden_act: 7 is not one of: "),
     ({"architectures": "LlamaForCausalLM"}, "architectures: not a list"),
-    ({"max_position_embeddings": 2**30}, "too large for a phone | ask for at most"),
+    ({"max_position_embeddings": 2**30}, "too large for a phone | set --context to at most"),
     ({"model_type": ..., "architectures": ...}, "model_type is missing"),
     ({"model_type": ..., "architectures": ["LlamaModel"]}, "model_type is missing"),
-    ({"model_type": ["llama"]}, "model_type is not a name"),
+    ({"model_type": ["llama"]}, "model_type is not a string"),
 ]
 BERT_INVALID: list[tuple[dict[str, Any], str]] = [
     ({"num_attention_heads": 5}, "5 doesn't divide hidden_size, 36"),
@@ -210,8 +210,8 @@ def test_missing_surplus_and_misshapen_tensors_at_once(tmp_path: Path) -> None:
         "model.norm.weight [32] is missing",
         "model.layers.1.mlp.up_proj.weight [56, 32] is missing",
         "model.layers.0.self_attn.k_proj.weight has shape [24, 31], config.json implies [24, 32]",
-        "model.layers.0.self_attn.q_proj.bias [48] has no place",
-        "model.layers.2.mlp.up_proj.weight [56, 32] has no place",
+        "model.layers.0.self_attn.q_proj.bias [48] is not part of",
+        "model.layers.2.mlp.up_proj.weight [56, 32] is not part of",
     ):
         assert any(part in problem for problem in problems), part
 
@@ -245,14 +245,14 @@ def test_stored_integers_are_not_weights(tmp_path: Path) -> None:
 def test_another_familys_weights(llama: Checkpoint, bert: Checkpoint) -> None:
     problems = refusal(InputError, replace(bert, tensors=llama.tensors))
     assert any("embeddings.word_embeddings.weight" in problem and "is missing" in problem for problem in problems)
-    assert any("model.embed_tokens.weight" in problem and "has no place" in problem for problem in problems)
+    assert any("model.embed_tokens.weight" in problem and "is not part of" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("context", [0, -1, 65])
 def test_impossible_context(llama: Checkpoint, bert: Checkpoint, context: int) -> None:
     for checkpoint in (llama, bert):
         (problem,) = refusal(InputError, checkpoint, context)
-        assert f"a context of {context} tokens was asked for; the model was made for 1 to 64" in problem
+        assert f"the context of {context} tokens is outside of the model's range, 1 to 64" in problem
 
 
 JSON = st.recursive(

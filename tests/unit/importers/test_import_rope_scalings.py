@@ -202,7 +202,7 @@ def test_rope_parameters_of_transformers_5() -> None:
     config = HEADS | {"rope_parameters": per_type}
     assert read(config, layer_type="full_attention") == Rope(1e6, "linear", 8.0)
     assert read(config, layer_type="sliding_attention", theta_key="rope_local_base_freq", scaled=False) == Rope(1e4)
-    with pytest.raises(UnsupportedError, match="one rope for each layer type"):
+    with pytest.raises(UnsupportedError, match="a rope for each layer type"):
         read(config)
     flat = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 2.0, "original_max_position_embeddings": 64}
     spelled = {"rope_scaling": {key: value for key, value in flat.items() if key != "rope_theta"}, "rope_theta": 1e6}
@@ -224,7 +224,7 @@ def test_ropes_are_keys() -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "too few": ({"type": "longrope", "short_factor": [1.0] * 31, "long_factor": [1.0] * 32}, "32 pairs.*31 of them"),
+    "too few": ({"type": "longrope", "short_factor": [1.0] * 31, "long_factor": [1.0] * 32}, "32 numbers.*list of 31"),
     "not numbers": ({"type": "longrope", "short_factor": [1.0] * 32, "long_factor": ["1"] * 32}, "long_factor"),
     "not a list": ({"type": "longrope", "short_factor": 1.0, "long_factor": [1.0] * 32}, "short_factor"),
     "nan": ({"type": "longrope", "short_factor": [float("nan")] * 32, "long_factor": [1.0] * 32}, "short_factor"),

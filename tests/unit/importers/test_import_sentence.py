@@ -16,7 +16,7 @@ from support.hub_sessions import open_session
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, UnsupportedError
 from exporter.importers import import_checkpoint
-from exporter.importers.drawing import plan_import
+from exporter.importers.native import plan_import
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.runners.mil import load_mlpackage
 from exporter.runners.reference import TorchEncoder

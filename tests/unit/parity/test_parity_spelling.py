@@ -15,7 +15,7 @@ from support.newer_spelling import newer
 
 from exporter.checkpoint import open_checkpoint
 from exporter.checkpoint.spelling import older_spelling
-from exporter.importers.optimum import _load
+from exporter.importers.optimum_export import _load
 from exporter.runners.reference import load_reference
 
 SPELLED = [

@@ -17,7 +17,7 @@ from exporter.checkpoint import Checkpoint
 from exporter.compress import Choice
 from exporter.compress.search import ErrorKind, Offer
 from exporter.errors import InputError, UnsupportedError, UsageError
-from exporter.importers.routes import Asked, import_model, open_model
+from exporter.importers.routes import ImportOptions, import_model, open_model
 from exporter.pipeline.bits import planned
 from exporter.pipeline.export import ExportResult, export_checkpoint
 from exporter.pipeline.inspect import inspect_path
@@ -151,7 +151,7 @@ def test_what_is_told_as_the_least_can_be_asked_for(llama: Path, tmp_path: Path)
 
 
 def hubs(checkpoint: Checkpoint, tmp_path: Path) -> tuple:
-    return import_model(checkpoint, Asked(), tmp_path).hubs
+    return import_model(checkpoint, ImportOptions(), tmp_path).hubs
 
 
 def test_a_quality_is_looked_for_with_headroom(llama: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from support.requests import export_request
 from exporter import texts
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens import tokenizer
-from exporter.importers import decoder, drawing, encoder, optimum, routes
+from exporter.importers import decoder, encoder, native, optimum, routes
 from exporter.parity import task
 from exporter.pipeline.export import export_checkpoint
 from exporter.pipeline.settings import Budget
@@ -24,7 +24,7 @@ from exporter.progress import NoProgress
 from exporter.texts import PromptFile
 
 COUNTED = (
-    routes.route_of, routes.import_model, drawing.plan_import, decoder.draw_decoder, encoder.draw_encoder,
+    routes.route_of, routes.import_model, native.plan_import, decoder.build_decoder, encoder.build_encoder,
     optimum.import_through_optimum, tokenizer.load_tokenizer, texts.read_prompts, task.read_tasks,
 )  # fmt: skip
 
@@ -61,14 +61,14 @@ def test_a_decoder(budget: Budget | None, calls: Counter[str], tmp_path: Path) -
         "max_task_drop": 100,
     }
     export_checkpoint(export_request(checkpoint, tmp_path / "out", parity="quick", **asked), NoProgress())
-    once = ("route_of", "import_model", "plan_import", "draw_decoder", "load_tokenizer", "read_prompts", "read_tasks")
+    once = ("route_of", "import_model", "plan_import", "build_decoder", "load_tokenizer", "read_prompts", "read_tasks")
     assert {name: calls[name] for name in once} == dict.fromkeys(once, 1)
 
 
 def test_an_encoder(calls: Counter[str], tmp_path: Path) -> None:
     checkpoint = tiny_bert(tmp_path / "tiny")
     export_checkpoint(export_request(checkpoint, tmp_path / "out", parity="quick", calibrate="none"), NoProgress())
-    once = ("route_of", "plan_import", "draw_encoder", "load_tokenizer")
+    once = ("route_of", "plan_import", "build_encoder", "load_tokenizer")
     assert {name: calls[name] for name in once} == dict.fromkeys(once, 1)
 
 

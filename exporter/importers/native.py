@@ -1,4 +1,4 @@
-"""Decides how a checkpoint is drawn: its family, its layout, and a tensor for every weight. Refuses what can't be."""
+"""Plans a native import: finds the checkpoint's family, its layout and a tensor for every weight."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from exporter.importers.families import FAMILIES
 from exporter.importers.family import Family
 from exporter.importers.sentence import DENSE_ACTIVATIONS
 
-_LONGEST_TABLE = 1 << 20  # positions; its cos and sin take 0.5 GB at 64 pairs
+_MAX_TABLE_ROWS = 1 << 20  # positions; cos and sin of 64 pairs then take 0.5 GB
 
 _POOLINGS: dict[str, Pooling] = {pooling: pooling for pooling in get_args(Pooling)}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What drawing needs."""
+class NativePlan:
+    """Everything that building the graph needs."""
 
     family: Family
     layout: DecoderLayout | EncoderLayout
     binding: Binding
 
 
-def plan_import(checkpoint: Checkpoint, context: int | None, default: int | None = None) -> Plan:
-    """How the graph will be built. `binding.unused` names the checkpoint's tensors that the graph does without.
+def plan_import(checkpoint: Checkpoint, context: int | None, default: int | None = None) -> NativePlan:
+    """The plan for a checkpoint. `binding.unused` names the checkpoint's tensors that the graph doesn't use.
 
-    context: longest sequence in tokens. default: the longest that a decoder gets where `context` is None; None means
-    what the model was made for. Raises as `import_checkpoint` states.
+    context: longest sequence in tokens. default: the longest context of a decoder if `context` is None; None: what the
+    model was made for. Raises the same errors as `import_checkpoint`.
     """
     config = ConfigReader(checkpoint.config)
     family = _family(config)
@@ -46,15 +46,15 @@ def plan_import(checkpoint: Checkpoint, context: int | None, default: int | None
     layout = _with_sentence(family.layout(config), checkpoint, config)
     tensors = checkpoint.tensors
     layers = len(layout.layers) if isinstance(layout, DecoderLayout) else layout.layers
-    if layers > len(tensors):  # before names are made for each of a billion layers
-        config.invalid("num_hidden_layers", f"{layers}, with {len(tensors)} tensors in the checkpoint")
+    if layers > len(tensors):  # a hostile file may state a billion layers: stop before making names for all of them
+        config.invalid("num_hidden_layers", f"{layers} layers, but the checkpoint has only {len(tensors)} tensors")
     config.finish()
     layout = _with_context(layout, context, default)
     if isinstance(layout, DecoderLayout):
         shapes, head_dim = decoder.tensor_shapes(layout), layout.head_dim
     else:
         shapes, head_dim = encoder.tensor_shapes(layout), 1
-    return Plan(family, layout, bind(family, shapes, tensors, layers=layers, head_dim=head_dim))
+    return NativePlan(family, layout, bind(family, shapes, tensors, layers=layers, head_dim=head_dim))
 
 
 def _family(config: ConfigReader) -> Family:
@@ -62,7 +62,7 @@ def _family(config: ConfigReader) -> Family:
     if model_type is None and (family := _family_of_class(config)) is not None:
         return family
     if not isinstance(model_type, str) or not model_type:
-        message = "model_type is missing" if model_type is None else "model_type is not a name"
+        message = "model_type is missing" if model_type is None else "model_type is not a string"
         raise InputError.of(
             "config.model_type", message, where="config.json", hint="it names the architecture: llama, bert, …"
         )
@@ -80,7 +80,7 @@ def _family(config: ConfigReader) -> Family:
 
 
 def _family_of_class(config: ConfigReader) -> Family | None:
-    """The one family that the class named in `architectures` belongs to: MiniCPM's first files state no more."""
+    """The only family with the class named in `architectures`: MiniCPM's first checkpoints have no `model_type`."""
     stated = config.get("architectures")
     named = {str(name) for name in stated} if isinstance(stated, list) else set()
     families = [family for family in FAMILIES.values() if named & set(family.architectures)]
@@ -88,7 +88,7 @@ def _family_of_class(config: ConfigReader) -> Family | None:
 
 
 def _check_architecture(config: ConfigReader, family: Family) -> None:
-    """The class says which head the checkpoint was trained with; without one, the family's own is assumed."""
+    """Records a problem if `architectures` names a class with a head that the family's importer doesn't support."""
     stated = config.get("architectures")
     if stated is None:
         return
@@ -102,7 +102,7 @@ def _check_architecture(config: ConfigReader, family: Family) -> None:
 def _with_sentence(
     layout: DecoderLayout | EncoderLayout, checkpoint: Checkpoint, config: ConfigReader
 ) -> DecoderLayout | EncoderLayout:
-    """The layout with what sentence-transformers' modules put behind the encoder."""
+    """The layout together with the modules that sentence-transformers runs after the encoder."""
     sentence = checkpoint.sentence
     if sentence is None:
         return layout
@@ -125,7 +125,7 @@ def _with_sentence(
             config.unsupported("modules.json", f"a dense layer with {module.activation} is not supported", hint)
     return replace(
         layout,
-        head=None,  # sentence-transformers runs the bare model, whatever head the checkpoint was trained with
+        head=None,  # sentence-transformers runs the model without its head
         dense=sentence.dense,
         pooling=_POOLINGS.get(sentence.pooling or ""),
         normalize=sentence.normalize,
@@ -138,13 +138,13 @@ def _with_context(
 ) -> DecoderLayout | EncoderLayout:
     longest = layout.longest if isinstance(layout, EncoderLayout) else layout.context
     if context is not None and not 1 <= context <= longest:
-        message = f"a context of {context} tokens was asked for; the model was made for 1 to {longest}"
+        message = f"the context of {context} tokens is outside of the model's range, 1 to {longest}"
         raise InputError.of("context.range", message, where="config.json: max_position_embeddings")
     if context is None:
         most = default if default is not None and isinstance(layout, DecoderLayout) else layout.context
         context = min(layout.context, most)
-    if isinstance(layout, DecoderLayout) and context > _LONGEST_TABLE:
-        message = f"a context of {context} tokens makes position tables too large for a phone"
-        hint = f"ask for at most {_LONGEST_TABLE} tokens with --context"
+    if isinstance(layout, DecoderLayout) and context > _MAX_TABLE_ROWS:
+        message = f"a context of {context} tokens makes the position tables too large for a phone"
+        hint = f"set --context to at most {_MAX_TABLE_ROWS} tokens"
         raise InputError.of("context.range", message, where="config.json: max_position_embeddings", hint=hint)
     return replace(layout, context=context)
