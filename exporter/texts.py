@@ -1,4 +1,4 @@
-"""Texts in files, one a line: what models are compared and calibrated on."""
+"""Reads files of texts, one on each line, on which models are compared and calibrated."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ T = TypeVar("T")
 Message = Mapping[str, str]
 Item = TypeVar("Item")
 
-PAIRED = ("question-answering", "text-ranking")  # tasks that make sense for two texts only
-MASKED_EVERY = 7  # of a text's own tokens, for fill-mask: one in seven, as in BERT's training
-_FILE_BYTES = 64 * 2**20  # a prompt file is read whole; real ones hold kilobytes
-_PROBLEMS = 20  # as many lines of a bad file are named
+PAIRED = ("question-answering", "text-ranking")  # tasks that need two texts
+MASKED_EVERY = 7  # for fill-mask, one of seven tokens is masked, as in BERT's training
+_MAX_FILE_BYTES = 64 * 2**20  # a file is read as a whole; usual ones have kilobytes
+_MAX_PROBLEMS = 20  # so many bad lines of a file are reported
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text, a pair of texts, or a chat when `messages` is not empty."""
+    """A text, a pair of texts, or, if `messages` isn't empty, a conversation."""
 
     text: str
     messages: tuple[Message, ...] = ()
@@ -37,13 +37,13 @@ class Prompt:
 
     @property
     def shown(self) -> str:
-        """One line of at most 80 characters for reports."""
+        """The text in one line of at most 80 characters, for reports."""
         text = f"{self.text} | {self.second}" if self.second is not None else self.text
         line = " ".join((self.messages[-1]["content"] if self.messages else text).split())
         return line if len(line) <= 80 else line[:79] + "…"
 
     def tokens(self, tokenizer: Tokenizer, *, chat: bool) -> NDArray[np.int64]:
-        """int64 `[n]`. With `chat`, a plain text is what the user says, if the checkpoint has a chat template."""
+        """Token ids, int64 `[n]`. chat: apply the chat template, if there is one, to a text as the user's turn."""
         if chat and tokenizer.chat_template is not None:
             ids = tokenizer.encode_chat(self.messages or [{"role": "user", "content": self.text}])
         else:
@@ -69,22 +69,22 @@ class PromptFile:
 
 
 def read_prompts(path: Path) -> tuple[Prompt, ...]:
-    """A `.txt` file with a prompt per line, or a `.jsonl` file with "text", "prompt" or "messages" in each line; with
-    "text" may be "second", the other text of a pair.
+    """Reads a `.txt` file with a prompt on each line, or a `.jsonl` file with an object on each line, which has "text",
+    "prompt" or "messages", and optionally "second", the other text of a pair.
 
-    Raises InputError naming every bad line (the first 20).
+    Raises InputError with the first 20 bad lines, or if the file can't be read or has no prompts.
     """
     if path.suffix == ".jsonl":
         prompts = parse_json_lines(path, prompt_of)
     else:
         prompts = tuple(Prompt(line.strip()) for line in _read_text(path).split("\n") if line.strip())
     if not prompts:
-        raise InputError.of("prompts.empty", "the file holds no prompts", where=path.name)
+        raise InputError.of("prompts.empty", "the file has no prompts", where=path.name)
     return prompts
 
 
 def parse_json_lines(path: Path, parse: Callable[[dict[str, Any], str], T | Diagnostic]) -> tuple[T, ...]:
-    """`parse(object, "file:line")` of every line. Raises InputError naming every bad line (the first 20)."""
+    """`parse(object, "file:line")` of every line. Raises InputError with the first 20 bad lines."""
     parsed: list[T] = []
     problems: list[Diagnostic] = []
     for where, value in _read_json_lines(path):
@@ -93,12 +93,12 @@ def parse_json_lines(path: Path, parse: Callable[[dict[str, Any], str], T | Diag
             problems.append(item)
         else:
             parsed.append(item)
-    InputError.raise_all(problems[:_PROBLEMS])
+    InputError.raise_all(problems[:_MAX_PROBLEMS])
     return tuple(parsed)
 
 
 def _read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Diagnostic]]:
-    """`file:line` and the object of each line that isn't blank; a Diagnostic where the line is no JSON object."""
+    """(`file:line`, object) for each line that isn't blank; a Diagnostic instead of the object if it is no object."""
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         where = f"{path.name}:{number}"
         if not line.strip():
@@ -107,7 +107,7 @@ def _read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Diagnos
             value = json.loads(line)
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            yield where, Diagnostic("prompts.json", "half a surrogate pair: no valid Unicode", where)
+            yield where, Diagnostic("prompts.json", "not valid Unicode: half a surrogate pair", where)
             continue
         except (ValueError, RecursionError) as error:
             yield where, Diagnostic("prompts.json", f"not JSON: {error}", where)
@@ -115,34 +115,36 @@ def _read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Diagnos
         if isinstance(value, dict):
             yield where, value
         else:
-            yield where, Diagnostic("prompts.json", f"a {type(value).__name__}, not an object", where)
+            yield where, Diagnostic("prompts.json", f"must be a JSON object, not a {type(value).__name__}", where)
 
 
 def prompt_of(value: Mapping[str, Any], where: str) -> Prompt | Diagnostic:
-    """The prompt in one JSON object, or what is wrong with it."""
+    """The prompt in a JSON object, or the problem with it."""
     if "messages" in value:
         messages = value["messages"]
         if not isinstance(messages, list) or not messages or not all(_is_message(m) for m in messages):
             hint = '{"messages": [{"role": "user", "content": "…"}]}'
-            return Diagnostic("prompts.messages", '"messages" is no list of role and content', where, hint)
+            return Diagnostic(
+                "prompts.messages", '"messages" must be a list of objects with "role" and "content"', where, hint
+            )
         return Prompt("", tuple({"role": m["role"], "content": m["content"]} for m in messages))
     text = value.get("text", value.get("prompt"))
     if not isinstance(text, str) or not text:
-        return Diagnostic("prompts.text", 'no "text", "prompt" or "messages"', where, '{"text": "…"}')
+        return Diagnostic("prompts.text", 'has no "text", "prompt" or "messages"', where, '{"text": "…"}')
     second = value.get("second")
     if second is not None and (not isinstance(second, str) or not second):
-        return Diagnostic("prompts.second", '"second" is no text', where, '{"text": "…", "second": "…"}')
+        return Diagnostic("prompts.second", '"second" must be a text', where, '{"text": "…", "second": "…"}')
     return Prompt(text, second=second)
 
 
 def mask_id(tokenizer: Tokenizer) -> int | None:
-    """The id of the mask token, None where the tokenizer names none."""
+    """The id of the mask token, None if the tokenizer has none."""
     token = tokenizer.tokens.get("mask_token")
     return tokenizer.token_to_id(token) if isinstance(token, str) else None
 
 
 def choose(items: Sequence[Item], count: int) -> tuple[Item, ...]:
-    """At most `count` of them, evenly spread and in order."""
+    """At most `count` items, chosen evenly and in order."""
     if len(items) <= count:
         return tuple(items)
     return tuple(items[i * len(items) // count] for i in range(count))
@@ -154,8 +156,8 @@ def _is_message(value: Any) -> bool:
 
 def _read_text(path: Path) -> str:
     try:
-        if path.stat().st_size > _FILE_BYTES:
-            raise InputError.of("prompts.size", f"larger than {_FILE_BYTES // 2**20} MiB", where=path.name)
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise InputError.of("prompts.size", f"larger than {_MAX_FILE_BYTES // 2**20} MiB", where=path.name)
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError.of("prompts.encoding", f"not UTF-8: byte {error.start}", where=path.name) from error

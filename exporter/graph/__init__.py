@@ -1,1 +1,1 @@
-"""The hub graph: builder, palettes, the LutToDense function, passes."""
+"""The ONNX graph that all stages work on: its type `Hub`, a builder, palettes, the LutToDense function and passes."""

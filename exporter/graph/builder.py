@@ -1,4 +1,4 @@
-"""Draws hub graphs: a thin layer over onnx_ir that names values, types weights and shares constants."""
+"""Builds graphs: a thin layer over onnx_ir that names values, casts weights and shares constants."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Dim = int | str
 
 
 class GraphBuilder:
-    """Collects nodes in execution order and ends in an `ir.Model`.
+    """Collects nodes in execution order and makes an `ir.Model` of them.
 
-    Values are named `scope/name`, where scopes nest (`layers.0/attention/q`): parity reports use these names to
-    say where a computation first diverges, and the Core ML lowering keeps them.
+    Values are named `scope/name`, and scopes nest (`layers.0/attention/q`). Parity reports use these names to show
+    where a computation first diverges, and the Core ML lowering keeps them.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,7 +36,7 @@ class GraphBuilder:
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """Values made inside are named `…/name/…`."""
+        """Adds `name` to the names of all values that are created inside the `with` block."""
         self._scopes.append(name)
         try:
             yield
@@ -44,7 +44,7 @@ class GraphBuilder:
             self._scopes.pop()
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[Dim]) -> ir.Value:
-        """A graph input; strings in `shape` are symbolic dimensions."""
+        """Adds a graph input. Strings in `shape` are symbolic dimensions."""
         value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
         self._inputs.append(value)
         return value
@@ -72,13 +72,13 @@ class GraphBuilder:
         return node.outputs
 
     def const(self, array: NDArray[np.generic], name: str) -> ir.Value:
-        """A small constant of the graph itself (not of the checkpoint), shared by name over all scopes."""
+        """A small constant that doesn't come from the checkpoint. Constants with the same name are shared."""
         if name not in self._initializers:
             self._initializers[name] = _initializer(self._unique(name), ir.tensor(array, name=name))
         return self._initializers[name]
 
     def weight(self, tensor: ir.TensorProtocol, name: str) -> ir.Value:
-        """A checkpoint tensor as float32: stored in its own dtype, cast in the graph (folded at load)."""
+        """A checkpoint tensor as float32: stored in its own dtype and cast in the graph (runtimes fold the cast)."""
         if name not in self._initializers:
             self._initializers[name] = _initializer(self._unique(name), tensor)
             self._stored.add(name)
@@ -93,16 +93,16 @@ class GraphBuilder:
         return self._as_float[name]
 
     def embedding(self, tensor: ir.TensorProtocol, ids: ir.Value, name: str, label: str = "embedding") -> ir.Value:
-        """Rows of `tensor` `[vocab, hidden]` at `ids`, named `label`; open to compression."""
+        """Rows of `tensor` `[vocab, hidden]` at `ids`, named `label`. The tensor can be compressed."""
         self._open(tensor, name, "embedding")
         return self.op("Gather", self.weight(tensor, name), ids, axis=0, name=label)
 
     def linear(
         self, x: ir.Value, tensor: ir.TensorProtocol, name: str, bias: ir.Value | None = None, label: str = ""
     ) -> ir.Value:
-        """`x · tensorᵀ (+ bias)` with `tensor` `[out, in]`; open to compression.
+        """`x · tensorᵀ (+ bias)` with `tensor` `[out, in]`, which can be compressed.
 
-        The result is named `label`, else after the module that `name` belongs to (`q_proj`).
+        The result is named `label`; without a label, it is named after the module in `name` (`q_proj`).
         """
         self._open(tensor, name, "linear")
         label = label or (name.rsplit(".", 2)[-2] if name.count(".") else name)
@@ -117,7 +117,7 @@ class GraphBuilder:
         return self.op("Add", self.op("MatMul", x, transposed, name=f"{label}/product"), bias, name=label)
 
     def build(self, family: str, spec: DecoderSpec | EncoderSpec) -> Hub:
-        """The hub of everything drawn; weights in the order in which they were first used."""
+        """The finished graph, with its weights in the order of their first use."""
         graph = ir.Graph(
             self._inputs,
             self._outputs,

@@ -1,7 +1,7 @@
-"""The hub: one ONNX graph, with what the later stages need to know about it.
+"""`Hub`: an ONNX model together with the facts that later stages need.
 
-Every stage between import and lowering takes a `Hub` and returns a `Hub`. Its `model` is a complete ONNX
-model at each of these points, so that any of them can be run in onnxruntime as it is.
+Every stage between import and lowering takes a `Hub` and returns a `Hub`. Its `model` is always a complete ONNX model
+that onnxruntime can run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class CacheSpec:
 
     @property
     def layers(self) -> int:
-        """How many layers there are."""
+        """The number of layers."""
         return len(self.kv_heads)
 
 
@@ -56,11 +56,11 @@ class DecoderSpec:
     """A text decoder. Inputs `input_ids` int64 `[batch, seq]`, `attention_mask` int64 `[batch, past + seq]`,
     `position_ids` int64 `[batch, seq]` and the cache; outputs `logits` float32 `[batch, seq, vocab]` and the cache.
 
-    heads: query heads of each layer. windows: widths of the sliding windows that layers attend within, ascending,
-        without layers that see everything. The additive masks are the hub values `mask` and `mask.window.{width}`,
-        where a query sees itself and the `width - 1` tokens before it.
-    rope_switch: tokens fed in sequences longer than this are rotated by other factors (LongRoPE), so that a text fed in
-        pieces that cross it gives other numbers than in one go; None where it makes no difference.
+    heads: query heads of each layer. windows: widths of the layers' sliding windows, ascending; layers without a window
+        are left out. The additive masks are the graph values `mask` and `mask.window.{width}`; in the latter a query
+        attends to itself and the `width - 1` tokens before it.
+    rope_switch: longer sequences are rotated by other factors (LongRoPE). So a text that is fed in pieces, some of
+        which end before this length, gives other numbers than in one piece. None if there is only one set of factors.
     """
 
     vocab_size: int
@@ -91,11 +91,11 @@ class EncoderSpec:
         `logits` `[batch, seq, labels]`; "fill-mask": `logits` `[batch, seq, vocab]`; "question-answering":
         `start_logits` and `end_logits` `[batch, seq]`.
 
-    context: longest sequence, in tokens, that the model was made for (sentence-transformers' max_seq_length
-        where the checkpoint states one).
-    pooling: as sentence-transformers calls it, or None; normalize: whether the sentence embedding has L2 norm 1.
-    labels: of a classifier, in the order of its logits. scores: what turns its logits into scores.
-    pairs: the task takes two texts, which the model tells apart by `token_type_ids`.
+    context: longest sequence, in tokens, that the model was made for (sentence-transformers' max_seq_length if the
+        checkpoint states one).
+    pooling: by sentence-transformers' name, or None. normalize: whether the sentence embedding has L2 norm 1.
+    labels: of a classifier, in the order of its logits. scores: the function from logits to scores.
+    pairs: the task takes two texts, marked by `token_type_ids`.
     """
 
     vocab_size: int
@@ -114,13 +114,13 @@ InputKind = Literal["image", "ids", "types", "mask", "positions", "features", "o
 
 @dataclass(frozen=True)
 class GraphInput:
-    """One input of a graph that we didn't draw ourselves.
+    """One input of a graph that wasn't imported natively.
 
-    shape: its sizes in the Core ML program and in parity; an ONNX file may leave them open.
-    kind: what its elements are: an "image" `[batch, channels, height, width]`, normalized; token "ids"; token "types";
-        a "mask" of ones; "positions" 0, 1, 2, …; audio "features"; the "output" of another component, or what that was
-        given; the "past" of a cache; any other "numbers".
-    vocabulary: ids are below this. source: `(component, its output or input)` that this one takes the value of.
+    shape: its sizes in the Core ML program and in the parity check; the ONNX file may leave them open.
+    kind: the meaning of its elements: an "image" `[batch, channels, height, width]`, normalized; token "ids"; token
+        "types"; a "mask" of ones; "positions" 0, 1, 2, …; audio "features"; the "output" or an input of another
+        component; the "past" of a cache; any other "numbers".
+    vocabulary: ids are below this. source: the `(component, its output or input)` that provides the value.
     """
 
     name: str
@@ -133,10 +133,10 @@ class GraphInput:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """Any other graph, with inputs and outputs of its own: one of those that a model consists of.
+    """A graph that wasn't imported natively, with any inputs and outputs: a whole model or one of its components.
 
-    component: its name among them, which its files get: "model" where it is the only one, "encoder_model", say.
-    context: longest sequence in tokens, None for a model without text. labels: what a classifier's logits stand for.
+    component: the name of the component and its files: "model" for a single one, or "encoder_model" and others.
+    context: longest sequence in tokens, None for a model without text. labels: of a classifier's logits.
     """
 
     task: Task
@@ -148,19 +148,19 @@ class GraphSpec:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Input name → its sizes: what `simplify` makes a graph of fixed shapes with."""
+        """Input name → its sizes, for `simplify`."""
         return {port.name: port.shape for port in self.inputs}
 
 
 @dataclass(frozen=True)
 class Hub:
-    """An ONNX model in memory and what it is.
+    """An ONNX model and facts about it.
 
-    model: complete and runnable; weights stay memory-mapped, in the checkpoint's dtype.
-    family: `model_type` of the importer's family file, "llama" say.
-    weights: the matrices open to compression, in graph order.
-    stored: names of all initializers that come from the checkpoint, whole or in part; the others are the graph's own.
-    palettes: weight name → palette, for those that the graph now decodes with `kogata::LutToDense`.
+    model: complete and runnable. Weights are memory-mapped, in the checkpoint's dtype.
+    family: the `model_type`, such as "llama".
+    weights: the matrices that can be compressed, in graph order.
+    stored: names of all initializers that come from the checkpoint, as whole tensors or parts of them.
+    palettes: weight name → palette, for weights that the graph decodes with `kogata::LutToDense`.
     """
 
     model: ir.Model
@@ -177,5 +177,5 @@ class Hub:
 
 
 def has_cache(spec: GraphSpec) -> bool:
-    """Whether it is a text decoder that optimum exports with `past_key_values`, as kogata's own are."""
+    """Whether the graph is a text decoder that optimum exported with a KV cache, `past_key_values`."""
     return spec.task == "text-generation" and any(port.kind == "past" for port in spec.inputs)

@@ -1,6 +1,6 @@
-"""Resize (opset 18) as one matrix per axis: row i says which elements of the input make element i of the result.
+"""Resize (opset 18) as one matrix per axis: row i has the weights of the input elements in element i of the result.
 
-Coordinates are computed in float32 as runtimes do, since a nearest neighbour can hang on the last bit.
+Coordinates are computed in float32 as in runtimes, because the last bit can decide which neighbour is nearest.
 Source: the operator's specification, https://onnx.ai/onnx/operators/onnx__Resize.html.
 """
 
@@ -18,7 +18,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Axis:
-    """How one axis is resized: its sizes, and the scale that maps places of the result to places of the input."""
+    """How one axis is resized. size, result: its length before and after. scale: result length / input length."""
 
     size: int
     result: int
@@ -26,9 +26,9 @@ class Axis:
 
 
 def resize_plan(node: ir.Node, shape: tuple[int, ...]) -> dict[int, Matrix] | str:
-    """The matrices `[result, size]` of the axes whose values change, by axis; or why there are none.
+    """Axis → matrix `[result, size]`, for the axes that change; or the reason why the node can't be written so.
 
-    shape: of the node's result. The scales must be constant, or come from the sizes.
+    shape: of the node's result. Scales must be constant or follow from the sizes.
     """
     x = node.inputs[0]
     if x is None or x.shape is None or any(not isinstance(size, int) for size in x.shape):
@@ -51,7 +51,7 @@ def resize_plan(node: ir.Node, shape: tuple[int, ...]) -> dict[int, Matrix] | st
 
 
 def unsupported_resize(node: ir.Node) -> str:
-    """What of the node has no matrices at all, whatever the sizes; empty where there is nothing."""
+    """The setting of the node that can't be written as matrices; empty if there is none."""
     if _text(node, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
         return "the coordinate transformation tf_crop_and_resize"
     if _text(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
@@ -61,7 +61,7 @@ def unsupported_resize(node: ir.Node) -> str:
 
 
 def axis_matrix(node: ir.Node, axis: Axis) -> Matrix | str:
-    """The matrix `[result, size]` of one axis, by the node's attributes; or why there is none."""
+    """The matrix `[result, size]` of one axis, from the node's attributes; or the reason why there is none."""
     if "antialias" in node.attributes and node.attributes["antialias"].as_int() and axis.scale < 1:
         return "antialiasing"
     mode = _text(node, "mode", "nearest")
@@ -76,7 +76,7 @@ def axis_matrix(node: ir.Node, axis: Axis) -> Matrix | str:
 
 
 def linear_matrix(size: int, at: NDArray[np.float32]) -> Matrix:
-    """Linear interpolation at the places `at`, which stick to the ends."""
+    """The matrix `[len(at), size]` of linear interpolation at positions `at`, which are clamped to the axis."""
     matrix = np.zeros((len(at), size))
     places = np.clip(at.astype(np.float64), 0, size - 1)
     low = np.floor(places).astype(int)
@@ -87,7 +87,7 @@ def linear_matrix(size: int, at: NDArray[np.float32]) -> Matrix:
 
 
 def _scales(node: ir.Node, rank: int) -> dict[int, float]:
-    """The scales that the node states, by axis."""
+    """Axis → scale, for the scales that the node states."""
     value = node.inputs[2] if len(node.inputs) > 2 else None
     tensor = None if value is None else value.const_value
     if tensor is None or tensor.size == 0:
@@ -127,7 +127,7 @@ def _nearest(axis: Axis, at: NDArray[np.float32], mode: str) -> Matrix:
 
 
 def _cubic(axis: Axis, at: NDArray[np.float32], a: float, exclude_outside: bool) -> Matrix:
-    """Keys' cubic convolution over four neighbours; those outside are the end's, or left out."""
+    """Keys' cubic convolution over four neighbours. Neighbours outside take the edge's value or are left out."""
     matrix = np.zeros((axis.result, axis.size))
     for row, place in enumerate(at.astype(np.float64)):
         first = math.floor(place) - 1

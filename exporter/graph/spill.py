@@ -1,4 +1,4 @@
-"""Packed palette indices that wait in a file, not in memory, between compression and the writers."""
+"""Stores packed palette indices in a temporary file instead of memory, until the model is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_FLUSH = 1 << 20  # bytes; a write as large as a block of indices goes to the system in one piece
+_BUFFER_BYTES = 1 << 20  # of the file; a block of indices is then written in one piece
 
 
 class Stored(Protocol):
@@ -19,10 +19,10 @@ class Stored(Protocol):
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of bytes."""
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """The bytes from `start` to `stop`, uint8 `[stop - start]`, not to be written to."""
+        """The bytes from `start` to `stop`, uint8 `[stop - start]`, read-only."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class InMemory:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of bytes."""
         return self.data.size
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
@@ -42,24 +42,24 @@ class InMemory:
 
 
 class Spill:
-    """One file without a name in `folder`: it is gone with this object and its parts, or with the process.
+    """An unnamed temporary file in `folder`. It disappears with this object and its parts, or with the process.
 
-    What goes wrong with the disk is an OSError, also while reading.
+    Writing and reading raise OSError if the disk fails or is full.
     """
 
     def __init__(self, folder: Path) -> None:
-        # Open for as long as there are parts of it.
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=_FLUSH)  # noqa: SIM115
+        # The file stays open as long as parts of it exist.
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=_BUFFER_BYTES)  # noqa: SIM115
         self._lock = threading.Lock()
         self._end = 0
 
     @property
     def end(self) -> int:
-        """Bytes written so far: where the next ones will lie."""
+        """The number of bytes written so far, which is where the next part begins."""
         return self._end
 
     def append(self, data: NDArray[np.uint8]) -> Spilled:
-        """Writes `data` behind everything else; where it is."""
+        """Writes `data` at the end of the file. Returns the part that holds it."""
         with self._lock:
             start = self._end
             self._file.seek(start)
@@ -68,16 +68,16 @@ class Spill:
         return Spilled(self, start, data.size)
 
     def part(self, start: int) -> Spilled:
-        """All that was written from `start` on."""
+        """Everything that was written from byte `start` on."""
         return Spilled(self, start, self._end - start)
 
     def read(self, start: int, size: int) -> NDArray[np.uint8]:
-        """A fresh array: pages of a mapped file would count as this process's memory for as long as they're mapped."""
+        """Reads a new array. The file isn't mapped, because mapped pages would count as this process's memory."""
         with self._lock:
             self._file.seek(start)
             data = self._file.read(size)
         if len(data) != size:
-            raise OSError(f"the file of packed weights ends {size - len(data)} bytes too early")
+            raise OSError(f"the temporary file of packed weights is {size - len(data)} bytes too short")
         return np.frombuffer(data, np.uint8)
 
 
@@ -90,5 +90,5 @@ class Spilled:
     size: int
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """From the file."""
+        """The bytes from `start` to `stop` of this part, uint8 `[stop - start]`. Raises OSError."""
         return self.spill.read(self.start + start, stop - start)

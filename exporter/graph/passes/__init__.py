@@ -1,1 +1,1 @@
-"""One pass per file: Given, Result, Refuses."""
+"""Graph passes, one in each file. Its docstring says what is given, what the result is and what it refuses."""

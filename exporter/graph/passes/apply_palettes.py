@@ -1,6 +1,6 @@
-"""Given a hub and palettes for some of its weights,
-Result: the same hub, where each such initializer is `LutToDense(indices, lut)` under the initializer's old name.
-Refuses: a palette for a weight that the hub doesn't have, or of another shape.
+"""Given a graph and palettes for some of its weights,
+Result: the same graph, in which each of these initializers is replaced by `LutToDense(indices, lut)` of the same name.
+Refuses: a palette for a weight that doesn't exist or has another shape.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def apply_palettes(hub: Hub, palettes: Mapping[str, Palette]) -> Hub:
 
 def _replace(graph: ir.Graph, name: str, palette: Palette) -> None:
     old = graph.initializers.pop(name)
-    # A ragged last group is padded to a whole one: the lookup stays one gather, the surplus rows are cut off.
+    # An incomplete last group is padded to a whole one, so that the lookup stays a single gather; Slice drops the rest.
     rows = palette.lut.shape[0] * palette.group_size
     surplus = rows - palette.shape[0]
     indices = _add(graph, f"{name}/indices", _whole_groups(palette, rows))
@@ -54,7 +54,7 @@ def _replace(graph: ir.Graph, name: str, palette: Palette) -> None:
     dense = nodes[-1].outputs[0]
     dense.type, dense.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(palette.shape)
     for use in list(old.uses()):
-        if use.node.op_type == "Cast":  # LutToDense is float32 already: the stored dtype's cast goes
+        if use.node.op_type == "Cast":  # LutToDense gives float32 already: the cast from the stored dtype is removed
             cast = use.node.outputs[0]
             ir.convenience.replace_all_uses_with(cast, dense)
             graph.remove(use.node, safe=True)
@@ -64,7 +64,7 @@ def _replace(graph: ir.Graph, name: str, palette: Palette) -> None:
 
 
 def _whole_groups(palette: Palette, rows: int) -> ir.TensorProtocol:
-    """The indices for so many rows, uint8, zeros below the palette's own; unpacked whenever they are asked for."""
+    """The indices for `rows` rows, uint8, padded with zeros at the end; unpacked at each access."""
     surplus = rows - palette.shape[0]
     return ir.LazyTensor(
         lambda: ir.tensor(np.pad(palette.indices, ((0, surplus), (0, 0))) if surplus else palette.indices),

@@ -1,4 +1,4 @@
-"""The results of one node on constants, by ONNX's reference implementation."""
+"""Evaluates one node on constants with ONNX's reference implementation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exporter.graph.names import words
 from exporter.graph.passes.rewrite import is_standard, static_shape
 from exporter.graph.resize import Matrix, resize_plan
 
-# Ops whose results are functions of their operands and that the reference computes fast and as onnxruntime does.
+# Deterministic ops that the reference implementation computes fast and with the same results as onnxruntime.
 _COMPUTING = words(
     """
     Abs Add And ArgMax ArgMin Ceil Clip Cos CumSum Div Equal Erf Exp EyeLike Floor Greater GreaterOrEqual
@@ -28,17 +28,17 @@ _MOVING = words(
     ScatterElements ScatterND Slice Split Squeeze Tile Transpose Unsqueeze
     """
 )
-_MISFITS = (ArithmeticError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
+_REFERENCE_ERRORS = (ArithmeticError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 def can_evaluate(node: ir.Node) -> bool:
-    """Whether `Evaluation` knows this op, given constants."""
+    """Whether `Evaluation` supports this op."""
     return is_standard(node, *_COMPUTING, *_MOVING)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One node and its constant operands; holds no elements before it runs."""
+    """One node and its constant operands, which are read only when it runs."""
 
     proto: onnx.NodeProto
     operands: tuple[tuple[str, ir.TensorProtocol], ...]
@@ -47,7 +47,7 @@ class Evaluation:
     resize: tuple[tuple[int, Matrix], ...] | None = None
 
     def run(self) -> list[NDArray[np.generic]] | None:
-        """The node's results, or None where the reference can't say."""
+        """The node's results, or None if the reference can't compute them."""
         if self.resize is not None:
             return [self._resized(np.asarray(self.operands[0][1].numpy()), self.resize)]
         feeds = {name: np.asarray(tensor.numpy()) for name, tensor in self.operands}
@@ -68,13 +68,13 @@ class Evaluation:
         try:
             with np.errstate(all="ignore"):
                 results = ReferenceEvaluator(model).run(None, feeds)
-        except _MISFITS:  # an op's corner that the reference doesn't implement: the node stays as it is
+        except _REFERENCE_ERRORS:  # a case that the reference doesn't implement: the node isn't folded
             return None
         return [np.asarray(result) for result in results]
 
     @staticmethod
     def _resized(x: NDArray[np.generic], plan: tuple[tuple[int, Matrix], ...]) -> NDArray[np.generic]:
-        """By interpolation matrices: the reference loops over every element in Python."""
+        """Resize by interpolation matrices: the reference implementation loops over every element in Python."""
         result: NDArray[np.floating] = x.astype(np.float64)
         for axis, matrix in plan:
             result = np.moveaxis(np.tensordot(matrix, result, (1, axis)), 0, axis)
@@ -82,7 +82,7 @@ class Evaluation:
 
 
 def evaluation(node: ir.Node, opset: int, ir_version: int) -> Evaluation | None:
-    """The evaluation of a node, if all its operands are constants and the op is known."""
+    """The evaluation of a node; None if an operand isn't constant or the op isn't supported."""
     operands = {}
     for value in node.inputs:
         if value is not None:

@@ -1,8 +1,8 @@
 """Given any ONNX graph,
-Result: the same computation, where each large matrix that a MatMul, Gemm, Gather or Conv takes from the file is an
-initializer `[out, in]` of its own: transposed and reshaped in the graph where the op wants it otherwise. Nothing is
-read but what must be compared: the new initializers are views that are made when they are asked for.
-Refuses: nothing. Matrices that are used in other ways, inside of subgraphs or as outputs, stay as they are.
+Result: the same computation, where each large matrix of a MatMul, Gemm, Gather or Conv is an initializer `[out, in]`.
+The graph transposes or reshapes it for the op if needed. The new initializers are lazy views; only matrices that must
+be compared are read.
+Refuses: nothing. Matrices that are used by other ops, in subgraphs or as outputs don't change.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from exporter.graph.model import Weight, WeightRole
 from exporter.graph.passes.rewrite import Rewriter, is_standard
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-_LEAST = 1024  # elements; below that a lookup table takes much of what it saves
-_LEAST_COLUMNS = 16  # per output row: depthwise kernels have 9, and each of them matters
-_NUMBERED = re.compile(r"onnx::\w+|\d+|val_\d+")  # what torch calls a tensor that it has folded
-_ROWS = 1024  # compared at a time
+_MIN_ELEMENTS = 1024  # a smaller matrix saves little more than its lookup table takes
+_MIN_COLUMNS = 16  # elements of an output row; depthwise kernels have 9 and are sensitive to errors
+_NUMBERED = re.compile(r"onnx::\w+|\d+|val_\d+")  # torch's names of folded tensors
+_BLOCK = 1024  # rows compared at once
 
 Layout = Literal["out-in", "in-out", "kernel"]
 
@@ -31,18 +31,18 @@ Layout = Literal["out-in", "in-out", "kernel"]
 class _Use:
     layout: Layout
     role: WeightRole
-    reader: ir.Node  # after which the tensor can be called where it has no name of its own
+    reader: ir.Node  # the tensor gets its name if it has none
 
 
 def expose_matrices(model: ir.Model) -> tuple[Weight, ...]:
-    """Rewrites the graph in place; the matrices open to compression, in graph order."""
+    """Rewrites the graph in place. Returns the matrices that can be compressed, in graph order."""
     rewriter = Rewriter(model.graph)
     _lift_constants(rewriter)
     _skip_identities(rewriter)
-    found = {value: uses for value in _in_order(model.graph) if (uses := _uses(value, model.graph))}
-    tables = [value for value, uses in found.items() if any(use.role == "embedding" for use in uses)]
+    uses_of = {value: uses for value in _in_order(model.graph) if (uses := _uses(value, model.graph))}
+    tables = [value for value, uses in uses_of.items() if any(use.role == "embedding" for use in uses)]
     weights: dict[str, Weight] = {}
-    for value, uses in found.items():
+    for value, uses in uses_of.items():
         table = _tied(rewriter, value, uses, tables)
         turned = [replace(use, layout="out-in") for use in uses]
         weight = _exposed(rewriter, value, uses) if table is None else _exposed(rewriter, table, turned)
@@ -53,17 +53,17 @@ def expose_matrices(model: ir.Model) -> tuple[Weight, ...]:
 
 
 def _lift_constants(rewriter: Rewriter) -> None:
-    """Large tensors in Constant nodes, where some exporters keep weights, become initializers."""
+    """Turns large tensors in Constant nodes, in which some exporters store weights, into initializers."""
     for node in list(rewriter.graph):
         if is_standard(node, "Constant") and "value" in node.attributes and not node.outputs[0].is_graph_output():
             tensor = node.attributes["value"].as_tensor()
-            if tensor.size >= _LEAST:
+            if tensor.size >= _MIN_ELEMENTS:
                 rewriter.settle(node.outputs[0], tensor)
                 rewriter.drop(node)
 
 
 def _skip_identities(rewriter: Rewriter) -> None:
-    """Whoever reads an Identity of an initializer, which is how torch writes shared weights, reads the initializer."""
+    """Removes each Identity of an initializer, which is how torch writes shared weights."""
     for node in list(rewriter.graph):
         source = node.inputs[0] if node.inputs else None
         if not is_standard(node, "Identity") or source is None or node.outputs[0].is_graph_output():
@@ -74,7 +74,7 @@ def _skip_identities(rewriter: Rewriter) -> None:
 
 
 def _in_order(graph: ir.Graph) -> Iterator[ir.Value]:
-    """The initializers in the order in which nodes first read them."""
+    """The initializers in the order of their first use."""
     seen: set[ir.Value] = set()
     for node in graph:
         for value in node.inputs:
@@ -84,24 +84,24 @@ def _in_order(graph: ir.Graph) -> Iterator[ir.Value]:
 
 
 def _uses(value: ir.Value, graph: ir.Graph) -> list[_Use]:
-    """How the graph uses a matrix that can be opened; empty for any other tensor."""
+    """The uses of a matrix that can be exposed; empty for any other tensor."""
     tensor = value.const_value
     if tensor is None or tensor.dtype not in _FLOATS or value.is_graph_output() or value.is_graph_input():
         return []
-    if tensor.size < _LEAST or len(tensor.shape) not in (2, 3, 4):
+    if tensor.size < _MIN_ELEMENTS or len(tensor.shape) not in (2, 3, 4):
         return []
     uses: list[_Use] = []
     for use in value.uses():
-        found = _use(use.node, use.idx, len(tensor.shape)) if use.node.graph is graph else None
-        if found is None:
+        kind = _use(use.node, use.idx, len(tensor.shape)) if use.node.graph is graph else None
+        if kind is None:
             return []
-        uses.append(found)
+        uses.append(kind)
     layouts = {use.layout for use in uses}
     if len(layouts) != 1:
         return []
     shape = tensor.shape.numpy()
     columns = tensor.size // shape[0] if layouts != {"in-out"} else shape[0]
-    return uses if columns >= _LEAST_COLUMNS else []
+    return uses if columns >= _MIN_COLUMNS else []
 
 
 def _use(node: ir.Node, index: int, rank: int) -> _Use | None:
@@ -128,7 +128,10 @@ def _use(node: ir.Node, index: int, rank: int) -> _Use | None:
 
 
 def _tied(rewriter: Rewriter, value: ir.Value, uses: list[_Use], tables: list[ir.Value]) -> ir.Value | None:
-    """The embedding that `value` is a transposed copy of, which torch makes of a tied head, now in its place."""
+    """Replaces `value` by the embedding of which it is a transposed copy, as torch writes a tied head.
+
+    Returns the embedding, or None if `value` is no such copy.
+    """
     if uses[0].layout != "in-out" or value.const_value is None:
         return None
     for table in tables:
@@ -145,11 +148,11 @@ def _transposed_copy(copy: ir.TensorProtocol, table: ir.TensorProtocol) -> bool:
     if copy.dtype != table.dtype or tuple(copy.shape.numpy()) != tuple(table.shape.numpy())[::-1]:
         return False
     turned, rows = copy.numpy().T, table.numpy()
-    return all(np.array_equal(turned[i : i + _ROWS], rows[i : i + _ROWS]) for i in range(0, len(rows), _ROWS))
+    return all(np.array_equal(turned[i : i + _BLOCK], rows[i : i + _BLOCK]) for i in range(0, len(rows), _BLOCK))
 
 
 def _exposed(rewriter: Rewriter, value: ir.Value, uses: list[_Use]) -> Weight:
-    """The weight behind `value`, which is an initializer `[out, in]` from now on."""
+    """Makes `value` an initializer `[out, in]`. Returns the weight."""
     tensor, layout = value.const_value, uses[0].layout
     assert tensor is not None
     roles = tuple(dict.fromkeys(use.role for use in uses))
@@ -175,7 +178,7 @@ def _exposed(rewriter: Rewriter, value: ir.Value, uses: list[_Use]) -> Weight:
 
 
 def _name(rewriter: Rewriter, value: ir.Value, reader: ir.Node) -> str:
-    """The tensor's own name, or where that is only a number, that of the module which reads it."""
+    """The tensor's name, or the name of the module that uses it if the tensor has only a number."""
     name = str(value.name)
     scope = (reader.name or "").strip("/").rpartition("/")[0].replace("/", ".")
     if not _NUMBERED.fullmatch(name) or not scope:
@@ -196,7 +199,7 @@ def _viewed(tensor: ir.TensorProtocol, layout: Layout, shape: tuple[int, int]) -
 
 
 def _transposed(rewriter: Rewriter, stored: ir.Value) -> ir.Value:
-    """`stored` turned round; one node for all that want it so."""
+    """The transpose of `stored`; all its users share one node."""
     for use in stored.uses():
         if is_standard(use.node, "Transpose") and use.node.name == f"{stored.name}/transposed":
             return use.node.outputs[0]
@@ -208,7 +211,7 @@ def _transposed(rewriter: Rewriter, stored: ir.Value) -> ir.Value:
 
 
 def _widened(rewriter: Rewriter, stored: ir.Value) -> None:
-    """A weight of less than float32 goes through float32: a palette decodes to that, in place of the first cast."""
+    """Casts a 16-bit weight to float32 and back: a palette, which decodes to float32, can replace the first cast."""
     if stored.dtype == ir.DataType.FLOAT or stored.dtype is None:
         return
     readers = list(stored.uses())
@@ -230,7 +233,7 @@ def _cast(rewriter: Rewriter, value: ir.Value, dtype: ir.DataType, name: str) ->
 
 
 def _first(rewriter: Rewriter, node: ir.Node, name: str) -> ir.Value:
-    """`node`, which needs constants alone, at the head of the graph."""
+    """Adds `node`, which has only constant inputs, at the start of the graph."""
     node.name = node.outputs[0].name = rewriter.fresh(name)
     rewriter.graph.insert_before(rewriter.graph[0], node)
     return node.outputs[0]

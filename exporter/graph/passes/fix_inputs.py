@@ -1,7 +1,7 @@
 """Given a graph and a shape for each input whose shape it leaves open,
-Result: the same graph with inputs of these shapes; sizes inside the graph that were named after theirs are forgotten.
-Refuses: a shape for an input that there is none of, an input left open, a shape that contradicts the graph's, two sizes
-for the same named dimension.
+Result: the same graph with inputs of these shapes. Shapes inside the graph that use the same named sizes are removed.
+Refuses: a shape for an unknown input, an input without a shape, a shape that contradicts the graph, two sizes for the
+same named dimension.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from exporter.errors import Diagnostic, InputError
 
 
 def fix_inputs(graph: ir.Graph, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Sets the shapes in place. Raises InputError with everything that is wrong with `shapes`."""
+    """Sets the shapes in place. Raises InputError with all problems of `shapes`."""
     names = [value.name for value in graph.inputs]
     problems = [
         Diagnostic("onnx.inputs", f"the model has no input '{name}'", hint=f"its inputs: {', '.join(map(str, names))}")
@@ -35,19 +35,19 @@ def _problem(value: ir.Value, shape: Sequence[int] | None, sizes: dict[str, tupl
     declared = value.shape
     if shape is None:
         open_ = declared is None or any(not isinstance(size, int) for size in declared)
-        return f"its shape {_text(declared)} is left open and no sizes were given for it" if open_ else ""
+        return f"its shape {_text(declared)} is open, and no sizes were given" if open_ else ""
     if any(size < 1 for size in shape):
-        return f"{list(shape)} is no shape of a tensor with elements"
+        return f"its shape must have only sizes above 0; got {list(shape)}"
     if declared is None:
         return ""
     pairs = list(zip(shape, declared, strict=False))
     if len(declared) != len(shape) or any(isinstance(size, int) and size != given for given, size in pairs):
-        return f"{list(shape)} was given, the model has {_text(declared)}"
+        return f"the given shape {list(shape)} doesn't fit the model's, {_text(declared)}"
     for given, size in pairs:
         if isinstance(size, ir.SymbolicDim) and size.value is not None:
             first, where = sizes.setdefault(size.value, (given, value.name or ""))
             if first != given:
-                return f"its dimension '{size.value}' is {given} here and {first} in '{where}'"
+                return f"its dimension '{size.value}' is {given}, but {first} in '{where}'"
     return ""
 
 

@@ -1,9 +1,9 @@
 """Given a graph whose inputs have fixed shapes,
-Result: every value has its type and shape as far as they can be known beforehand; what depends on shapes and small
-constants alone is a constant; an If whose condition is constant is the branch taken. Big weights are never laid out
-anew: a node that only moves the elements of a weight stays, one that computes with weights (a weight norm) becomes a
-tensor that is computed when it is read.
-Refuses: a graph that contradicts itself, sizes that don't fit its nodes.
+Result: values have their types and shapes if these can be inferred; values that depend only on shapes and small
+constants are constants; an If with a constant condition is replaced by the branch that it takes. Large weights aren't
+copied: a node that only rearranges a weight stays; a node that computes with weights (a weight norm) becomes a lazy
+tensor.
+Refuses: a graph whose shapes contradict each other or its nodes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from exporter.graph.passes.infer import infer
 from exporter.graph.passes.rewrite import Rewriter, is_standard, static_shape
 
 # one element in, one element out
-_WEIGHT = 256  # elements from which a float matrix counts as a weight, whose layout isn't changed
-_SMALL = 2**16  # elements that a folded constant may have whatever it was made from: 256 KB of float32
-_INTEGERS = 2**20  # the same for integers: index tables
-_LARGE = 2**22  # elements from which a result is computed when it is read instead of held in memory
+_WEIGHT_ELEMENTS = 256  # a float matrix with at least so many elements is a weight, whose layout isn't changed
+_MAX_FOLDED_ELEMENTS = 2**16  # of a folded constant, whatever its inputs: 256 KB of float32
+_MAX_FOLDED_INTEGERS = 2**20  # the same for integers: index tables
+_LAZY_ELEMENTS = 2**22  # a result with at least so many elements is computed when it is read
 
 
 def fold_constants(model: ir.Model) -> None:
-    """Folds in place, in one walk along the graph. Raises InputError where shapes contradict each other."""
+    """Folds in place, in one pass over the nodes. Raises InputError if shapes contradict each other."""
     graph = model.graph
     rewriter = Rewriter(graph)
     opsets = dict(graph.opset_imports)
-    for node in graph:  # nodes put behind the current one are visited too
+    for node in graph:  # also visits nodes that are inserted after the current one
         if is_standard(node, "Constant"):
             _lift(rewriter, node)
             continue
@@ -42,7 +42,7 @@ def fold_constants(model: ir.Model) -> None:
 
 
 def _lift(rewriter: Rewriter, node: ir.Node) -> None:
-    """A Constant node is an initializer."""
+    """Turns a Constant node into an initializer."""
     value = node.outputs[0]
     (attribute,) = node.attributes.values()
     if value.is_graph_output() or attribute.type in (ir.AttributeType.STRING, ir.AttributeType.STRINGS):
@@ -59,7 +59,7 @@ def _lift(rewriter: Rewriter, node: ir.Node) -> None:
 
 
 def _inline(rewriter: Rewriter, node: ir.Node) -> bool:
-    """Puts the branch that a constant condition takes in place of an If."""
+    """Replaces an If with a constant condition by the branch that it takes. Returns whether it did."""
     condition = node.inputs[0]
     if condition is None or condition.const_value is None or any(value.is_graph_output() for value in node.outputs):
         return False
@@ -94,14 +94,14 @@ def _fold(rewriter: Rewriter, node: ir.Node, opset: int, ir_version: int) -> Non
             rewriter.settle(node.outputs[0], sizes)
             rewriter.drop(node)
         return
-    found = evaluation(node, opset, ir_version)
-    if found is None or not _worthwhile(node):
+    folded = evaluation(node, opset, ir_version)
+    if folded is None or not _worthwhile(node):
         return
     shape = static_shape(node.outputs[0])
-    if shape is not None and math.prod(shape) > _LARGE and len(node.outputs) == 1:
-        _defer(rewriter, node, found, shape)
+    if shape is not None and math.prod(shape) > _LAZY_ELEMENTS and len(node.outputs) == 1:
+        _defer(rewriter, node, folded, shape)
         return
-    results = found.run()
+    results = folded.run()
     if results is None:
         return
     for value, array in zip(node.outputs, results, strict=True):
@@ -111,35 +111,40 @@ def _fold(rewriter: Rewriter, node: ir.Node, opset: int, ir_version: int) -> Non
 
 def _worthwhile(node: ir.Node) -> bool:
     shapes = [static_shape(value) for value in node.outputs]
-    if any(shape is None for shape in shapes):  # NonZero: no more elements than go in
+    if any(shape is None for shape in shapes):  # NonZero has at most as many elements as its input
         shapes = [
             tuple(v.const_value.shape.numpy()) for v in node.inputs if v is not None and v.const_value is not None
         ]
     size = sum(math.prod(shape) for shape in shapes if shape is not None)
     dtype = node.outputs[0].dtype
     if dtype is not None and not dtype.is_floating_point():
-        return size <= _INTEGERS
+        return size <= _MAX_FOLDED_INTEGERS
     source = static_shape(node.inputs[0]) if node.inputs else None
-    if is_standard(node, *_LAYOUT) and size > _WEIGHT and len(source or ()) > 1 and _holds_floats(node.inputs[0]):
+    if (
+        is_standard(node, *_LAYOUT)
+        and size > _WEIGHT_ELEMENTS
+        and len(source or ()) > 1
+        and _holds_floats(node.inputs[0])
+    ):
         return False
     taken = sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
-    return size <= _SMALL or size <= (taken if size > _LARGE else 2 * taken)
+    return size <= _MAX_FOLDED_ELEMENTS or size <= (taken if size > _LAZY_ELEMENTS else 2 * taken)
 
 
 def _holds_floats(value: ir.Value | None) -> bool:
-    """Weights do; masks and indices, which are cast once they are compared, don't."""
+    """Whether the value is a float tensor, like a weight; masks and indices aren't, until they are cast."""
     return value is not None and value.dtype is not None and value.dtype.is_floating_point()
 
 
-def _defer(rewriter: Rewriter, node: ir.Node, found: Evaluation, shape: tuple[int, ...]) -> None:
+def _defer(rewriter: Rewriter, node: ir.Node, folded: Evaluation, shape: tuple[int, ...]) -> None:
     value = node.outputs[0]
     if value.dtype is None:
         return
 
     def compute() -> ir.TensorProtocol:
-        results = found.run()
+        results = folded.run()
         if results is None:
-            raise ValueError(f"{value.name} can't be computed from its constants")
+            raise ValueError(f"{value.name} can't be computed from its constant inputs")
         return ir.tensor(results[0])
 
     tensor = ir.LazyTensor(compute, value.dtype, ir.Shape(shape), name=value.name)

@@ -1,7 +1,7 @@
 """Given a graph of opset 23,
-Result: x · (1 + erf(x / √2)) / 2 and x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2, in whatever order they are
-written, are one Gelu each: the cube leaves float16's range from 40 on.
-Refuses: nothing; what doesn't match stays.
+Result: x · (1 + erf(x / √2)) / 2 and x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2, with factors in any order, are
+each replaced by a Gelu: x³ overflows float16 for x above 40.
+Refuses: nothing; nodes that don't match don't change.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import onnx_ir as ir
 
 from exporter.graph.passes.rewrite import Rewriter, is_standard, scalar, sole_user
 
-_CLOSE = 1e-3  # relative; exporters round 1/√2 and 0.044715 to what their float holds
+_RELATIVE_TOLERANCE = 1e-3  # of constants; exporters round 1/√2 and 0.044715
 
 
 def fuse_gelu(graph: ir.Graph) -> None:
-    """Fuses in place; the nodes that are left without readers stay for who removes unused ones."""
+    """Fuses in place. Nodes that become unused stay in the graph; remove them with RemoveUnusedNodesPass."""
     rewriter = Rewriter(graph)
     for node in list(graph):
         if is_standard(node, "Erf", "Tanh") and node.inputs[0] is not None:
@@ -31,13 +31,13 @@ def fuse_gelu(graph: ir.Graph) -> None:
 
 
 def _product(node: ir.Node, x: ir.Value) -> ir.Node | None:
-    """The Mul behind `node` that holds x · (1 + node) / 2."""
+    """The Mul after `node` whose result is x · (1 + node) / 2, or None."""
     added = sole_user(node.outputs[0])
     if added is None or not is_standard(added, "Add"):
         return None
     if not any(scalar(value) == 1 for value in added.inputs):
         return None
-    value, factor, found = added.outputs[0], 1.0, False
+    value, factor, seen_x = added.outputs[0], 1.0, False
     while True:
         user = sole_user(value)
         if user is None or not is_standard(user, "Mul", "Div"):
@@ -48,17 +48,17 @@ def _product(node: ir.Node, x: ir.Value) -> ir.Node | None:
             return None
         if number is not None:
             factor *= 1 / number if user.op_type == "Div" else number
-        elif not found and (part := _times(other, x)) is not None:
-            factor, found = factor * part, True
+        elif not seen_x and (part := _times(other, x)) is not None:
+            factor, seen_x = factor * part, True
         else:
             return None
-        if found and _is(factor, 0.5):
+        if seen_x and _is(factor, 0.5):
             return user
         value = user.outputs[0]
 
 
 def _erf_argument(value: ir.Value) -> ir.Value | None:
-    """x where `value` is x / √2."""
+    """x if `value` is x / √2, else None."""
     for source, factor in _scaled(value):
         if _is(factor, math.sqrt(0.5)):
             return source
@@ -66,7 +66,7 @@ def _erf_argument(value: ir.Value) -> ir.Value | None:
 
 
 def _tanh_argument(value: ir.Value) -> ir.Value | None:
-    """x where `value` is √(2/π) · (x + 0.044715 x³)."""
+    """x if `value` is √(2/π) · (x + 0.044715 x³), else None."""
     for inner, factor in _scaled(value):
         added = inner.producer()
         if not _is(factor, math.sqrt(2 / math.pi)) or added is None or not is_standard(added, "Add"):
@@ -102,7 +102,7 @@ def _square(value: ir.Value, x: ir.Value) -> bool:
 
 
 def _scaled(value: ir.Value) -> Iterator[tuple[ir.Value, float]]:
-    """(y, c) for which `value` is written as c · y."""
+    """The pairs (y, c) with which `value` is written as c · y."""
     node = value.producer()
     if node is None:
         return
@@ -115,7 +115,7 @@ def _scaled(value: ir.Value) -> Iterator[tuple[ir.Value, float]]:
 
 
 def _times(value: ir.Value | None, x: ir.Value) -> float | None:
-    """c where `value` is c · x."""
+    """c if `value` is c · x, else None."""
     if value is x:
         return 1.0
     return next((number for source, number in _scaled(value) if source is x), None) if value is not None else None
@@ -127,4 +127,4 @@ def _pairs(node: ir.Node) -> tuple[tuple[ir.Value | None, ir.Value | None], ...]
 
 
 def _is(number: float | None, wanted: float) -> bool:
-    return number is not None and math.isclose(number, wanted, rel_tol=_CLOSE)
+    return number is not None and math.isclose(number, wanted, rel_tol=_RELATIVE_TOLERANCE)

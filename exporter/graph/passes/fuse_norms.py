@@ -1,8 +1,8 @@
 """Given a graph of opset 23 whose values have their shapes,
-Result: layer and RMS normalizations that are spelt out (mean, difference, square, mean, root, quotient) are one
-LayerNormalization or RMSNormalization each: squares of activations leave float16's range from 256 on, the one op keeps
-its statistics in float32. Over another axis than the last, transpositions stand around it.
-Refuses: nothing; what doesn't match to the letter stays.
+Result: layer and RMS normalizations that consist of several nodes (mean, difference, square, mean, root, quotient) are
+each replaced by a LayerNormalization or RMSNormalization. Squares of activations above 256 overflow float16; the single
+op computes its statistics in float32. If the axis isn't the last one, transpositions are added around the op.
+Refuses: nothing; nodes that don't match exactly don't change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from exporter.graph.passes.rewrite import Rewriter, is_standard, scalar, sole_us
 
 
 def fuse_norms(graph: ir.Graph) -> None:
-    """Fuses in place; the nodes that are left without readers stay for who removes unused ones."""
+    """Fuses in place. Nodes that become unused stay in the graph; remove them with RemoveUnusedNodesPass."""
     rewriter = Rewriter(graph)
     for node in list(graph):
         if is_standard(node, "Sqrt") and (root := _root(node)) is not None:
@@ -26,7 +26,7 @@ def fuse_norms(graph: ir.Graph) -> None:
 
 @dataclass(frozen=True)
 class _Root:
-    """sqrt(mean(source²) + epsilon) over `axis`, which counts from the first axis."""
+    """The value sqrt(mean(source²) + epsilon) over `axis`, which is not negative."""
 
     node: ir.Node
     source: ir.Value
@@ -58,7 +58,7 @@ def _squared(value: ir.Value | None) -> ir.Value | None:
 
 
 def _one_axis(node: ir.Node) -> int | None:
-    """The axis over which a node takes the mean, which it keeps with size 1."""
+    """The axis over which a node takes a mean with keepdims, or None."""
     axes = node.inputs[1].const_value if len(node.inputs) > 1 and node.inputs[1] is not None else None
     kept = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int() == 1
     shape = static_shape(node.inputs[0])
@@ -93,7 +93,7 @@ def _fuse(rewriter: Rewriter, root: _Root) -> None:
 
 
 def _quotient(root: _Root) -> ir.Node | None:
-    """The node that divides the source by the root, as x / r, x * (1 / r) or x * reciprocal(r)."""
+    """The node that divides the source x by the root r, written as x / r, x * (1 / r) or x * reciprocal(r)."""
     user = sole_user(root.node.outputs[0])
     if user is None:
         return None
@@ -107,7 +107,7 @@ def _quotient(root: _Root) -> ir.Node | None:
 
 
 def _affine(node: ir.Node, kind: str, size: int, last: bool) -> tuple[ir.Node, ir.Value | None]:
-    """The Mul or Add of a constant vector behind `node`, with that vector; `node` itself where there is none."""
+    """The Mul or Add of a constant vector after `node`, and the vector; `node` and None if there is none."""
     user = sole_user(node.outputs[0])
     if user is None or not last or not is_standard(user, kind):
         return node, None
@@ -126,7 +126,7 @@ def _from_constant(value: ir.Value) -> bool:
 
 
 def _put(rewriter: Rewriter, last: ir.Node, source: ir.Value, root: _Root, op: tuple[str, list[ir.Value]]) -> None:
-    """One normalization in place of everything that ends with `last`."""
+    """Replaces the nodes up to `last` by one normalization."""
     kind, operands = op
     rank = len(source.shape or ())
     x, turned = source, root.axis != rank - 1

@@ -1,6 +1,6 @@
-"""Types and shapes of one node's results, by ONNX's own inference.
+"""Infers types and shapes of one node's outputs with ONNX's own inference.
 
-A node at a time: nothing is serialized but the node and its small constants, so the size of the weights doesn't matter.
+Only the node and its small constants are serialized, so the size of the weights doesn't matter.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from onnx import TensorProto, TypeProto
 
 from exporter.errors import InputError
 
-_UNINFERRED = ("GroupNormalization", "MeanVarianceNormalization")  # all that ONNX has no inference for: same shape
-SMALL = 1024  # elements of a constant that can decide a shape: axes, sizes, pads, scales
+_UNINFERRED = (
+    "GroupNormalization",
+    "MeanVarianceNormalization",
+)  # ONNX has no inference for these; they keep the input's shape
+MAX_SHAPE_ELEMENTS = 1024  # of a constant that can decide a shape: axes, sizes, pads, scales
 
 
 def infer(node: ir.Node, opsets: dict[str, int], ir_version: int) -> None:
-    """Sets type and shape of the node's outputs as far as they are known.
+    """Sets the types and shapes of the node's outputs if they can be inferred.
 
-    Nodes of unknown domains and nodes with graphs inside keep what the file says of them. Raises InputError where the
-    node contradicts itself: operands whose shapes don't fit, say.
+    Nodes of unknown domains and nodes with subgraphs keep the types and shapes in the file. Raises InputError if the
+    node's inputs don't fit together.
     """
     if node.domain not in ("", "ai.onnx") or any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
         return
@@ -40,21 +43,21 @@ def infer(node: ir.Node, opsets: dict[str, int], ir_version: int) -> None:
     data = {str(value.name): proto for value in inputs if (proto := _small(value)) is not None}
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     try:
-        found = onnx.shape_inference.infer_node_outputs(
+        inferred = onnx.shape_inference.infer_node_outputs(
             schema, ir.serde.serialize_node(node), types, data, opset_imports=imports, ir_version=ir_version
         )
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-        message = str(error).splitlines()[0] if str(error) else "its operands don't fit"
+        message = str(error).splitlines()[0] if str(error) else "its inputs don't fit together"
         raise InputError.of("onnx.shape", message, where=node.name or node.op_type) from error
     for value in node.outputs:
-        if value.name in found:
-            _set(value, found[value.name])
+        if value.name in inferred:
+            _set(value, inferred[value.name])
     if node.op_type == "Resize":
         _scale(node)
 
 
 def _scale(node: ir.Node) -> None:
-    """The sizes that scales give are rounded down from float32 products, as onnxruntime computes them."""
+    """Sets sizes that follow from scales: float32 products, rounded down, as in onnxruntime."""
     x, result = node.inputs[0], node.outputs[0]
     scales = node.inputs[2].const_value if len(node.inputs) > 2 and node.inputs[2] is not None else None
     by_size = len(node.inputs) > 3 and node.inputs[3] is not None
@@ -82,7 +85,7 @@ def _type_proto(value: ir.Value) -> TypeProto:
 
 def _small(value: ir.Value) -> TensorProto | None:
     tensor = value.const_value
-    if tensor is None or tensor.size > SMALL or tensor.dtype == ir.DataType.STRING:
+    if tensor is None or tensor.size > MAX_SHAPE_ELEMENTS or tensor.dtype == ir.DataType.STRING:
         return None
     return onnx.numpy_helper.from_array(tensor.numpy(), name=value.name)
 

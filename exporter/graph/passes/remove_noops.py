@@ -1,7 +1,7 @@
 """Given a graph whose values have their shapes,
 Result: the same graph without nodes that change nothing: Identity, Dropout, casts to the same type, reshapes and slices
-to the same shape, transpositions that keep the order, and of several reshapes in a row all but the last.
-Refuses: nothing. A graph output always keeps its name.
+to the same shape, transpositions that keep the order, and reshapes that are followed by another reshape.
+Refuses: nothing. Graph outputs keep their names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def remove_noops(graph: ir.Graph) -> None:
 def _changes_nothing(node: ir.Node, source: ir.Value) -> bool:
     result = node.outputs[0]
     if result.is_graph_output() and (source.producer() is None or source.is_graph_output()):
-        return False  # something has to give the output its name
+        return False  # this node is needed to give the output its name
     if is_standard(node, "Identity"):
         return True
     if is_standard(node, "Sum", "Max", "Min", "Mean", "Concat"):
@@ -82,7 +82,7 @@ _CHECKS: dict[str, Callable[[ir.Node, ir.Value], bool]] = {
 
 
 def _shorten(rewriter: Rewriter, node: ir.Node, source: ir.Value) -> None:
-    """A reshape of a reshape reads what the first one read."""
+    """Makes the second of two reshapes read the input of the first."""
     before, shape = source.producer(), static_shape(node.outputs[0])
     if before is None or shape is None or not is_standard(before, "Reshape", "Squeeze", "Unsqueeze", "Flatten"):
         return

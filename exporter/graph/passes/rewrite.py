@@ -1,6 +1,4 @@
-"""What passes share: adding nodes and constants under names that nothing has yet, and letting one value stand for
-another.
-"""
+"""Helpers of the passes: add nodes and constants under unused names, replace one value by another."""
 
 from __future__ import annotations
 
@@ -10,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-SHARED = 16  # elements up to which equal constants are one initializer
+MAX_SHARED_ELEMENTS = 16  # equal constants of at most this size become one initializer
 Attribute = int | float | str | Sequence[int] | Sequence[float]
 
 
 class Rewriter:
-    """Changes one graph."""
+    """Changes one graph in place."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
@@ -23,7 +21,7 @@ class Rewriter:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     def fresh(self, name: str) -> str:
-        """`name`, or `name.1`, `name.2` … where it is taken."""
+        """`name` if it is unused, else `name.1`, `name.2`, …"""
         candidate, count = name, 0
         while candidate in self._taken:
             count += 1
@@ -32,8 +30,8 @@ class Rewriter:
         return candidate
 
     def constant(self, array: NDArray[np.generic], name: str) -> ir.Value:
-        """An initializer with these elements; small ones (at most 16) are shared."""
-        if array.size > SHARED:
+        """An initializer with these elements. Equal ones with at most 16 elements are shared."""
+        if array.size > MAX_SHARED_ELEMENTS:
             return self.initializer(_tensor(array), self.fresh(name))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
@@ -41,9 +39,9 @@ class Rewriter:
         return self._constants[key]
 
     def settle(self, value: ir.Value, result: ir.TensorProtocol | NDArray[np.generic]) -> None:
-        """`value`, which a node computed, is the constant `result` from now on, under its own name."""
+        """Turns `value`, the output of a node, into an initializer of the same name with the elements of `result`."""
         if isinstance(result, np.ndarray):
-            if result.size <= SHARED:
+            if result.size <= MAX_SHARED_ELEMENTS:
                 self.replace(value, self.constant(result, str(value.name)))
                 return
             result = _tensor(result)
@@ -51,7 +49,7 @@ class Rewriter:
         self.replace(value, self.initializer(result, name))
 
     def initializer(self, tensor: ir.TensorProtocol, name: str) -> ir.Value:
-        """An initializer that holds `tensor`; `name` must be free."""
+        """An initializer with `tensor`. `name` must be unused."""
         self._taken.add(name)
         tensor.name = name
         shape = ir.Shape(tensor.shape.numpy())
@@ -60,7 +58,7 @@ class Rewriter:
         return value
 
     def op(self, before: ir.Node, kind: str, inputs: Sequence[ir.Value | None], **attributes: Attribute) -> ir.Value:
-        """A node with one output, put before `before` and named after it."""
+        """Inserts a node with one output before the node `before`, with a name made from that node's."""
         node = ir.node(kind, inputs, attributes=attributes)
         name = self.fresh(f"{before.name or before.op_type}/{kind}")
         node.name = node.outputs[0].name = name
@@ -68,13 +66,13 @@ class Rewriter:
         return node.outputs[0]
 
     def replace(self, old: ir.Value, new: ir.Value) -> None:
-        """Whoever reads `old` reads `new` from now on. A graph output keeps its name, whatever computes it."""
+        """Replaces all uses of `old` by `new`. A graph output keeps its name."""
         if not old.is_graph_output():
             _merge(old, new)
             old.replace_all_uses_with(new)
             return
         node = old.producer()
-        assert node is not None, "a graph output that no node makes is never replaced"
+        assert node is not None, "a graph output that is an input or a constant can't be replaced"
         if new.producer() is None or new.is_graph_output():
             new = self.op(node, "Identity", [new])
         _merge(old, new)
@@ -83,7 +81,7 @@ class Rewriter:
         old.replace_all_uses_with(new, replace_graph_outputs=True)
 
     def drop(self, node: ir.Node) -> None:
-        """Removes a node whose results nobody reads."""
+        """Removes a node whose outputs are unused."""
         self.graph.remove(node, safe=True)
 
 
@@ -92,7 +90,7 @@ def _tensor(array: NDArray[np.generic]) -> ir.TensorProtocol:
 
 
 def _merge(old: ir.Value, new: ir.Value) -> None:
-    """`new` gets type and shape where only `old` has them."""
+    """Copies type and shape from `old` to `new` if `new` has none."""
     if new.type is None:
         new.type = old.type
     if new.shape is None:
@@ -112,7 +110,7 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    """The shape of a value where all of it is known."""
+    """The shape of a value; None unless all sizes are known."""
     if value is None or value.shape is None:
         return None
     sizes = tuple(size for size in value.shape if isinstance(size, int))
@@ -120,12 +118,12 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
 
 
 def constant_of(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The tensor behind a value that is known before the graph runs."""
+    """The tensor of a value that is an initializer or a Constant; None for others."""
     return None if value is None else value.const_value
 
 
 def scalar(value: ir.Value | None) -> float | None:
-    """The number in a constant of one element."""
+    """The number in a constant with one element; None for other values."""
     tensor = constant_of(value)
     if tensor is None or tensor.size != 1 or tensor.dtype == ir.DataType.STRING:
         return None
@@ -133,11 +131,11 @@ def scalar(value: ir.Value | None) -> float | None:
 
 
 def sole_user(value: ir.Value) -> ir.Node | None:
-    """The one node that reads `value`, once, where the graph's outputs don't."""
+    """The only node that uses `value`, if it uses it once and `value` is no graph output; else None."""
     uses = tuple(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def is_standard(node: ir.Node, *kinds: str) -> bool:
-    """Whether `node` is one of these ops of ONNX itself (no kinds given: any)."""
+    """Whether `node` is an op of ONNX's default domain and one of `kinds` (any op if there are none)."""
     return node.domain in ("", "ai.onnx") and (not kinds or node.op_type in kinds)

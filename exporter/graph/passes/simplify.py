@@ -1,7 +1,7 @@
 """Given any ONNX graph of opset 7 or newer and sizes for its inputs,
-Result: the same computation with fixed shapes, in the hub's opset, without arithmetic on shapes, without branches whose
-condition is known and without nodes that change nothing; normalizations and GELUs that were spelt out are one op each.
-Inputs and outputs keep their names and order, weights stay where they are (memory-mapped, none copied), palettes too.
+Result: the same computation with fixed shapes, in opset 23, without arithmetic on shapes, without branches whose
+condition is known and without nodes that change nothing; each normalization and GELU is a single op.
+Inputs and outputs keep their names and order; weights stay memory-mapped and aren't copied; palettes are kept.
 Refuses: shapes that contradict the graph, a graph that isn't valid ONNX.
 """
 
@@ -28,15 +28,14 @@ from exporter.graph.passes.fuse_norms import fuse_norms
 from exporter.graph.passes.remove_noops import remove_noops
 from exporter.graph.passes.upgrade_opset import upgrade_opset
 
-_SMALL = 4096  # bytes
+_MAX_LOADED_BYTES = 4096  # of a constant that is read from an external file
 
 
 def simplify(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> ir.Model:
-    """A new model; `model` stays as it is (tensors are shared, not copied).
+    """Returns a new model; `model` isn't changed, and both share their tensors.
 
-    shapes: graph input → sizes; inputs whose shape the graph fixes already may be left out. Raises InputError with
-    everything that is wrong with `shapes`, or with the first node whose operands don't fit together; UnsupportedError
-    for an opset below 7.
+    shapes: graph input → sizes; inputs with a fixed shape may be left out. Raises InputError with all problems of
+    `shapes`, or with the first node whose inputs don't fit together; UnsupportedError for an opset below 7.
     """
     result = model.clone()
     NameFixPass(_Names())(result)
@@ -59,7 +58,7 @@ def simplify(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> ir.Model:
 
 
 class _Names:
-    """Nodes without a name are called after what they compute, which is what messages about them need."""
+    """Names each unnamed node after its output, so that messages can refer to it."""
 
     def generate_node_name(self, node: ir.Node) -> str:
         return node.name or next((value.name for value in node.outputs if value.name), None) or node.op_type
@@ -69,15 +68,15 @@ class _Names:
 
 
 def _load_small(graph: ir.Graph) -> None:
-    """Small constants from outside the file are read: shapes hang on them, and ONNX's checker doesn't find the file."""
+    """Loads small external constants: shapes depend on them, and ONNX's checker doesn't find their file."""
     for value in graph.initializers.values():
         tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SMALL:
+        if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _MAX_LOADED_BYTES:
             value.const_value = ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=value.name)
 
 
 def _check(model: ir.Model) -> None:
-    """ONNX's checker, on the graph without its weights. Raises InputError where it isn't valid."""
+    """Runs ONNX's checker on the graph without its weights. Raises InputError if the graph isn't valid."""
     try:
         CheckerPass()(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

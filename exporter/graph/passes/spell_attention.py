@@ -1,7 +1,7 @@
 """Given a graph of opset 23 or newer whose values have their shapes,
-Result: every Attention without a cache is spelt out in products, sums and a softmax, with grouped heads repeated and
-causality as a constant mask.
-Refuses: nothing; one with a cache, soft-capping or further results stays as it is.
+Result: every Attention without a cache is replaced by matrix products, sums and a softmax; grouped heads are repeated,
+and causality becomes a constant mask.
+Refuses: nothing; an Attention with a cache, a soft cap or other outputs in use doesn't change.
 Source: https://onnx.ai/onnx/operators/onnx__Attention.html
 """
 
@@ -17,7 +17,7 @@ from exporter.graph.passes.rewrite import Rewriter, is_standard, static_shape
 
 
 def spell_attention(graph: ir.Graph) -> None:
-    """Rewrites in place; the new values have no shapes yet."""
+    """Rewrites in place. The new values have no shapes; run `fold_constants` to infer them."""
     rewriter = Rewriter(graph)
     for node in list(graph):
         if is_standard(node, "Attention") and (heads := _heads(node)) is not None:
@@ -28,7 +28,7 @@ def spell_attention(graph: ir.Graph) -> None:
 
 @dataclass(frozen=True)
 class _Heads:
-    """Sizes of an attention: query and key heads, queries, keys, and what a query head holds."""
+    """Sizes of an attention: query heads, key heads, number of queries, number of keys, elements of a query head."""
 
     query: int
     key: int
@@ -57,7 +57,7 @@ class _Spelling:
     heads: _Heads
 
     def spell(self) -> ir.Value:
-        """The result, in the layout that the node gives."""
+        """Adds the nodes. Returns the result in the layout of the node's output."""
         flat = len(self.node.inputs[0].shape or ()) == 3 if self.node.inputs[0] is not None else False
         query, key, value = (self._by_heads(i, count, flat) for i, count in self._operands())
         scale = _number(self.node, "scale") or 1 / math.sqrt(self.heads.width)
@@ -78,7 +78,7 @@ class _Spelling:
         return (0, self.heads.query), (1, self.heads.key), (2, self.heads.key)
 
     def _by_heads(self, index: int, count: int, flat: bool) -> ir.Value:
-        """Input `index` as `[batch, query heads, tokens, width]`; heads that several queries share are repeated."""
+        """Input `index` as `[batch, query heads, tokens, width]`; heads that several query heads share are repeated."""
         value = self.node.inputs[index]
         assert value is not None
         if flat:

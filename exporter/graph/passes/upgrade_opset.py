@@ -1,8 +1,7 @@
 """Given a graph of opset 7 to 22 whose values have their ranks,
-Result: the same graph in the opset that the hub is drawn in (23): attributes that became inputs are inputs, ops that
-were renamed have their new name, and what changed its meaning (softmax over several axes, scales per group) is spelt
-out.
-Refuses: older opsets, and ops that went away and that nothing replaces.
+Result: the same graph in opset 23: attributes that became inputs are inputs, renamed ops have their new names, and ops
+that changed their meaning (softmax over several axes, scales per group) are replaced by nodes with the old meaning.
+Refuses: older opsets, and removed ops without a replacement.
 """
 
 from __future__ import annotations
@@ -17,16 +16,18 @@ from exporter.errors import UnsupportedError
 from exporter.graph.model import IR_VERSION, OPSET
 from exporter.graph.passes.rewrite import Rewriter, is_standard, static_shape
 
-OLDEST = 7  # the first with numpy's broadcasting; onnxruntime runs nothing older either
+OLDEST = 7  # the first with numpy's broadcasting; onnxruntime doesn't run older ones either
 _Upgrade = Callable[[Rewriter, ir.Node], None]
 
 
 def upgrade_opset(model: ir.Model) -> None:
-    """Upgrades in place; newer graphs than the hub's stay as they are. Raises UnsupportedError below opset 7."""
+    """Upgrades in place; graphs of opset 23 or newer don't change. Raises UnsupportedError below opset 7."""
     version = model.graph.opset_imports.get("", 0)
     if version < OLDEST:
         raise UnsupportedError.of(
-            "onnx.opset", f"the model is in opset {version}; Kogata reads {OLDEST} and newer", hint="export it again"
+            "onnx.opset",
+            f"the model has opset {version}; Kogata reads {OLDEST} and newer",
+            hint=f"export it again with opset {OPSET}",
         )
     rewriter = Rewriter(model.graph)
     for node in list(model.graph):
@@ -39,7 +40,7 @@ def upgrade_opset(model: ir.Model) -> None:
 
 
 def _to_input(rewriter: Rewriter, node: ir.Node, name: str, index: int, dtype: type[np.generic] = np.int64) -> None:
-    """The attribute `name` becomes input `index`."""
+    """Turns the attribute `name` into input `index`."""
     if name not in node.attributes:
         return
     array = np.asarray(node.attributes.pop(name).value, dtype)
@@ -56,7 +57,7 @@ def _bounds(rewriter: Rewriter, node: ir.Node) -> None:
     dtype = node.inputs[0].dtype if node.inputs[0] is not None and node.inputs[0].dtype else ir.DataType.FLOAT
     for name, index, outermost in (("min", 1, -3.4028234663852886e38), ("max", 2, 3.4028234663852886e38)):
         if name in node.attributes and node.attributes[name].as_float() == outermost:
-            node.attributes.pop(name)  # the default, which was the attribute's way to say: no bound
+            node.attributes.pop(name)  # the attribute's default, which means no bound
         _to_input(rewriter, node, name, index, dtype.numpy().type)
 
 
@@ -77,7 +78,7 @@ def _topk(rewriter: Rewriter, node: ir.Node) -> None:
 
 
 def _upsample(rewriter: Rewriter, node: ir.Node) -> None:
-    """Upsample, and Resize before opset 11: scales alone, places counted from the corner, rounded down."""
+    """Upsample, and Resize before opset 11: only scales, asymmetric coordinates, rounded down."""
     scales = node.inputs[1] if len(node.inputs) > 1 else None
     if scales is None:
         array = np.asarray(node.attributes.pop("scales").as_floats(), np.float32)
@@ -95,7 +96,7 @@ def _upsample(rewriter: Rewriter, node: ir.Node) -> None:
 
 
 def _dropout(rewriter: Rewriter, node: ir.Node) -> None:
-    """At inference it changes nothing, whatever its ratio."""
+    """Replaces Dropout by Identity: at inference it changes nothing, whatever its ratio."""
     for name in ("ratio", "seed", "is_test"):
         node.attributes.pop(name, None)
     if all(not tuple(value.uses()) for value in node.outputs[1:]):
@@ -110,7 +111,7 @@ def _split(rewriter: Rewriter, node: ir.Node) -> None:
 
 
 def _softmax(rewriter: Rewriter, node: ir.Node) -> None:
-    """Until opset 12 everything from `axis` (1 by default) on was one axis."""
+    """Up to opset 12, softmax ran over all axes from `axis` (default 1) on together."""
     source = node.inputs[0]
     if source is None or source.shape is None:
         raise UnsupportedError.of("onnx.rank", "softmax of a tensor of unknown rank", where=node.name or node.op_type)
@@ -131,7 +132,7 @@ def _batch_norm(_: Rewriter, node: ir.Node) -> None:
 
 
 def _group_norm(rewriter: Rewriter, node: ir.Node) -> None:
-    """Until opset 20 scale and bias were per group, since then per channel."""
+    """Up to opset 20, scale and bias were per group; since then they are per channel."""
     shape = static_shape(node.inputs[0])
     if shape is None:
         raise UnsupportedError.of("onnx.rank", "GroupNormalization of unknown shape", where=node.name or node.op_type)
@@ -162,7 +163,7 @@ def _stand_in(rewriter: Rewriter, node: ir.Node, result: ir.Value) -> None:
     rewriter.drop(node)
 
 
-# (first opset that needs no upgrade, ops, what to do); in this order where an op has several
+# (first opset that needs no upgrade, ops, upgrade); several upgrades of an op run in this order
 _UPGRADES: tuple[tuple[int, str, _Upgrade], ...] = (
     (10, "Slice", _slice),
     (10, "TopK", _topk),

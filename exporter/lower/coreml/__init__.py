@@ -1,4 +1,4 @@
-"""Hub to an `.mlpackage`, written as a MIL program."""
+"""Lowers a graph to a MIL program and writes it as an `.mlpackage`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["CoreMLArtifact", "CoreMLOptions", "lower_coreml", "supported_ops", "
 
 @dataclass(frozen=True)
 class CoreMLOptions:
-    """context: tokens that the KV cache holds, or longest sequence of an encoder; None for the model's own.
+    """context: number of tokens in the KV cache, or longest sequence of an encoder; None: the model's context.
 
-    metadata: user-defined entries of the model; license: SPDX id or name, as the checkpoint states it.
+    metadata: user-defined entries of the package. license: SPDX id or name, as the checkpoint states it.
     """
 
     context: int | None = None
@@ -26,7 +26,7 @@ class CoreMLOptions:
 
 @dataclass(frozen=True)
 class CoreMLArtifact:
-    """What was written. `files` are relative to the package's parent folder, sorted."""
+    """The written package. files: paths relative to the package's parent folder, sorted."""
 
     path: Path
     files: tuple[str, ...]
@@ -34,9 +34,9 @@ class CoreMLArtifact:
 
 
 def unsupported_nodes(hub: Hub) -> tuple[Diagnostic, ...]:
-    """What of a graph that we didn't draw ourselves has no counterpart in Core ML, by op and node; nothing is lowered.
+    """Everything in a graph that can't be lowered to Core ML, one diagnostic for each node. Nothing is lowered.
 
-    Raises InputError where the spec's shapes contradict the graph.
+    Empty for natively imported graphs. Raises InputError if the spec's shapes contradict the graph.
     """
     if not isinstance(hub.spec, GraphSpec):
         return ()
@@ -59,9 +59,9 @@ def supported_ops() -> tuple[str, ...]:
 
 
 def lower_coreml(hub: Hub, path: Path, options: CoreMLOptions) -> CoreMLArtifact:
-    """Writes the hub as an ML Program for iOS 18 to `path` (….mlpackage), which must not exist.
+    """Writes the graph as an ML Program for iOS 18 to `path` (….mlpackage), which must not exist.
 
-    Raises UnsupportedError with all ops that have no lowering, or a weight that float16 can't hold.
+    Raises UnsupportedError with all ops that can't be lowered, or for a weight beyond float16's range.
     """
     from exporter.lower.coreml.package import quiet_coremltools
 

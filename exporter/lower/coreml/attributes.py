@@ -1,4 +1,4 @@
-"""Typed reading of ONNX node attributes and of constant inputs."""
+"""Reads ONNX node attributes and constant inputs with their types."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def string(node: ir.Node, name: str, default: str) -> str:
     return default if attribute is None else attribute.as_string()
 
 
-def given(node: ir.Node, index: int) -> ir.Value:
-    """Input `index`, which the op's definition requires."""
+def required_input(node: ir.Node, index: int) -> ir.Value:
+    """Input `index`. Raises ValueError if it is missing: the op's definition requires it."""
     value = node.inputs[index]
     if value is None:
         raise ValueError(f"{node.name}: input {index} of {node.op_type} is missing")
     return value
 
 
-def optional(node: ir.Node, index: int) -> ir.Value | None:
-    """Input `index`, or None where it is left out."""
+def optional_input(node: ir.Node, index: int) -> ir.Value | None:
+    """Input `index`, or None if it is left out."""
     return node.inputs[index] if index < len(node.inputs) else None
 
 
 def constant_ints(lowering: Lowering, node: ir.Node, index: int) -> list[int]:
-    """Input `index` as integers; refuses a computed one, which Core ML wants to know beforehand."""
-    value = given(node, index)
+    """Input `index` as integers. Raises UnsupportedError if it is computed: Core ML needs a constant."""
+    value = required_input(node, index)
     if not lowering.is_constant(value):
         raise UnsupportedError.of(
             "coreml.dynamic-parameter",
-            f"input {index} of {node.op_type} is computed at run time; Core ML needs a constant there",
+            f"input {index} of {node.op_type} is computed at run time, but Core ML needs a constant",
             where=node.name or node.op_type,
             hint="export with --to onnx",
         )
@@ -59,14 +59,14 @@ def constant_ints(lowering: Lowering, node: ir.Node, index: int) -> list[int]:
 
 
 def fixed_shape(value: ir.Value) -> tuple[int, ...]:
-    """The shape that the graph states for a value. Raises ValueError where a size is open."""
+    """The shape of a value. Raises ValueError if a size is open."""
     if value.shape is None or any(not isinstance(size, int) for size in value.shape):
         raise ValueError(f"{value.name} has no fixed shape")
     return tuple(int(size) for size in value.shape if isinstance(size, int))
 
 
 def constant_number(value: ir.Value | None) -> float | None:
-    """The number in a constant of one element, as it is stored; None for anything else."""
+    """The stored number of a constant with one element; None for other values."""
     tensor = None if value is None else value.const_value
     if tensor is None or tensor.size != 1 or tensor.dtype == ir.DataType.STRING:
         return None
@@ -74,7 +74,7 @@ def constant_number(value: ir.Value | None) -> float | None:
 
 
 def without_casts(value: ir.Value) -> ir.Value:
-    """What `value` is a cast of, from float to float: all floats are float16 in the program."""
+    """The value before casts between float types, which don't matter: all floats are float16 in the program."""
     node = value.producer()
     while node is not None and node.op_type == "Cast" and node.inputs[0] is not None:
         source, target = node.inputs[0], ir.DataType(integer(node, "to", 0))
@@ -84,8 +84,8 @@ def without_casts(value: ir.Value) -> ir.Value:
     return value
 
 
-def used(node: ir.Node, index: int) -> bool:
-    """Whether anything reads output `index`."""
+def is_used(node: ir.Node, index: int) -> bool:
+    """Whether output `index` is used by a node or is a graph output."""
     if index >= len(node.outputs):
         return False
     value = node.outputs[index]

@@ -1,13 +1,13 @@
-"""The decoder's memory as Core ML states, and what follows from it: positions and the attention mask.
+"""The decoder's KV cache as Core ML states, and the positions and attention masks that depend on it.
 
-States, all float16 (the only type that states have):
-    keyCache, valueCache  [layers, 1, kv_heads, context, head_dim], kv_heads being the most that a layer has
-    cachePosition         [2]: how many tokens the caches hold, as (n // 1024, n % 1024), each exact in float16
+States, all float16 (the only type of a state):
+    keyCache, valueCache  [layers, 1, kv_heads, context, head_dim]; kv_heads is the maximum over all layers
+    cachePosition         [2]: the number n of tokens in the caches as (n // 1024, n % 1024), both exact in float16
 
-Two kinds of caller exist. Apple's example sends a mask (1, 1, q, past + q), from which the past can be read.
-swift-transformers sends zeros (1, 1, 1, total + 1), whose width is one more than that, in prefill and in decode.
-So the program counts tokens itself and takes past = min(width - q, counted), which is right for both, and which also
-lets the first kind of caller go back to an earlier position by sending a narrower mask.
+There are two kinds of callers. Apple's example sends a mask (1, 1, q, past + q), from which the past can be read.
+swift-transformers sends zeros (1, 1, 1, total + 1), which is one wider, in prefill and in decode.
+So the program counts tokens itself and computes past = min(width - q, counted). This is right for both, and the first
+kind of caller can return to an earlier position with a narrower mask.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from exporter.lower.coreml.mil import Var, mb
 
 KEY, VALUE, POSITION = "keyCache", "valueCache", "cachePosition"
 MASKED = np.float16(-4e4)  # never -inf: the Neural Engine turns sums with it into NaN; softmax of -4e4 is 0 as well
-DIGIT = 1024  # float16 counts exactly to 2048
+POSITION_BASE = 1024  # float16 counts exactly to 2048
 
 
 @dataclass(frozen=True)
 class Span:
-    """Where the new tokens lie in the cache: int32 scalars `past`, `total` = past + q."""
+    """The place of the new tokens in the cache: int32 scalars `past` and `total` = past + q."""
 
     past: Var
     total: Var
 
 
 def open_span(input_ids: Var, caller_mask: Var, position_state: Var) -> Span:
-    """Counts the tokens: reads and advances the position state."""
+    """Reads the number of cached tokens from the position state and adds the new ones to it."""
     new = mb.gather(x=mb.shape(x=input_ids), indices=np.int32(1), axis=0, name="new_tokens")
     width = mb.gather(x=mb.shape(x=caller_mask), indices=np.int32(3), axis=0, name="mask_width")
     digits = mb.cast(x=mb.read_state(input=position_state), dtype="int32", name="counted_digits")
@@ -44,11 +44,11 @@ def open_span(input_ids: Var, caller_mask: Var, position_state: Var) -> Span:
         mb.squeeze(x=mb.slice_by_index(x=digits, begin=[i], end=[i + 1]), axes=[0], name=f"counted_digit_{i}")
         for i in (0, 1)
     )
-    counted = mb.add(x=mb.mul(x=high, y=np.int32(DIGIT)), y=low, name="counted")
+    counted = mb.add(x=mb.mul(x=high, y=np.int32(POSITION_BASE)), y=low, name="counted")
     asked = mb.maximum(x=mb.sub(x=width, y=new), y=np.int32(0), name="past_by_mask")
     past = mb.minimum(x=asked, y=counted, name="past")
     total = mb.add(x=past, y=new, name="total")
-    digits = [mb.floor_div(x=total, y=np.int32(DIGIT)), mb.mod(x=total, y=np.int32(DIGIT))]
+    digits = [mb.floor_div(x=total, y=np.int32(POSITION_BASE)), mb.mod(x=total, y=np.int32(POSITION_BASE))]
     advanced = mb.concat(values=[mb.expand_dims(x=d, axes=[0]) for d in digits], axis=0, name="total_digits")
     mb.coreml_update_state(state=position_state, value=mb.cast(x=advanced, dtype="fp16", name="total_digits_half"))
     return Span(past, total)
@@ -63,9 +63,9 @@ def positions(span: Span) -> Var:
 def causal_masks(
     span: Span, position_ids: Var, caller_mask: Var, windows: Sequence[int | None]
 ) -> dict[int | None, Var]:
-    """Additive masks float16 `[1, 1, q, total]`: causality of our own, and whatever the caller masks besides.
+    """Window → additive mask, float16 `[1, 1, q, total]`, which combines causality with the caller's mask.
 
-    windows: for which sliding windows (None: everything that came before) one is made.
+    windows: the sliding windows to make masks for; None: all earlier tokens.
     """
     columns = mb.range_1d(start=np.int32(0), end=span.total, step=np.int32(1), name="cached_positions")
     columns = mb.expand_dims(x=columns, axes=[0, 1, 2], name="mask_columns")
@@ -83,14 +83,14 @@ def causal_masks(
             first = mb.sub(x=rows, y=np.int32(window - 1), name=f"first{suffix}")
             inside = mb.greater_equal(x=columns, y=first, name=f"inside{suffix}")
             visible = mb.logical_and(x=causal, y=inside, name=f"visible{suffix}")
-        # minimum, not a sum: two masked entries would add up to -inf in float16
+        # minimum instead of a sum: two masked entries would add up to -inf in float16
         either = mb.minimum(x=additive(visible, f"own_mask{suffix}"), y=theirs, name=f"either_mask{suffix}")
         masks[window] = mb.maximum(x=either, y=MASKED, name=f"mask{suffix}")
     return masks
 
 
 def additive(visible: Var, name: str) -> Var:
-    """A bool mask (True: may be attended to) as what is added to the scores, 0 or MASKED. float16, same shape."""
+    """The additive mask for a bool mask (True: may be attended to): 0 or MASKED, float16 of the same shape."""
     hidden = mb.cast(x=mb.logical_not(x=visible), dtype="fp16")
     return mb.mul(x=hidden, y=MASKED, name=name)
 
@@ -105,15 +105,15 @@ class StateCache:
         self._bounds: dict[int, tuple[Var, Var]] = {}
 
     def layer_of(self, past: ir.Value) -> int:
-        """The layer whose cache the hub value `past_key_values.{i}.key` stands for."""
+        """The number of the layer whose cache is the graph value `past_key_values.{i}.key`."""
         return int((past.name or "").split(".")[1])
 
     def append(self, kind: Literal["key", "value"], layer: int, new: Var) -> Var:
-        """Writes `new` `[1, kv_heads, q, head_dim]` behind the past; gives past and new, `total` tokens."""
+        """Writes `new` `[1, kv_heads, q, head_dim]` after the past. Returns both, `total` tokens."""
         state = self._states[kind]
         begin, end = self._slice_of(layer)
         all_heads = self._spec.kv_heads[layer] == max(self._spec.kv_heads)
-        whole = [False, True, all_heads, False, True]  # every axis but the layer's, the tokens' and perhaps the heads'
+        whole = [False, True, all_heads, False, True]  # layers and tokens are sliced, and heads if the layer has fewer
         updated = mb.slice_update(
             x=mb.read_state(input=state, name=f"{kind}_cache_before_{layer}"),
             update=mb.expand_dims(x=new, axes=[0], name=f"new_{kind}_{layer}"),
@@ -134,10 +134,12 @@ class StateCache:
         )
 
     def _slice_of(self, layer: int) -> tuple[Var, Var]:
-        """Begin and end, int32 `[5]` each, of the new tokens' place in `layer`: one pair for keys and values."""
+        """Begin and end, int32 `[5]` each, of the slice of `layer` for new tokens; keys and values share them."""
         if layer not in self._bounds:
             heads = self._spec.kv_heads[layer]
-            heads = 0 if heads == max(self._spec.kv_heads) else heads  # 0: masked, so any number would do
+            heads = (
+                0 if heads == max(self._spec.kv_heads) else heads
+            )  # the end of a whole axis is ignored, so 0 can be written
             self._bounds[layer] = (_corner(layer, 0, self._span.past), _corner(layer + 1, heads, self._span.total))
         return self._bounds[layer]
 

@@ -1,8 +1,8 @@
-"""Constants whose values stay where they are until the weight file is written.
+"""Constants whose values are read only when the weight file is written.
 
-coremltools keeps every constant of a program in memory, a byte for each index of a palette, until it saves the program.
-A `Deferred` array has the shape and type that building a program asks for, and no values: coremltools writes a
-stand-in for it, and `weight_file` puts the values in its place, a few megabytes at a time.
+coremltools keeps every constant of a program in memory, with a byte for each index of a palette, until it saves the
+program. A `Deferred` array has a shape and a type but no values: coremltools writes a placeholder for it, and
+`weight_file` replaces the placeholder by the values, a few megabytes at a time.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from exporter.graph.bits import packed_size, unpack
 from exporter.graph.palette import Palette
 
-STAND_IN = 1  # values that coremltools writes for a deferred constant
+PLACEHOLDER_VALUES = 1  # number of values that coremltools writes for a deferred constant
 CHUNK = 1 << 24  # bytes copied at once
 
 Chunks = Callable[[], Iterator[NDArray[np.uint8]]]
 
 
 class Deferred(np.ndarray[Any, np.dtype[Any]]):
-    """An array that reads its values when they are asked for: numpy's functions and operators get them, all at once.
+    """An array that reads all its values when a numpy function or operator needs them.
 
-    bits: of one value in the weight file; chunks: the values as they lie there, piece by piece.
+    bits: of one value in the weight file. chunks: yields the values in pieces, as bytes of the weight file.
     """
 
     bits: int
@@ -33,7 +33,7 @@ class Deferred(np.ndarray[Any, np.dtype[Any]]):
 
     @classmethod
     def of(cls, shape: tuple[int, ...], dtype: np.dtype[Any], bits: int, chunks: Chunks) -> Self:
-        """What the array holds itself is a single element, NaN where there is such a value, and never to be seen."""
+        """An array of this shape and type. Its memory holds a single element (NaN if possible) that is never used."""
         one = np.array(np.nan if dtype.kind == "f" else 0, dtype)
         made = super().__new__(cls, shape, dtype, one.data, 0, (0,) * len(shape))
         made.bits, made.chunks = bits, chunks
@@ -41,18 +41,18 @@ class Deferred(np.ndarray[Any, np.dtype[Any]]):
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes in the weight file."""
+        """The size of the values in the weight file, in bytes."""
         return packed_size(self.size, self.bits)
 
     def read(self) -> NDArray[Any]:
-        """All values, as a plain array of this shape and type."""
+        """All values as a normal array of this shape and type."""
         stored = np.concatenate(list(self.chunks()))
         flat = unpack(stored, self.bits, self.size) if self.bits < 8 else stored.view(self.dtype)
         return flat.astype(self.dtype).reshape(self.shape)
 
     def flatten(self, order: Any = "C") -> NDArray[Any]:  # noqa: ARG002
-        """The stand-in. This is how coremltools' writer of weight files asks for values, and nothing else does."""
-        return np.zeros(STAND_IN, self.dtype)
+        """The placeholder. Only coremltools' writer of weight files calls this method."""
+        return np.zeros(PLACEHOLDER_VALUES, self.dtype)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return func(*_read(args), **_read(kwargs))
@@ -64,20 +64,20 @@ class Deferred(np.ndarray[Any, np.dtype[Any]]):
         return self.read()[place]
 
     def astype(self, *arguments: Any, **options: Any) -> Any:
-        """As any array."""
+        """As in numpy, with the values read."""
         return self.read().astype(*arguments, **options)
 
     def reshape(self, *arguments: Any, **options: Any) -> Any:
-        """As any array."""
+        """As in numpy, with the values read."""
         return self.read().reshape(*arguments, **options)
 
     def __array_finalize__(self, source: object) -> None:
         if isinstance(source, Deferred):  # a view or a copy of the single element
-            raise RuntimeError("a deferred constant was read in a way that it can't answer")
+            raise RuntimeError("a deferred constant doesn't support this way of reading it")
 
 
 def _read(arguments: Any) -> Any:
-    """`arguments` with plain arrays for deferred ones, in lists too."""
+    """`arguments` with deferred arrays replaced by normal ones, also inside of lists."""
     if isinstance(arguments, Deferred):
         return arguments.read()
     if isinstance(arguments, dict):
@@ -88,9 +88,9 @@ def _read(arguments: Any) -> Any:
 
 
 def deferred_indices(palette: Palette, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The palette's indices in `shape`, followed by zeros where `shape` holds more of them.
+    """The palette's indices in `shape`, followed by zeros if `shape` has more elements.
 
-    dtype: coremltools' numpy type of that many bits.
+    dtype: coremltools' numpy type with the palette's number of bits.
     """
     size = packed_size(int(np.prod(shape)), palette.bits)
 
@@ -102,8 +102,8 @@ def deferred_indices(palette: Palette, shape: tuple[int, ...], dtype: np.dtype[A
     return Deferred.of(shape, np.dtype(dtype), palette.bits, chunks)
 
 
-def deferred_halves(shape: tuple[int, int], load: Callable[[slice], NDArray[np.float16]]) -> NDArray[np.float16]:
-    """A float16 matrix of which `load` reads rows."""
+def deferred_float16(shape: tuple[int, int], load: Callable[[slice], NDArray[np.float16]]) -> NDArray[np.float16]:
+    """A float16 matrix. load: reads a slice of its rows."""
     step = max(1, CHUNK // (2 * shape[1]))
 
     def chunks() -> Iterator[NDArray[np.uint8]]:

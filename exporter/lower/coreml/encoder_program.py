@@ -1,4 +1,4 @@
-"""Encoders as MIL programs: text in, embeddings or the logits of a task out."""
+"""Lowers encoders to MIL programs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def encoder_lengths(context: int) -> tuple[int, ...]:
 
 
 def encoder_program(hub: Hub, spec: EncoderSpec, context: int) -> CoreMLProgram:
-    """Inputs `input_ids`, `attention_mask` and, for pairs, `token_type_ids`, int32 `[1, L]`; outputs as the hub's,
-    float16. A classifier of one label also has `classLabel` and `classLabel_probs`, as Core ML's classifiers do.
+    """The program of an encoder.
+
+    Inputs: `input_ids`, `attention_mask` and, for pairs, `token_type_ids`, int32 `[1, L]`. Outputs: the graph's, as
+    float16. A classifier with one label per text also has `classLabel` and `classLabel_probs`, as usual in Core ML.
     """
     check_context(context, spec.context)
     lengths = encoder_lengths(context)
@@ -39,7 +41,7 @@ def encoder_program(hub: Hub, spec: EncoderSpec, context: int) -> CoreMLProgram:
             if value.name in inputs:
                 lowering.bind(value, function.inputs[value.name])
             else:
-                lowering.bind_zero(value)  # token types: one text has type 0 throughout
+                lowering.bind_zero(value)  # token types: all 0 for a single text
         lowering.bind(hub_value(hub, "mask"), padding_mask(function.inputs["attention_mask"]))
         _bind_places(lowering, function.inputs["input_ids"])
         outputs = lower_outputs(lowering, hub.model.graph.outputs)
@@ -49,7 +51,10 @@ def encoder_program(hub: Hub, spec: EncoderSpec, context: int) -> CoreMLProgram:
         function.set_outputs(outputs)
     program = Program()
     program.add_function("main", function)
-    shapes: Any = (1, context)  # a short context is the only length, and coremltools enumerates no fewer than two
+    shapes: Any = (
+        1,
+        context,
+    )  # a short context has one length only, but coremltools needs at least two for EnumeratedShapes
     if len(lengths) > 1:
         shapes = ct.EnumeratedShapes([(1, n) for n in lengths], default=(1, lengths[min(2, len(lengths) - 1)]))
     return CoreMLProgram(
@@ -61,8 +66,8 @@ def encoder_program(hub: Hub, spec: EncoderSpec, context: int) -> CoreMLProgram:
 
 
 def class_labels(spec: EncoderSpec) -> tuple[str, ...]:
-    """The labels of a classifier that gives each text one of them; empty where Core ML has no such notion: several
-    labels at once, one score, or a label that occurs twice.
+    """The labels of a classifier with one label per text. Empty for models that Core ML's classifiers can't represent:
+    several labels at once, a single score, a label that occurs twice.
     """
     one = spec.task == "text-classification" and spec.scores == "softmax"
     return spec.labels if one and len(set(spec.labels)) == len(spec.labels) and all(spec.labels) else ()
@@ -75,7 +80,7 @@ def padding_mask(attention_mask: Var) -> Var:
 
 
 def _bind_places(lowering: Lowering, ids: Var) -> None:
-    """What the hub expands to the batch: there is only one text here."""
+    """Binds position ids and relative positions, which the graph expands to the batch size; here the batch is 1."""
     values = {value.name: value for node in lowering.hub.model.graph for value in node.outputs}
     if "positions" in values:
         length = mb.squeeze(x=mb.slice_by_index(x=mb.shape(x=ids), begin=[1], end=[2]), name="length")
@@ -87,7 +92,7 @@ def _bind_places(lowering: Lowering, ids: Var) -> None:
 
 
 def _bind_index(lowering: Lowering, index: ir.Value) -> None:
-    """Rows of the relative positions `[1, 1, L, L]`, the same for all heads."""
+    """Binds the rows of relative positions as `[1, 1, L, L]`, since they are the same for all heads."""
     node = index.producer()
     assert node is not None
     one, shape = node.inputs

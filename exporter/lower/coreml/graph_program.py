@@ -1,4 +1,4 @@
-"""Any graph of fixed shapes as a stateless MIL program."""
+"""Lowers any graph of fixed shapes to a MIL program without states."""
 
 from __future__ import annotations
 
@@ -21,25 +21,27 @@ from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Function, Placeholder, Program, Var, mb, types
 from exporter.lower.coreml.ops import CONSTANT, REFUSALS
 from exporter.lower.coreml.ops.shape import MAX_RANK, MOVES_IN_ORDER, has_fixed_shape
-from exporter.lower.coreml.program import TARGET, CoreMLProgram, lower_outputs, needed
-from exporter.lower.coreml.registry import knows, unknown_op
+from exporter.lower.coreml.program import TARGET, CoreMLProgram, lower_outputs, needed_nodes
+from exporter.lower.coreml.registry import has_rule, unknown_op
 
-_NUMBERS = frozenset(
+_SUPPORTED_TYPES = frozenset(
     {
         *(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE, ir.DataType.BOOL),
         *(ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64),
         *(ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64),
     }
 )
-_DRAWN = ("Attention", "RotaryEmbedding")  # with caches, soft-capping or rotations in layouts of the hub's own
+# Supported only in natively imported decoders, whose caches, soft caps and rotations have a known layout.
+_NATIVE_ONLY_OPS = ("Attention", "RotaryEmbedding")
 _HINT = "export with --to onnx"
 
 
 def graph_program(hub: Hub, spec: GraphSpec) -> CoreMLProgram:
-    """Inputs of the spec's shapes and outputs, by their `identifier`: floats float16, integers and truth values int32.
+    """The program of a graph.
 
-    A scalar has shape `[1]`, since Core ML has no others. Raises UnsupportedError with everything that can't be
-    lowered, before anything is.
+    Inputs and outputs are named by their `identifier` and have the spec's shapes; floats are float16, integers and
+    bools int32. Scalars have shape `[1]`, because Core ML has no scalars. Raises UnsupportedError with everything that
+    can't be lowered, before lowering starts.
     """
     hub = _fixed(hub, spec)
     UnsupportedError.raise_all(_unsupported(hub))
@@ -48,14 +50,14 @@ def graph_program(hub: Hub, spec: GraphSpec) -> CoreMLProgram:
     with Function(placeholders, opset_version=TARGET) as function:
         lowering = Lowering(hub)
         for value in (*graph.inputs, *graph.outputs):
-            lowering.op_name(str(value.name))  # taken: no step in between may be called so
+            lowering.op_name(str(value.name))  # reserves the name for this output
         for value in graph.inputs:
             lowering.bind(value, _given(lowering, value, function.inputs[identifier(str(value.name))]))
         results = lower_outputs(lowering, graph.outputs)
         taken = set(map(id, function.inputs.values()))
         ports = []
         for value, var in zip(graph.outputs, results, strict=True):
-            ports.append(_port(var, identifier(str(value.name)), id(var) not in taken))
+            ports.append(_output(var, identifier(str(value.name)), id(var) not in taken))
             taken.add(id(var))
         function.set_outputs(ports)
     program = Program()
@@ -68,18 +70,18 @@ def graph_program(hub: Hub, spec: GraphSpec) -> CoreMLProgram:
 
 
 def unsupported_nodes(hub: Hub, spec: GraphSpec) -> list[Diagnostic]:
-    """Everything in the graph that has no counterpart in Core ML, by op and node, without lowering anything.
+    """Everything in the graph that can't be lowered to Core ML, one diagnostic for each node. Nothing is lowered.
 
-    Raises InputError where the spec's shapes contradict the graph.
+    Raises InputError if the spec's shapes contradict the graph.
     """
     return _unsupported(_fixed(hub, spec))
 
 
 def _fixed(hub: Hub, spec: GraphSpec) -> Hub:
-    """The hub with a graph of fixed shapes, in ops that have a rule of their own."""
+    """The graph with fixed shapes, and with Attention replaced by ops that have lowering rules."""
     model = simplify(hub.model, spec.shapes)
     spell_attention(model.graph)
-    fold_constants(model)  # gives the new nodes their shapes
+    fold_constants(model)  # infers the shapes of the new values
     return replace(hub, model=model)
 
 
@@ -92,12 +94,12 @@ def _unsupported(hub: Hub) -> list[Diagnostic]:
     ]
     names = Counter(identifier(str(value.name)) for value in (*graph.inputs, *graph.outputs))
     problems += [
-        Diagnostic("coreml.port", f"{count} inputs or outputs would be called '{name}'", where=name, hint=_HINT)
+        Diagnostic("coreml.port", f"{count} inputs or outputs would get the name '{name}'", where=name, hint=_HINT)
         for name, count in sorted(names.items())
         if count > 1
     ]
-    for node in needed(Lowering(hub), graph.outputs):
-        if not knows(node):
+    for node in needed_nodes(Lowering(hub), graph.outputs):
+        if not has_rule(node):
             problems.append(unknown_op(node))
         elif problem := _node_problem(hub, node):
             message = f"the Core ML lowering of {node.op_type} has no rule for {problem}"
@@ -106,7 +108,7 @@ def _unsupported(hub: Hub) -> list[Diagnostic]:
 
 
 def _value_problem(value: ir.Value, most: int = MAX_RANK) -> str:
-    if value.dtype is None or value.dtype not in _NUMBERS:
+    if value.dtype is None or value.dtype not in _SUPPORTED_TYPES:
         return f"values of type {value.dtype.name if value.dtype else 'unknown'}"
     if not has_fixed_shape(value):
         return "a shape that is known only at run time"
@@ -126,8 +128,8 @@ def _node_problem(hub: Hub, node: ir.Node) -> str:
         value = node.inputs[index] if index < len(node.inputs) else None
         if value is not None and value.const_value is None and value.name not in hub.palettes:
             return f"an input {index} that is computed at run time"
-    if node.op_type in _DRAWN:
-        return "what its attributes and inputs ask for outside of a decoder that Kogata draws itself"
+    if node.op_type in _NATIVE_ONLY_OPS:
+        return "its attributes and inputs, except in natively imported decoders"
     refuse = REFUSALS.get(node.op_type)
     return "" if refuse is None else refuse(node)
 
@@ -139,7 +141,7 @@ def _placeholder(value: ir.Value) -> Any:
 
 
 def _given(lowering: Lowering, value: ir.Value, var: Var) -> Var:
-    """The input as the graph computes with it."""
+    """The program's input converted to the type and shape of the graph's input."""
     if not value.shape:
         var = mb.squeeze(x=var, axes=[0], name=lowering.op_name(f"{value.name}/scalar"))
     if value.dtype == ir.DataType.BOOL:
@@ -147,8 +149,8 @@ def _given(lowering: Lowering, value: ir.Value, var: Var) -> Var:
     return var
 
 
-def _port(var: Var, name: str, own: bool) -> Var:
-    """`var` as an output called `name`. own: whether it is nothing else: neither an input nor another output."""
+def _output(var: Var, name: str, own: bool) -> Var:
+    """`var` as an output with the name `name`. own: whether `var` isn't an input or another output too."""
     if is_bool(var):
         var, own = mb.cast(x=var, dtype="int32"), True
     if var.rank == 0:

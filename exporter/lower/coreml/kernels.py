@@ -1,4 +1,4 @@
-"""Weights of more than two axes: palettes are matrices `[out, in]`, a convolution's kernel is one of them, reshaped."""
+"""Convolution kernels: in the graph they are matrices `[out, in]`, which may have palettes, and a Reshape."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.graph.palette import Palette
-from exporter.lower.coreml.attributes import fixed_shape, given, without_casts
+from exporter.lower.coreml.attributes import fixed_shape, required_input, without_casts
 from exporter.lower.coreml.lowering import Lowering, palette_indices
 from exporter.lower.coreml.mil import Var, mb
 
 
 def kernel_matrix(lowering: Lowering, value: ir.Value) -> ir.Value | None:
-    """The constant matrix behind a kernel that is its reshape."""
+    """The constant matrix of which a kernel is the Reshape; None for other kernels."""
     node = value.producer()
     if node is None or node.op_type != "Reshape" or node.inputs[0] is None:
         return None
@@ -23,7 +23,7 @@ def kernel_matrix(lowering: Lowering, value: ir.Value) -> ir.Value | None:
 
 
 def kernel_var(lowering: Lowering, value: ir.Value) -> Var:
-    """A kernel as a constant of its own shape, palettized where its matrix is; a computed one as it is."""
+    """A kernel as a constant of its shape, palettized if its matrix has a palette; a computed kernel unchanged."""
     if lowering.bound(value) or lowering.is_constant(value):
         return lowering.var(value)
     matrix = kernel_matrix(lowering, value)
@@ -41,8 +41,8 @@ def kernel_var(lowering: Lowering, value: ir.Value) -> Var:
 def _palettized(lowering: Lowering, value: ir.Value, palette: Palette, shape: tuple[int, ...]) -> Var:
     """`constexpr_lut_to_dense` in the kernel's shape, LUTs grouped along its first axis.
 
-    The op knows whole groups only: a ragged last one makes all groups smaller (LUTs repeat), since surplus output
-    channels would shift the groups of a grouped convolution.
+    The op needs whole groups. If the last group is incomplete, all groups are made smaller and LUTs repeated: padding
+    with output channels would shift the groups of a grouped convolution.
     """
     rows = palette.shape[0]
     size = math.gcd(rows, palette.group_size)
@@ -55,9 +55,9 @@ def _palettized(lowering: Lowering, value: ir.Value, palette: Palette, shape: tu
     )
 
 
-def only_shapes_kernels(lowering: Lowering, node: ir.Node) -> bool:
-    """Whether a Reshape only makes kernels of a constant matrix, which the convolutions do themselves."""
-    if not lowering.is_constant(without_casts(given(node, 0))):
+def is_kernel_reshape(lowering: Lowering, node: ir.Node) -> bool:
+    """Whether a Reshape only makes convolution kernels of a constant matrix; then the convolutions reshape it."""
+    if not lowering.is_constant(without_casts(required_input(node, 0))):
         return False
     uses = tuple(node.outputs[0].uses())
     kernels = all(use.node.op_type in ("Conv", "ConvTranspose") and use.idx == 1 for use in uses)

@@ -1,4 +1,4 @@
-"""The state of one lowering: which MIL variable stands for which hub value, and how weights become constants."""
+"""The state of one lowering: maps graph values to MIL variables and makes constants of weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exporter.errors import UnsupportedError
 from exporter.graph.model import Hub
 from exporter.graph.names import identifier
 from exporter.graph.palette import Palette
-from exporter.lower.coreml.deferred import deferred_halves, deferred_indices
+from exporter.lower.coreml.deferred import deferred_float16, deferred_indices
 from exporter.lower.coreml.masks import within_range
 from exporter.lower.coreml.mil import Var, mb, types
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from exporter.lower.coreml.cache import StateCache
 
 FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
-DEFERRED_FROM = 1 << 14  # elements; what is smaller is handed to coremltools as it is
+MIN_DEFERRED_ELEMENTS = 1 << 14  # smaller constants are passed to coremltools with their values
 
 INDEX_TYPES = {
     1: types.np_uint1_dtype,
@@ -34,10 +34,10 @@ INDEX_TYPES = {
 
 
 class Lowering:
-    """Maps hub values to MIL variables while a program is being built.
+    """Maps graph values to MIL variables while a program is built.
 
-    Floats are float16 and integers int32 throughout, because that is what the Neural Engine and the GPU compute in.
-    Weights become constants when they are first used, so tied weights are stored once.
+    All floats are float16 and all integers int32, the types in which the Neural Engine and the GPU compute. A weight
+    becomes a constant at its first use, so tied weights are stored once.
     """
 
     def __init__(self, hub: Hub, *, cache: StateCache | None = None) -> None:
@@ -51,13 +51,13 @@ class Lowering:
 
     @property
     def cache(self) -> StateCache:
-        """The KV cache; only decoders have one."""
+        """The KV cache. Raises ValueError for programs without one."""
         if self._cache is None:
             raise ValueError("this program has no KV cache")
         return self._cache
 
     def bind_zero(self, value: ir.Value) -> None:
-        """The integer input `value` is not an input of the program: it is zero everywhere."""
+        """Declares that the integer graph input `value` is 0 everywhere and not an input of the program."""
         self._zero.add(_name(value))
 
     def is_zero(self, value: ir.Value) -> bool:
@@ -65,19 +65,19 @@ class Lowering:
         return _name(value) in self._zero
 
     def bind(self, value: ir.Value, var: Var) -> None:
-        """From here on `var` stands for `value`."""
+        """Makes `var` the variable of `value`."""
         self._vars[_name(value)] = var
 
     def bound(self, value: ir.Value) -> bool:
-        """Whether a variable stands for `value` already."""
+        """Whether `value` has a variable."""
         return _name(value) in self._vars
 
     def bind_by_heads(self, value: ir.Value, var: Var) -> None:
-        """`var` `[1, heads, tokens, head_dim]` holds what the hub value has as `[1, tokens, heads * head_dim]`."""
+        """Binds `var` `[1, heads, tokens, head_dim]` to a graph value `[1, tokens, heads * head_dim]`."""
         self._by_heads[_name(value)] = var
 
     def by_heads(self, value: ir.Value) -> Var | None:
-        """The variable given to `bind_by_heads`: attention wants that layout, so nothing is transposed twice."""
+        """The variable from `bind_by_heads`, or None. Attention uses this layout and needs no second transpose."""
         return self._by_heads.get(_name(value))
 
     def var(self, value: ir.Value) -> Var:
@@ -94,23 +94,23 @@ class Lowering:
         return self._vars[name]
 
     def _constant(self, value: ir.Value) -> NDArray[np.generic]:
-        """A constant's elements; those of a checkpoint's large matrix are read when the program is written."""
+        """A constant's elements; a large matrix of the checkpoint is deferred until the program is written."""
         stored, node = _stored(value), value.producer()
         origin = value if node is None or node.op_type != "Cast" else node.inputs[0]
         from_checkpoint = origin is not None and origin.name in self.hub.stored
-        if stored is None or stored.size < DEFERRED_FROM or not from_checkpoint:
+        if stored is None or stored.size < MIN_DEFERRED_ELEMENTS or not from_checkpoint:
             return self.array(value)
         if len(stored.shape) != 2 or stored.dtype not in FLOATS:
             return self.array(value)
         name, (rows, columns) = _name(value), stored.shape.numpy()
-        return deferred_halves((rows, columns), lambda part: as_float16(stored.numpy()[part], name))
+        return deferred_float16((rows, columns), lambda part: as_float16(stored.numpy()[part], name))
 
     def is_constant(self, value: ir.Value) -> bool:
-        """Whether `value` is known before the program runs."""
+        """Whether `value` is a constant."""
         return value.name in self.hub.palettes or _stored(value) is not None
 
     def array(self, value: ir.Value) -> NDArray[np.generic]:
-        """A constant's elements: float16 for floats, int32 for integers, bool as it is."""
+        """A constant's elements: floats as float16, integers as int32, bools unchanged."""
         name = _name(value)
         if name in self.hub.palettes:
             return self.hub.palettes[name].halves()
@@ -125,20 +125,20 @@ class Lowering:
         return as_float16(array if name in self.hub.stored else within_range(array, strict=False), name)
 
     def zeros(self, width: int) -> Var:
-        """A shared constant float16 `[width]` of zeros: the bias that every MIL `linear` wants."""
+        """A shared constant of zeros, float16 `[width]`: MIL's `linear` requires a bias."""
         key = ("zeros", width)
         if key not in self._shared:
             self._shared[key] = mb.const(val=np.zeros(width, np.float16), name=self.op_name(f"zeros_{width}"))
         return self._shared[key]
 
     def palette(self, value: ir.Value) -> Palette | None:
-        """The palette behind a weight, if it has one."""
+        """The palette of a weight, or None."""
         return self.hub.palettes.get(_name(value))
 
     def repeated_mask(self, mask: ir.Value, repeats: int) -> Var:
-        """`[1, 1, q, total]` for `repeats` stacked blocks of queries: `[1, 1, repeats * q, total]`.
+        """The mask `[1, 1, q, total]` repeated for `repeats` stacked blocks of queries: `[1, 1, repeats * q, total]`.
 
-        A mask of one row (padding only) serves any number of queries as it is.
+        A mask with a single row (only padding) fits any number of queries and isn't repeated.
         """
         var = self.var(mask)
         if var.shape[2] == 1:
@@ -152,10 +152,10 @@ class Lowering:
     def rotary_table(
         self, table: ir.Value, position_ids: ir.Value, *, signs: tuple[int, int], interleaved: bool = False
     ) -> Var:
-        """Rows of the cosine or sine table `[positions, rotary_dim/2]` at the positions, for both of each pair.
+        """Rows of the cosine or sine table `[positions, rotary_dim/2]` at the positions, for all elements of pairs.
 
-        Result `[1, 1, q, rotary_dim]`; `signs` multiply the first and the second of a pair, which are the halves, or
-        neighbours when interleaved.
+        Result: `[1, 1, q, rotary_dim]`. signs: factors of the first and the second element of each pair. Pairs consist
+        of elements of both halves, or of neighbours if interleaved.
         """
         key = ("rotary", table.name, position_ids.name, signs, interleaved)
         if key not in self._shared:
@@ -172,7 +172,7 @@ class Lowering:
         return self._shared[key]
 
     def op_name(self, name: str) -> str:
-        """`name` as a MIL identifier, unique in this program; other characters than letters and digits become _."""
+        """A MIL identifier made from `name`, unique in this program (see `identifier`)."""
         base = identifier(name)
         count = self._names.get(base, 0)
         self._names[base] = count + 1
@@ -183,9 +183,9 @@ class Lowering:
         return mb.reshape(x=turned, shape=[1, -1, var.shape[1] * var.shape[3]], name=self.op_name(f"{name}/joined"))
 
     def _palettized(self, name: str, palette: Palette) -> Var:
-        """`constexpr_lut_to_dense`; a ragged last group is padded to a whole one, as the op knows no partial groups.
+        """`constexpr_lut_to_dense`. An incomplete last group is padded, because the op needs whole groups.
 
-        The dense weight then has surplus rows: lookups never reach them, `linear` cuts them off its result.
+        The dense weight then has extra rows at the end: lookups never read them, `linear` removes them from its result.
         """
         groups = len(palette.lut)
         return mb.constexpr_lut_to_dense(
@@ -196,9 +196,9 @@ class Lowering:
 
 
 def palette_indices(palette: Palette, shape: tuple[int, ...]) -> NDArray[Any]:
-    """The indices in coremltools' type of as many bits and in `shape`, zeros where it holds more rows."""
+    """The indices in `shape` and in coremltools' type with the palette's bits, padded with zeros at the end."""
     dtype = np.dtype(INDEX_TYPES[palette.bits])
-    if palette.size >= DEFERRED_FROM:
+    if palette.size >= MIN_DEFERRED_ELEMENTS:
         return deferred_indices(palette, shape, dtype)
     indices = palette.indices.reshape(-1)
     return np.pad(indices, (0, math.prod(shape) - indices.size)).reshape(shape).astype(dtype)
@@ -216,13 +216,14 @@ def first_columns(x: Var, count: int, name: str) -> Var:
 
 
 def as_float16(array: NDArray[np.generic], name: str) -> NDArray[np.float16]:
-    """Rounds to float16; a mask's -inf or lowest float32 becomes -4e4, anything else beyond the range is refused."""
+    """Rounds to float16. A mask's -inf or lowest float32 becomes -4e4. Raises UnsupportedError for other values beyond
+    float16's range."""
     with np.errstate(over="ignore"):
         half = within_range(np.asarray(array).astype(np.float32)).astype(np.float16)
     if not np.isfinite(half).all():
         raise UnsupportedError.of(
             "coreml.weight-overflow",
-            f"the tensor holds values beyond ±65504, which float16 can't: largest {np.abs(array).max()}",
+            f"the tensor has values beyond float16's range of ±65504; the largest is {np.abs(array).max()}",
             where=name,
             hint="export with --to onnx, or rescale this tensor in the checkpoint",
         )
@@ -231,12 +232,12 @@ def as_float16(array: NDArray[np.generic], name: str) -> NDArray[np.float16]:
 
 def _name(value: ir.Value) -> str:
     if value.name is None:
-        raise ValueError(f"a hub value has no name: {value}")
+        raise ValueError(f"a value of the graph has no name: {value}")
     return value.name
 
 
 def _stored(value: ir.Value) -> ir.TensorProtocol | None:
-    """The tensor behind a value: an initializer, a Constant node, or one of these through Cast."""
+    """The tensor of a value: of an initializer, of a Constant node, or of one of these before a Cast; else None."""
     if value.const_value is not None:
         return value.const_value
     node = value.producer()

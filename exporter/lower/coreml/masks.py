@@ -1,4 +1,4 @@
-"""Attention masks among float values: where a graph writes -inf or the lowest float32, float16 gets -4e4."""
+"""Attention masks in constants: float16 gets -4e4 in place of -inf or the lowest float32."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from numpy.typing import NDArray
 from exporter.graph.names import words
 
 MASKED = np.float16(-4e4)  # never -inf: the Neural Engine turns sums with it into NaN; softmax of -4e4 is 0 as well
-HUGE = 1e8  # from here on, and infinities: nothing but a way to write "never"
-DEEP = 3e4  # from here on a number counts as a mask's: no score of a trained model comes near
-_LARGE = 2**22  # elements: a mask of 2,048 by 2,048 tokens; larger constants are weights
-_CARRIES = words(
+INFINITE_FROM = 1e8  # numbers of at least this magnitude stand for infinity
+MASK_FROM = 3e4  # numbers of at least this magnitude belong to a mask: trained models have far smaller scores
+_MAX_MASK_ELEMENTS = 2**22  # a mask of 2,048 by 2,048 tokens; larger constants are weights
+_PRESERVING_OPS = words(
     """
     Where Mul Add Sub Cast Reshape Unsqueeze Squeeze Expand Slice Concat Gather Transpose Tile Min Max
     Identity Pad Flatten Split Neg
     """
 )
-_KNOWN = "kogata.holds_mask"
+_CACHE_KEY = "kogata.holds_mask"
 
 
 def within_range(array: NDArray[Any], *, strict: bool = True) -> NDArray[Any]:
-    """A mask with ±4e4 for its huge values.
+    """A mask with ±4e4 in place of infinite values. Arrays that aren't masks are returned unchanged.
 
-    strict: only a single number, or an array of one other value besides (0, mostly), is a mask; any other array stays
-    as it is, whatever float16 makes of it: it is a weight, and damaged.
+    strict: an array is a mask only if it is a single number or has only one other value (usually 0). Any other array
+    with such values is a damaged weight.
     """
-    if not np.issubdtype(array.dtype, np.floating):  # bfloat16 and the like are no masks that an exporter folds
+    if not np.issubdtype(array.dtype, np.floating):  # exporters don't write masks as bfloat16 and similar types
         return array
-    huge = np.abs(array) >= HUGE
+    huge = np.abs(array) >= INFINITE_FROM
     if not huge.any():
         return array
     rest = array[~huge]
@@ -41,7 +41,7 @@ def within_range(array: NDArray[Any], *, strict: bool = True) -> NDArray[Any]:
 
 
 def may_mask(value: ir.Value | None) -> bool:
-    """Whether `value` may hold a mask's large numbers: a constant with such, or what is made from one."""
+    """Whether `value` may contain a mask's large numbers: it is such a constant or is computed from one."""
     seen: set[int] = set()
     stack = [value]
     while stack:
@@ -54,13 +54,13 @@ def may_mask(value: ir.Value | None) -> bool:
                 return True
             continue
         node = current.producer()
-        if node is not None and node.domain in ("", "ai.onnx") and node.op_type in _CARRIES:
+        if node is not None and node.domain in ("", "ai.onnx") and node.op_type in _PRESERVING_OPS:
             stack.extend(node.inputs)
     return False
 
 
 def _holds_mask(value: ir.Value, tensor: ir.TensorProtocol) -> bool:
-    if _KNOWN not in value.meta:
-        small = tensor.dtype.is_floating_point() and 0 < tensor.size <= _LARGE
-        value.meta[_KNOWN] = small and bool((np.abs(tensor.numpy().astype(np.float32)) >= DEEP).any())
-    return bool(value.meta[_KNOWN])
+    if _CACHE_KEY not in value.meta:
+        small = tensor.dtype.is_floating_point() and 0 < tensor.size <= _MAX_MASK_ELEMENTS
+        value.meta[_CACHE_KEY] = small and bool((np.abs(tensor.numpy().astype(np.float32)) >= MASK_FROM).any())
+    return bool(value.meta[_CACHE_KEY])

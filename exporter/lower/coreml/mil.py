@@ -1,4 +1,4 @@
-"""The one door to coremltools' MIL builder, which ships no types: everything that builds a program imports it here."""
+"""Re-exports coremltools' MIL builder. Modules that build programs import it from here, since it has no type hints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MIL program to `.mlpackage`, with bytes that depend on nothing but the program."""
+"""Writes a MIL program as an `.mlpackage`, reproducibly: equal programs give equal bytes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 MODEL = "com.apple.CoreML/model.mlmodel"
 WEIGHTS = "com.apple.CoreML/weights"
 WEIGHT_FILE = "weight.bin"
-CLASS_LABEL, PROBABILITIES = "classLabel", "probabilities"  # a classifier's outputs are called after the first
-_NAMESPACE = uuid.UUID("6f1c2c0e-6f2a-5f0e-9a6b-9b3f0c1d2e4a")  # any fixed one: ids are then a function of the path
+CLASS_LABEL, PROBABILITIES = (
+    "classLabel",
+    "probabilities",
+)  # coremltools derives a classifier's output names from the first
+_NAMESPACE = uuid.UUID("6f1c2c0e-6f2a-5f0e-9a6b-9b3f0c1d2e4a")  # any fixed value, so that ids depend only on the path
 
 
 def write_package(program: CoreMLProgram, path: Path, metadata: Mapping[str, str], license_: str | None) -> None:
-    """Writes `path` (….mlpackage). coremltools draws random ids, leaves map order open and notes the date: not here.
+    """Writes the package `path` (….mlpackage), without coremltools' random ids, random map order and date.
 
-    metadata: the user-defined entries, readable through `MLModel.modelDescription.metadata` on the phone.
-    Raises OSError when it can't be written; an unfinished package stays.
+    metadata: user-defined entries; apps read them through `MLModel.modelDescription.metadata`. Raises OSError if the
+    package can't be written; an incomplete package isn't removed.
     """
     data = path / "Data"
     (data / WEIGHTS).mkdir(parents=True)
@@ -49,7 +52,7 @@ def write_package(program: CoreMLProgram, path: Path, metadata: Mapping[str, str
 
 
 def _convert(program: CoreMLProgram, weight_file: Path) -> Any:
-    """The program as a `Model` message, with its constants in `weight_file` (where it has large ones)."""
+    """The program as a `Model` message. Its large constants, if any, are written to `weight_file`."""
     import coremltools as ct
 
     deferred = deferred_places(program.program)
@@ -59,9 +62,9 @@ def _convert(program: CoreMLProgram, weight_file: Path) -> Any:
         convert_to="mlprogram",
         minimum_deployment_target=ct.target.iOS18,
         inputs=list(program.inputs),
-        outputs=None if program.classes else list(program.outputs),  # a classifier's are the program's own
+        outputs=None if program.classes else list(program.outputs),  # a classifier's outputs are in the program
         classifier_config=labels,
-        pass_pipeline=ct.PassPipeline.EMPTY,  # typed and laid out already: passes could only undo that
+        pass_pipeline=ct.PassPipeline.EMPTY,  # types and layouts are final; coremltools' passes would change them
         skip_model_load=True,
     )
     spec = model.get_spec()
@@ -72,10 +75,10 @@ def _convert(program: CoreMLProgram, weight_file: Path) -> Any:
 
 
 def _with_temporary_files(folder: Path, convert: Callable[[], Any]) -> Any:
-    """Calls `convert`. What coremltools writes for a while goes into `folder`, and is removed.
+    """Calls `convert` with coremltools' temporary files in `folder`, and removes them.
 
-    `folder` is on the disk that has to hold the package. By itself coremltools takes the system's temporary folder;
-    where that is full it leaves files there, and gives no reason.
+    `folder` is on the package's disk. By default coremltools uses the system's temporary folder; if that is full, it
+    fails without a reason and leaves files behind.
     """
     usual = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix=".coremltools-", dir=folder) as own:
@@ -83,12 +86,14 @@ def _with_temporary_files(folder: Path, convert: Callable[[], Any]) -> Any:
         try:
             return convert()
         except (OSError, RuntimeError) as error:
-            in_words = isinstance(error, RuntimeError)  # coremltools' C++ libraries know no other
+            in_words = isinstance(error, RuntimeError)  # coremltools' C++ libraries raise only RuntimeError
             if in_words and not any(words in str(error) for words in ("[MIL FileWriter]", "filesystem error")):
                 raise
             written = sum(file.stat().st_size for file in Path(own).rglob("*") if file.is_file())
-            code = errno.ENOSPC if shutil.disk_usage(folder).free < written + 4096 else errno.EIO  # it makes a copy
-            error.__traceback__ = None  # its frames hold files that want to be removed before their folder
+            code = (
+                errno.ENOSPC if shutil.disk_usage(folder).free < written + 4096 else errno.EIO
+            )  # coremltools makes a copy
+            error.__traceback__ = None  # its frames keep files open that must be removed before their folder
             if in_words:
                 raise OSError(code, os.strerror(code), str(folder)) from error
             raise
@@ -97,7 +102,7 @@ def _with_temporary_files(folder: Path, convert: Callable[[], Any]) -> Any:
 
 
 def _manifest() -> str:
-    """The package's table of contents, in the layout that Core ML's own ModelPackage writes."""
+    """The package's Manifest.json, in the layout of Core ML's ModelPackage."""
     entries = {
         str(uuid.uuid5(_NAMESPACE, item)).upper(): {
             "author": "com.apple.CoreML",
@@ -114,7 +119,7 @@ def _manifest() -> str:
 
 @contextlib.contextmanager
 def quiet_coremltools() -> Iterator[None]:
-    """Keeps coremltools' progress bars and its remarks about this platform away from the user."""
+    """Silences coremltools' progress bars and its warnings about this platform."""
     logger = logging.getLogger("coremltools")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Hub graph to MIL program: the functions that a phone calls, with their inputs, states and outputs."""
+"""Lowers a graph to a MIL program: its main function with inputs, states and outputs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Function, Placeholder, Program, StateTensorPlaceholder, Var, get_new_symbol, types
 from exporter.lower.coreml.registry import lower_nodes
 
-TARGET = ct.target.iOS18  # the first with states, grouped LUTs and 3-bit LUTs
+TARGET = ct.target.iOS18  # the oldest with states, grouped LUTs and 3-bit LUTs
 
 
 @dataclass(frozen=True)
 class CoreMLProgram:
-    """A MIL program and the shapes that its inputs may take.
+    """A MIL program and the shapes of its inputs.
 
-    classes: labels of a classifier, in the order of its output `probabilities`; empty for any other program.
+    classes: labels of a classifier, in the order of its output `probabilities`; empty for other programs.
     """
 
     program: Program
@@ -33,7 +33,7 @@ class CoreMLProgram:
 
 
 def decoder_program(hub: Hub, spec: DecoderSpec, context: int) -> CoreMLProgram:
-    """The stateful program that swift-transformers and Apple's examples call; see `cache` for its states."""
+    """The program of a decoder, as swift-transformers and Apple's examples expect it; for its states see `cache`."""
     check_context(context, spec.context)
     q, rows, width = get_new_symbol(), get_new_symbol(), get_new_symbol()
     shape = (spec.cache.layers, 1, max(spec.cache.kv_heads), context, spec.cache.head_dim)
@@ -76,30 +76,30 @@ def decoder_program(hub: Hub, spec: DecoderSpec, context: int) -> CoreMLProgram:
 
 
 def _masks(hub: Hub, spec: DecoderSpec) -> dict[int | None, ir.Value]:
-    """Window (None: all that came before) → the hub value that is its mask, for those that the layers use."""
+    """Window → graph value of its mask, for the windows that the layers use. None: all earlier tokens."""
     names = {"mask": None} | {f"mask.window.{width}": width for width in spec.windows}
     values = (value for node in hub.model.graph for value in node.outputs)
     return {names[value.name]: value for value in values if value.name in names}
 
 
 def check_context(asked: int, most: int) -> None:
-    """Raises InputError for a context that the model was not made for."""
+    """Raises InputError for a context above the model's maximum."""
     if not 0 < asked <= most:
         raise InputError.of(
             "coreml.context",
-            f"a context of {asked} tokens was asked for; the model was made for {most}",
-            hint=f"give --context between 1 and {most}",
+            f"the context of {asked} tokens is outside of the model's range, 1 to {most}",
+            hint=f"set --context to a number from 1 to {most}",
         )
 
 
 def lower_outputs(lowering: Lowering, outputs: Sequence[ir.Value]) -> list[Var]:
-    """Lowers what is behind `outputs`, and nothing else; their variables."""
-    lower_nodes(lowering, needed(lowering, outputs))
+    """Lowers the nodes that `outputs` depend on. Returns the variables of the outputs."""
+    lower_nodes(lowering, needed_nodes(lowering, outputs))
     return [lowering.var(value) for value in outputs]
 
 
-def needed(lowering: Lowering, outputs: Sequence[ir.Value]) -> list[ir.Node]:
-    """The nodes behind `outputs`, in graph order, without those behind values that are bound already."""
+def needed_nodes(lowering: Lowering, outputs: Sequence[ir.Value]) -> list[ir.Node]:
+    """The nodes that `outputs` depend on, in graph order, except those that only bound values depend on."""
     wanted: set[ir.Node] = set()
     stack = list(outputs)
     while stack:
@@ -113,7 +113,7 @@ def needed(lowering: Lowering, outputs: Sequence[ir.Value]) -> list[ir.Node]:
 
 
 def hub_value(hub: Hub, name: str) -> ir.Value:
-    """The graph's input or computed value of that name."""
+    """The graph's input or node output with the name `name`. Raises ValueError if there is none."""
     graph = hub.model.graph
     for value in graph.inputs:
         if value.name == name:
@@ -122,4 +122,4 @@ def hub_value(hub: Hub, name: str) -> ir.Value:
         for value in node.outputs:
             if value.name == name:
                 return value
-    raise ValueError(f"the hub graph has no value {name!r}")
+    raise ValueError(f"the graph has no value {name!r}")

@@ -1,4 +1,4 @@
-"""One entry per ONNX op that the Core ML writer knows: the function that lowers it, and what it can't express."""
+"""Looks up the lowering rule of a node's op, and lowers nodes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def supported_ops() -> tuple[str, ...]:
     return tuple(sorted(OPS))
 
 
-def knows(node: ir.Node) -> bool:
+def has_rule(node: ir.Node) -> bool:
     """Whether there is a rule for the node's op."""
     return node.op_type in OPS and node.domain in ("", "ai.onnx")
 
 
 def unknown_op(node: ir.Node) -> Diagnostic:
-    """That there is no rule for the node's op."""
+    """The diagnostic that there is no rule for the node's op."""
     return Diagnostic(
         "coreml.op",
         f"the Core ML lowering has no rule for the op {node.domain or 'ai.onnx'}::{node.op_type}",
@@ -32,18 +32,18 @@ def unknown_op(node: ir.Node) -> Diagnostic:
 
 
 def lower_nodes(lowering: Lowering, nodes: Iterable[ir.Node]) -> None:
-    """Lowers `nodes` in order. What they read must be bound, constant, or made by an earlier one of them.
+    """Lowers `nodes` in order. Their inputs must be bound, constant, or outputs of earlier nodes.
 
-    Raises UnsupportedError with every op that has no entry, before anything is lowered.
+    Raises UnsupportedError with every op that has no rule, before lowering starts.
     """
     todo = [node for node in nodes if not _done(lowering, node)]
-    UnsupportedError.raise_all([unknown_op(node) for node in todo if not knows(node)])
+    UnsupportedError.raise_all([unknown_op(node) for node in todo if not has_rule(node)])
     for node in todo:
-        if _done(lowering, node):  # meanwhile, as part of another: a bias inside its linear layer
+        if _done(lowering, node):  # already lowered as a part of another node, such as a bias with its linear layer
             continue
         OPS[node.op_type](lowering, node)
 
 
 def _done(lowering: Lowering, node: ir.Node) -> bool:
-    """Nothing to do: its results stand for something already, or are constants that their users read directly."""
+    """Whether the node's outputs are already bound, or are constants that their users read directly."""
     return all(lowering.bound(value) or lowering.is_constant(value) for value in node.outputs)

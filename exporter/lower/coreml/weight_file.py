@@ -1,4 +1,4 @@
-"""Writes `weight.bin` anew, with the values of deferred constants in place of their stand-ins.
+"""Rewrites `weight.bin` with the values of deferred constants in place of their placeholders.
 
 Layout of the file, little-endian, from coremltools' mlmodel/src/MILBlob/Blob/StorageFormat.hpp: a header of 64 bytes
 (count u32, version u32, zeros), then per blob 64 bytes of metadata (sentinel u32, data type u32, size in bytes u64,
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from exporter.lower.coreml.deferred import STAND_IN, Deferred
+from exporter.lower.coreml.deferred import PLACEHOLDER_VALUES, Deferred
 
 ALIGNMENT = 64
 SENTINEL = 0xDEADBEEF
@@ -22,11 +22,11 @@ _HEADER = struct.Struct("<II56x")
 _METADATA = struct.Struct("<IIQQQ32x")
 
 Proto = Any  # coremltools ships no types
-Place = tuple[str, str]  # the operation's first output, and which of its inputs or attributes
+Place = tuple[str, str]  # name of an operation's first output, name of its input or attribute
 
 
 def deferred_places(program: Any) -> dict[Place, Deferred]:
-    """Where a MIL program's deferred constants will be once it is serialized: `const` ops, and inputs of constexprs."""
+    """Place in the serialized program → deferred constant: of `const` ops, and of inputs of constexpr ops."""
     places: dict[Place, Deferred] = {}
     for function in program.functions.values():
         for op in function.operations:
@@ -41,10 +41,10 @@ def deferred_places(program: Any) -> dict[Place, Deferred]:
 
 
 def write_weights(program: Proto, places: Mapping[Place, Deferred], source: Path, target: Path) -> None:
-    """Writes `target`, and makes the blobs' offsets in the serialized `program` point into it.
+    """Writes the weight file `target` and updates the offsets in the serialized `program`.
 
-    source: the weight file that coremltools wrote with stand-ins. Blobs keep their order, and what several values
-    share stays shared. Raises OSError.
+    source: the weight file with placeholders, as coremltools wrote it. Blobs keep their order, and values that share a
+    blob still share it. Raises OSError.
     """
     values = list(_file_values(program))
     deferred: dict[int, Deferred] = {}
@@ -65,7 +65,7 @@ def write_weights(program: Proto, places: Mapping[Place, Deferred], source: Path
 
 
 def _file_values(program: Proto) -> Iterator[tuple[Place, Proto]]:
-    """Every value of the program that lies in the weight file, and its place."""
+    """(place, value) for every value of the program that is stored in the weight file."""
     for function in program.functions.values():
         for block in function.block_specializations.values():
             yield from _block_values(block)
@@ -86,7 +86,7 @@ def _block_values(block: Proto) -> Iterator[tuple[Place, Proto]]:
 
 
 def _copy(old: IO[bytes], offset: int, deferred: Deferred | None, new: IO[bytes]) -> int:
-    """Appends the blob at `offset`, or the deferred values that it stands for; the new offset of its metadata."""
+    """Appends the blob at `offset`, or the deferred values if there are any. Returns its metadata's new offset."""
     old.seek(offset)
     sentinel, code, size, start, padding = _METADATA.unpack(old.read(_METADATA.size))
     if sentinel != SENTINEL:
@@ -95,8 +95,8 @@ def _copy(old: IO[bytes], offset: int, deferred: Deferred | None, new: IO[bytes]
         old.seek(start)
         chunks: Iterable[Any] = [old.read(size)]
     else:
-        if size != -(-STAND_IN * deferred.bits // 8):
-            raise RuntimeError(f"the blob at {offset} has {size} bytes, which is no stand-in")
+        if size != -(-PLACEHOLDER_VALUES * deferred.bits // 8):
+            raise RuntimeError(f"the blob at {offset} has {size} bytes and isn't a placeholder")
         size, chunks = deferred.stored_bytes, (chunk.data for chunk in deferred.chunks())
         padding = size * 8 - deferred.size * deferred.bits
     new.write(bytes(-new.tell() % ALIGNMENT))
@@ -106,5 +106,5 @@ def _copy(old: IO[bytes], offset: int, deferred: Deferred | None, new: IO[bytes]
     for chunk in chunks:
         new.write(chunk)
     if new.tell() != begin + size:
-        raise RuntimeError(f"a constant of {size} bytes came as {new.tell() - begin}")
+        raise RuntimeError(f"a constant should have {size} bytes, but {new.tell() - begin} were written")
     return place

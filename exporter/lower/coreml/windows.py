@@ -1,4 +1,4 @@
-"""What convolutions and pools share: kernels, strides, and the padding that each ONNX mode means in numbers."""
+"""Windows of convolutions and pools: kernel size, strides, dilations, and padding for each ONNX padding mode."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from exporter.lower.coreml.attributes import fixed_shape, given, integer, integers, string
+from exporter.lower.coreml.attributes import fixed_shape, integer, integers, required_input, string
 
 
 @dataclass(frozen=True)
 class Window:
     """A sliding window over the spatial axes.
 
-    pads: (before, behind) per axis, in elements of zero (or of minus infinity, for a maximum). extra: how much of
-    `behind` is there only because the last window may lie partly outside (`ceil_mode`).
+    pads: (before, after) for each axis, in elements; padding is 0, or minus infinity for a maximum. extra: the part of
+    `after` that exists only because the last window may lie partly outside (`ceil_mode`).
     """
 
     kernel: tuple[int, ...]
@@ -25,13 +25,13 @@ class Window:
 
     @property
     def flat_pads(self) -> list[int]:
-        """The padding as MIL wants it."""
+        """The padding as a flat list, as in MIL."""
         return [count for pair in self.pads for count in pair]
 
 
 def window_of(node: ir.Node, kernel: tuple[int, ...]) -> Window:
-    """The window of a convolution or pool whose operand and result have fixed shapes."""
-    sizes, results = fixed_shape(given(node, 0))[2:], fixed_shape(node.outputs[0])[2:]
+    """The window of a convolution or pool. Its input and output must have fixed shapes."""
+    sizes, results = fixed_shape(required_input(node, 0))[2:], fixed_shape(node.outputs[0])[2:]
     ones = [1] * len(kernel)
     strides, dilations = integers(node, "strides", ones), integers(node, "dilations", ones)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]

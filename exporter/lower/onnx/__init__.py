@@ -1,4 +1,4 @@
-"""Hub graph + palettes → `model.onnx`."""
+"""Writes a graph and its palettes as ONNX files."""
 
 from exporter.lower.onnx.artifact import OnnxArtifact, OnnxBytes, OnnxOptions, OnnxWeights
 from exporter.lower.onnx.lowering import lower_onnx

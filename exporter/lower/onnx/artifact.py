@@ -1,4 +1,4 @@
-"""What the ONNX lowering is asked for, and what it yields."""
+"""The options and the result of the ONNX lowering."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal
 
 OnnxWeights = Literal["palette", "fp16", "fp32"]
 
-# One file is what apps like best: it can be read from an asset and handed over as bytes. While it loads, though, the
-# runtime holds the file and its parsed copy; external data is memory-mapped instead. 100 MB is what a phone affords.
+# A single file is the easiest for apps: they can read it from an asset and pass it as bytes. But the runtime then holds
+# the file and a parsed copy of it in memory, while it maps external data. Up to 100 MB a phone has memory for both.
 EXTERNAL_DATA_ABOVE = 100_000_000
 
 
@@ -18,11 +18,11 @@ EXTERNAL_DATA_ABOVE = 100_000_000
 class OnnxOptions:
     """How to store the model.
 
-    weights: "palette" stores palettes packed, as the hub has them (a hub without palettes stays as it is); "fp16"
-        and "fp32" store every matrix that compression may touch dense (palettes decoded: the numbers are the same).
-        Norms, biases and other small tensors keep the checkpoint's dtype in all three.
-    metadata: the model's metadata properties, source and version say. Written in sorted order.
-    external_data_above: when the tensors take more bytes than this, they go to `model.onnx.data`.
+    weights: "palette" stores packed palettes; weights without a palette keep their dtype. "fp16" and "fp32" store every
+        matrix that can be compressed densely, with palettes decoded (the numbers are the same). Norms, biases and other
+        small tensors keep the checkpoint's dtype in all three.
+    metadata: the model's metadata properties, such as source and version, written in sorted order.
+    external_data_above: if the tensors take more bytes than this, they are written to `model.onnx.data`.
     """
 
     weights: OnnxWeights = "palette"
@@ -32,10 +32,10 @@ class OnnxOptions:
 
 @dataclass(frozen=True)
 class OnnxBytes:
-    """Where the stored bytes went; the four add up to `OnnxArtifact.stored_bytes`.
+    """The stored bytes by use; the four numbers add up to `OnnxArtifact.stored_bytes`.
 
-    indices: packed palette indices; luts: LUTs; kept: every other tensor of the checkpoint and the graph's
-    own tables; overhead: nodes, names, the helper functions' text, alignment.
+    indices: packed palette indices. luts: LUTs. kept: all other tensors of the checkpoint, and constant tables
+    of the graph. overhead: nodes, names, functions, alignment.
     """
 
     indices: int
@@ -48,8 +48,8 @@ class OnnxBytes:
 class OnnxArtifact:
     """A written model.
 
-    path: `folder/model.onnx`, or that of a component; files: names of all its files inside that folder; stored_bytes:
-        their sum.
+    path: `folder/model.onnx`, or `folder/COMPONENT.onnx`. files: names of all its files in that folder. stored_bytes:
+        the sum of their sizes.
     """
 
     path: Path

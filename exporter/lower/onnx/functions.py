@@ -1,12 +1,12 @@
 """Model-local functions of stored models: `kogata::LutGather` and `Unpack1`, `Unpack2`, `Unpack3`, `Unpack6`.
 
 4 and 8 bits need no unpacking: `LutToDense` reads UINT4 and UINT8 tensors. For 2 bits ONNX has UINT2 since opset 25,
-but that would ask every phone for a newer runtime than the rest of the graph does, and 1, 3 and 6 bits have no type at
-all. So those are stored in planes of 1, 2 and 4 bits, in types that opset 23 has. The bodies are standard ONNX on
-constants alone: runtimes evaluate them once, while loading.
+but this would require a newer runtime than the rest of the graph; 1, 3 and 6 bits have no ONNX type. So these are
+stored as planes of 1, 2 and 4 bits in types of opset 23. The functions consist of standard ONNX ops on constants, which
+runtimes evaluate once, while they load the model.
 
-`LutGather` looks rows of an embedding up without decoding the others. Decoded at load, a vocabulary is most of a small
-model's memory and load time, for a handful of rows a step.
+`LutGather` looks up rows of an embedding without decoding the other rows. A small model would otherwise use most of its
+memory and load time for decoding the whole vocabulary, of which a step needs a few rows.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class _Body:
 def unpack_plane(bits: int, opset: int) -> ir.Function:
     """`Unpack{bits}(packed, shape)` for 1 or 2 bits.
 
-    packed: uint8 `[ceil(n * bits / 8)]` in plane layout (see `packing`); shape: int64, of n elements in all;
-    result: uint8 of that shape.
+    packed: uint8 `[ceil(n * bits / 8)]` in plane layout (see `packing`). shape: int64, a shape of n elements. Result:
+    uint8 of that shape.
     """
     body = _Body("packed", "shape")
     packed, shape = body.inputs
@@ -68,7 +68,8 @@ def unpack_plane(bits: int, opset: int) -> ir.Function:
 
 
 def unpack3(opset: int) -> ir.Function:
-    """`Unpack3(low, high, shape)`: low 2 bits and high 1 bit, each a plane; result: uint8 of `shape`."""
+    """`Unpack3(low, high, shape)`: low: a plane with the lower 2 bits; high: one with the upper bit. Result: uint8 of
+    `shape`."""
     body = _Body("low", "high", "shape")
     low, high, shape = body.inputs
     low_bits = body.op("low_bits", "Unpack2", low, shape, domain=DOMAIN)
@@ -77,7 +78,8 @@ def unpack3(opset: int) -> ir.Function:
 
 
 def unpack6(opset: int) -> ir.Function:
-    """`Unpack6(low, high, shape)`: low 4 bits UINT4 of `shape`, high 2 bits a plane; result: uint8 of `shape`."""
+    """`Unpack6(low, high, shape)`: low: UINT4 of `shape`, the lower 4 bits; high: a plane with the upper 2 bits.
+    Result: uint8 of `shape`."""
     body = _Body("low", "high", "shape")
     low, high, shape = body.inputs
     low_bits = body.op("low_bits", "Cast", low, to=int(ir.DataType.UINT8))
@@ -103,7 +105,7 @@ def lut_gather(opset: int) -> ir.Function:
     groups = body.op("groups", "Div", rows, group_size)
     floats = body.op("floats", "Cast", lut, to=int(ir.DataType.FLOAT))
     luts = body.op("tables", "Gather", floats, groups, axis=0)
-    # Runtimes gather uint8, not uint4; the cast is folded at load.
+    # Runtimes can gather uint8 but not uint4. They fold the cast while loading.
     plain = body.op("plain", "Cast", indices, to=int(ir.DataType.UINT8))
     chosen = body.op("chosen", "Gather", plain, rows, axis=0)
     positions = body.op("positions", "Cast", chosen, to=int(ir.DataType.INT32))
@@ -112,7 +114,7 @@ def lut_gather(opset: int) -> ir.Function:
 
 
 def needed_functions(palettes: Collection[Palette], opset: int) -> list[ir.Function]:
-    """The functions that these palettes can need, those they call included."""
+    """All functions that a graph with these palettes may call, directly or through other functions."""
     bits = {p.bits for p in palettes}
     functions = [lut_gather(opset)] if palettes else []
     if bits & {1, 3}:

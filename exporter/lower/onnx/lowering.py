@@ -1,4 +1,4 @@
-"""Hub graph + palettes → ONNX files as small as the bits say."""
+"""Lowers a graph to ONNX files, with indices packed to their number of bits."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from exporter.lower.onnx.artifact import OnnxArtifact, OnnxBytes, OnnxOptions
 from exporter.lower.onnx.store import StoredNames, pack_palettes, store_dense
 from exporter.lower.onnx.write import MODEL, stored_sizes, write_model
 
-# Hub output → the name that optimum and sentence-transformers ask an encoder for (transformers.js takes both).
+# Output → its name in optimum and sentence-transformers (transformers.js accepts both).
 CLIENT_NAMES = {"token_embeddings": "last_hidden_state"}
 
 
 def lower_onnx(hub: Hub, folder: Path, options: OnnxOptions) -> OnnxArtifact:
-    """Writes `folder/COMPONENT.onnx` (and `….onnx.data` for a large model); `hub` stays as it is. A graph that is all
-    of its model is called `model`.
+    """Writes `folder/COMPONENT.onnx`, and `COMPONENT.onnx.data` for a large model. `hub` isn't changed. The component's
+    name is `model` if the model is a single graph.
 
-    Inputs and outputs are the hub's, but for `token_embeddings`, which ONNX clients know as `last_hidden_state`.
-    The same hub and options give the same bytes. Files of an earlier run are replaced, others in `folder` are left
-    alone. Raises UnsupportedError when `options.weights` can't hold the weights, InputError when files can't be
-    written.
+    Inputs and outputs keep their names, except `token_embeddings`, which ONNX clients call `last_hidden_state`.
+    The same graph and options give the same bytes. Existing files with these names are replaced. Raises
+    UnsupportedError if `options.weights` can't represent the weights, InputError if files can't be written.
     """
     model = hub.model.clone()
     names = StoredNames()
@@ -51,7 +50,7 @@ def lower_onnx(hub: Hub, folder: Path, options: OnnxOptions) -> OnnxArtifact:
 
 
 def _tidy(model: ir.Model, options: OnnxOptions, decoded: Collection[str]) -> None:
-    """Removes what nothing uses and what would tell of the machine; sets what tells others of the model."""
+    """Removes unused items and traces of this machine; sets the model's metadata."""
     for tidy in (
         RemoveUnusedNodesPass(),
         RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
@@ -59,7 +58,7 @@ def _tidy(model: ir.Model, options: OnnxOptions, decoded: Collection[str]) -> No
         ClearMetadataAndDocStringPass(),
     ):
         tidy(model)
-    model.doc_string = None  # the pass above clears those inside
+    model.doc_string = None  # the pass above clears only those of nodes and functions
     _trim(model.graph, decoded)
     model.producer_name, model.producer_version = "kogata", __version__
     for value in model.graph.outputs:
@@ -69,11 +68,11 @@ def _tidy(model: ir.Model, options: OnnxOptions, decoded: Collection[str]) -> No
 
 
 def _trim(graph: ir.Graph, decoded: Collection[str]) -> None:
-    """Drops what runtimes work out themselves: types of inner values, and names of nodes that decode weights.
+    """Removes types of inner values, which runtimes infer, and names of nodes that decode weights.
 
-    In a model of a few million weights these are a percent or two of the file. Values keep all their names, and nodes
-    that compute keep theirs, which profilers show. Weights that functions decode keep their shapes: without them
-    onnxruntime takes an attention's output for one of no width at first, and warns of every layer.
+    In a model of a few million weights this saves one or two percent of the file. Values keep their names, and so do
+    all other nodes, because profilers show them. Decoded weights keep their shapes: without them onnxruntime at first
+    infers a width of 0 for the output of attention and logs a warning for every layer.
     """
     outputs = set(graph.outputs)
     constants: set[ir.Value | None] = {None, *graph.initializers.values()}

@@ -1,6 +1,7 @@
-"""Given a cloned hub graph,
-Result: its weights are stored as asked: palettes packed (and embeddings looked up row by row), or matrices dense.
-Refuses: a matrix that fp16 can't hold. Values keep their names, because parity reports point at them.
+"""Given a cloned graph,
+Result: its weights are stored as packed palettes (with embeddings looked up row by row) or as dense matrices. Values
+keep their names, because parity reports refer to them.
+Refuses: a matrix with values that fp16 can't represent.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FLOAT16_MAX = 65504.0
 
 @dataclass
 class StoredNames:
-    """Initializers by what they hold; all others are kept tensors."""
+    """Names of initializers by content. All other initializers are kept tensors."""
 
     indices: set[str] = field(default_factory=set)
     luts: set[str] = field(default_factory=set)
@@ -34,7 +35,7 @@ class StoredNames:
 
 
 def pack_palettes(model: ir.Model, palettes: Mapping[str, Palette]) -> StoredNames:
-    """Stores every palette's indices in as many bits as it has, without the rows that pad a ragged last group."""
+    """Packs every palette's indices to its number of bits, without the rows that pad an incomplete last group."""
     names = StoredNames()
     produced = {value.name: value for node in model.graph for value in node.outputs}
     for name, palette in palettes.items():
@@ -45,14 +46,14 @@ def pack_palettes(model: ir.Model, palettes: Mapping[str, Palette]) -> StoredNam
 
 
 class _Packer:
-    """Replaces `NAME/indices` uint8 by its packed form and the nodes that unpack it; nodes left unused stay."""
+    """Replaces `NAME/indices`, uint8, by packed indices and nodes that unpack them. Unused nodes stay in the graph."""
 
     def __init__(self, graph: ir.Graph, name: str, palette: Palette, names: StoredNames) -> None:
         self.graph, self.name, self.palette, self.names = graph, name, palette, names
         self.nodes: list[ir.Node] = []
 
     def pack(self, dense: ir.Value) -> None:
-        """`dense` is the palette's decoded value, of which embeddings take rows."""
+        """Packs the palette. dense: its decoded value, from which embeddings look up rows."""
         old = self.graph.initializers.pop(f"{self.name}/indices")
         self.names.luts.add(f"{self.name}/lut")
         indices = self._unpacked()
@@ -98,13 +99,13 @@ class _Packer:
         return self._op("indices", f"Unpack{bits}", low, high, self._shape())
 
     def _padded(self, indices: ir.Value, surplus: int) -> ir.Value:
-        if indices.dtype == ir.DataType.UINT4:  # runtimes pad uint8, not uint4
+        if indices.dtype == ir.DataType.UINT4:  # runtimes can pad uint8 but not uint4
             indices = self._op("indices/uint8", "Cast", indices, domain="", to=int(ir.DataType.UINT8))
         pads = self._constant(f"pads/{surplus}", np.array([0, 0, surplus, 0], np.int64))
         return self._op("indices/padded", "Pad", indices, pads, domain="")
 
     def _plane(self, key: str, bits: int, shift: int) -> ir.Value:
-        """`bits` bits of every index, from bit `shift` on."""
+        """A plane with `bits` bits of every index, from bit `shift` on."""
         size = self.palette.size
         mask, down = np.uint8(2**bits - 1), np.uint8(shift)
         return self._stored(
@@ -115,7 +116,7 @@ class _Packer:
         )
 
     def _low_halves(self) -> NDArray[np.uint8]:
-        """The lowest four bits of every index, two a byte."""
+        """The lowest four bits of every index, two in each byte."""
         packed = np.empty(packed_size(self.palette.size, 4), np.uint8)
         for first, indices in self.palette.blocks():
             part = pack(indices & np.uint8(15), 4)
@@ -127,7 +128,7 @@ class _Packer:
         return self._constant(f"shape/{rows}x{columns}", np.array([rows, columns], np.int64))
 
     def _constant(self, name: str, array: NDArray[np.int64]) -> ir.Value:
-        """Shared by all weights that need the same."""
+        """A constant that all weights share if they need the same one."""
         name = f"{DOMAIN}/{name}"
         if name not in self.names.constants:
             self.names.constants.add(name)
@@ -164,12 +165,15 @@ def _axis(gather: ir.Node) -> int:
 
 
 def store_dense(model: ir.Model, weights: tuple[str, ...], palettes: Mapping[str, Palette], dtype: ir.DataType) -> None:
-    """Stores every matrix of `weights` dense as `dtype` (FLOAT16 or FLOAT), decoding palettes."""
+    """Stores all `weights` as dense matrices of `dtype` (FLOAT16 or FLOAT), with palettes decoded.
+
+    Raises UnsupportedError with all weights that have values beyond fp16's range.
+    """
     produced = {value.name: value for node in model.graph for value in node.outputs}
     problems = []
     for name in weights:
         load: Callable[[], NDArray[Any]]
-        if name in palettes:  # whose LUTs are fp16 already
+        if name in palettes:  # LUTs are fp16 already
             old, peak = produced[name], 0.0
             load = palettes[name].halves if dtype == ir.DataType.FLOAT16 else palettes[name].dense
         else:
@@ -180,7 +184,7 @@ def store_dense(model: ir.Model, weights: tuple[str, ...], palettes: Mapping[str
             problems.append(
                 Diagnostic(
                     "lower.fp16-overflow",
-                    f"the largest value is {peak:.6g}, fp16 ends at {FLOAT16_MAX:.0f}",
+                    f"the largest value is {peak:.6g}; fp16 goes up to {FLOAT16_MAX:.0f}",
                     where=name,
                     hint="store the weights as fp32: --onnx-weights fp32",
                 )
@@ -190,7 +194,7 @@ def store_dense(model: ir.Model, weights: tuple[str, ...], palettes: Mapping[str
 
 
 def _blocks(value: ir.Value) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """The matrix a few million weights at a time; each time asked for anew, so that no more of it is in memory."""
+    """Blocks of the matrix with a few million weights. Each block is read separately to limit memory."""
     tensor = value.const_value
     assert tensor is not None
     rows, columns = tensor.shape.numpy()
@@ -210,10 +214,10 @@ def _loaded(value: ir.Value, dtype: ir.DataType) -> NDArray[np.generic]:
 
 
 def _peak(value: ir.Value) -> float:
-    """The largest magnitude, where fp16 can't hold it; else 0."""
+    """The largest magnitude if fp16 can't represent it, else 0."""
     peak, beyond = 0.0, False
     for _, values in _blocks(value):
-        # Rounding to fp16 takes everything below 65520 to 65504; comparing the rounded value is what counts.
+        # Values below 65520 are rounded to 65504 in fp16, so the rounded value is compared.
         with np.errstate(over="ignore"):
             beyond |= bool(np.isinf(values.astype(np.float16)).any())
         peak = max(peak, float(np.abs(values).max(initial=0)))
@@ -225,7 +229,7 @@ def _replace_dense(
 ) -> None:
     shape = old.shape
     assert shape is not None
-    old.name = f"{name}/replaced"  # unused after this; leaves the name to the new initializer
+    old.name = f"{name}/replaced"  # unused from here on; the new initializer takes its name
     tensor = ir.LazyTensor(lambda: ir.tensor(load()), dtype=dtype, shape=ir.Shape(shape.numpy()), name=name)
     stored = _initializer(name, tensor)
     dense = stored
@@ -234,7 +238,7 @@ def _replace_dense(
         cast.name = cast.outputs[0].name = f"{name}/float"
         dense = cast.outputs[0]
     for use in list(old.uses()):
-        if use.node.op_type == "Cast":  # of the checkpoint's dtype to float
+        if use.node.op_type == "Cast":  # from the checkpoint's dtype to float
             use.node.outputs[0].name = f"{name}/replaced/float"
             ir.convenience.replace_all_uses_with(use.node.outputs[0], dense)
         else:

@@ -1,4 +1,4 @@
-"""Writes a model to `model.onnx`, with large tensors in `model.onnx.data`, tensor by tensor."""
+"""Writes a model to `model.onnx` and, tensor by tensor, large models' tensors to `model.onnx.data`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import onnx_ir as ir
 
 from exporter.errors import InputError, UnsupportedError
 
-MODEL = "model"  # the file's name, without .onnx, of a model that is one graph
+MODEL = "model"  # file name, without .onnx, of a model with a single graph
 
 INLINE_BELOW = 1024  # bytes; shapes and axes must be readable without the data file (shape inference needs them)
 PAGE = 4096  # ONNX recommends page-aligned offsets, so that a runtime can map a tensor without copying it
-PAGE_ALIGNED_FROM = 1 << 20  # bytes; below that the padding would weigh more than the copy
-LINE = 64  # bytes; enough for any element type and vector load
+PAGE_ALIGNED_FROM = 1 << 20  # bytes; for smaller tensors, padding costs more than a copy
+LINE = 64  # bytes; alignment of smaller tensors, enough for any element type and vector load
 PROTOBUF_LIMIT = 2**31 - 1  # bytes in one message
 
 
 def write_model(model: ir.Model, folder: Path, external_data_above: int, name: str = MODEL) -> tuple[str, ...]:
-    """Writes `NAME.onnx`, and `NAME.onnx.data` for a large model, and returns their names.
+    """Writes `NAME.onnx`, and `NAME.onnx.data` for a large model. Returns their names.
 
-    Old files are replaced once the new ones are whole. Raises InputError when the folder can't be written or a tensor's
-    file can't be read.
+    Old files are replaced only when the new ones are complete. Raises InputError if the folder can't be written or a
+    tensor's file can't be read.
     """
     model_file, data_file = f"{name}.onnx", f"{name}.onnx.data"
     partial = {file: folder / f".{file}.partial" for file in (model_file, data_file)}
@@ -43,7 +43,7 @@ def write_model(model: ir.Model, folder: Path, external_data_above: int, name: s
                 file.write(_message(model))
             for file_name in reversed(names):
                 partial[file_name].replace(folder / file_name)
-            if data_file not in names:  # an old one would be shipped beside the new model
+            if data_file not in names:  # an old data file must not remain beside the new model
                 (folder / data_file).unlink(missing_ok=True)
             return names
     except OSError as error:
@@ -51,7 +51,7 @@ def write_model(model: ir.Model, folder: Path, external_data_above: int, name: s
             "lower.write",
             f"the ONNX model can't be written: {error.strerror or error}",
             where=str(folder),
-            hint="check that the folder is writable and the disk has room",
+            hint="check that the folder is writable and the disk isn't full",
         ) from error
 
 
@@ -60,7 +60,8 @@ def _tensors(model: ir.Model) -> list[ir.TensorProtocol]:
 
 
 def _write_tensors(model: ir.Model, file: IO[bytes], name: str) -> None:
-    """Moves the initializers' bytes to `file`, called `name`, in graph order, one at a time."""
+    """Writes the initializers' bytes to `file`, one after the other in graph order, and makes them external tensors of
+    the file `name`."""
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.nbytes < INLINE_BELOW:
@@ -90,7 +91,7 @@ def _message(model: ir.Model) -> bytes:
     if proto.ByteSize() > PROTOBUF_LIMIT:
         raise UnsupportedError.of(
             "lower.protobuf-limit",
-            f"the graph without its tensors takes {proto.ByteSize()} bytes, more than one ONNX file can hold",
+            f"the graph without its tensors takes {proto.ByteSize()} bytes, more than an ONNX file can have",
             where=model.graph.name or "",
         )
     message: bytes = proto.SerializeToString(deterministic=True)
@@ -98,5 +99,5 @@ def _message(model: ir.Model) -> bytes:
 
 
 def stored_sizes(folder: Path, names: tuple[str, ...]) -> int:
-    """Bytes of the files `names` in `folder`."""
+    """The total size in bytes of the files `names` in `folder`."""
     return sum(os.stat(folder / name).st_size for name in names)

@@ -244,7 +244,7 @@ def test_a_file_of_blank_lines(text: str, suffix: str, base: Tokenizer, masking:
     path = tmp_path / f"blank{suffix}"
     path.write_text(text)
     for spec, tokenizer in ((DECODER, base), (ENCODER, masking)):
-        with pytest.raises(InputError, match="holds no prompts"):
+        with pytest.raises(InputError, match="has no prompts"):
             Reader(spec, tokenizer, path).read()
 
 

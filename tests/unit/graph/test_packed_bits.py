@@ -126,5 +126,5 @@ def test_a_spill_that_lost_its_end_is_an_error(tmp_path: Path) -> None:
     part = spill.part(0)
     part.read(0, 100)  # what was written has reached the file
     os.ftruncate(spill._file.fileno(), 40)
-    with pytest.raises(OSError, match="60 bytes too early"):
+    with pytest.raises(OSError, match="60 bytes too short"):
         part.read(0, 100)

@@ -114,7 +114,7 @@ def test_pairs_carry_token_types_and_prompts_without_a_second_text_are_refused(e
     with pytest.raises(InputError, match="question-answering takes two texts"):
         encode_texts(subjects, ParityOptions(prompts=PromptFile(path)))
     path.write_text(json.dumps({"text": "Where?", "second": 3}) + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match='"second" is no text'):
+    with pytest.raises(InputError, match='"second" must be a text'):
         encode_texts(subjects, ParityOptions(prompts=PromptFile(path)))
 
 

@@ -1,4 +1,4 @@
-"""One entry per ONNX op that the Core ML writer knows: the function that lowers it, and what it can't express."""
+"""The lowering rules by ONNX op: the functions that lower ops, and what they don't support."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ OPS: dict[str, LowerOp] = {name: lower for file in _FILES for name, lower in fil
 CONSTANT: dict[str, tuple[int, ...]] = {
     name: inputs for file in _FILES for name, inputs in getattr(file, "CONSTANT", {}).items()
 }
-"""Inputs that must be known before the program runs, where they are given at all."""
+"""Op → inputs that must be constants, if they are given."""
 REFUSALS: dict[str, Callable[[ir.Node], str]] = {
     name: refuse for file in _FILES for name, refuse in getattr(file, "REFUSALS", {}).items()
 }
-"""What of an op has no counterpart in MIL: a node → what it asks for, or nothing."""
+"""Op → function that returns what is unsupported about a node, or an empty string."""

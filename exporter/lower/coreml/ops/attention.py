@@ -9,30 +9,30 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.errors import UnsupportedError
-from exporter.lower.coreml.attributes import given, integer, number, optional
+from exporter.lower.coreml.attributes import integer, number, optional_input, required_input
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
 
 
 def lower_attention(lowering: Lowering, node: ir.Node) -> None:
-    """Attention (opset 23), with the KV cache as states where the node has a past.
+    """Attention (opset 23), with the KV cache as states if the node has a past.
 
-    Grouped heads stay grouped: queries that share a key head are stacked along the rows, so that keys and values are
-    never copied per query head.
+    Queries that share a key head are stacked along the rows, so that keys and values needn't be copied for each query
+    head.
     """
     _refuse_unknown(node)
     name = node.outputs[0].name or ""
     query, heads = _by_heads(lowering, node, 0, integer(node, "q_num_heads", 0))
     key, kv_heads = _by_heads(lowering, node, 1, integer(node, "kv_num_heads", 0))
     value, _ = _by_heads(lowering, node, 2, integer(node, "kv_num_heads", 0))
-    past = optional(node, 4)
+    past = optional_input(node, 4)
     if past is not None:
         layer = lowering.cache.layer_of(past)
         key = lowering.cache.append("key", layer, key)
         value = lowering.cache.append("value", layer, value)
     head_dim = query.shape[-1]
     scale, cap = number(node, "scale", 1 / math.sqrt(head_dim)), number(node, "softcap", 0.0)
-    mask = optional(node, 3)
+    mask = optional_input(node, 3)
     repeats = heads // kv_heads
     if repeats > 1:
         query = mb.reshape(x=query, shape=[1, kv_heads, -1, head_dim], name=lowering.op_name(f"{name}/grouped"))
@@ -54,13 +54,13 @@ def lower_attention(lowering: Lowering, node: ir.Node) -> None:
 
 
 def _capped_attention(lowering: Lowering, qkv: tuple[Var, Var, Var], mask: Var | None, cap: float, name: str) -> Var:
-    """softmax(cap · tanh(q·kᵀ / cap) + mask) · v, for which MIL has no op of its own; queries are scaled already."""
+    """softmax(cap · tanh(q·kᵀ / cap) + mask) · v, for which MIL has no op. The queries are already scaled."""
     query, key, value = qkv
 
     def label(part: str) -> str:
         return lowering.op_name(f"{name}/{part}")
 
-    ratio = mb.mul(x=query, y=np.float16(1 / cap), name=label("ratio"))  # before the product: it stays small
+    ratio = mb.mul(x=query, y=np.float16(1 / cap), name=label("ratio"))  # before the product, to keep it small
     scores = mb.matmul(x=ratio, y=key, transpose_y=True, name=label("scores"))
     scores = mb.mul(x=mb.tanh(x=scores, name=label("bounded")), y=np.float16(cap), name=label("capped"))
     if mask is not None:
@@ -80,7 +80,7 @@ def _refuse_unknown(node: ir.Node) -> None:
 
 def _by_heads(lowering: Lowering, node: ir.Node, index: int, heads: int) -> tuple[Var, int]:
     """Input `index` as `[1, heads, tokens, head_dim]`, and its number of heads."""
-    value = given(node, index)
+    value = required_input(node, index)
     ready = lowering.by_heads(value)
     if ready is not None:
         return ready, int(ready.shape[1])
@@ -93,16 +93,17 @@ def _by_heads(lowering: Lowering, node: ir.Node, index: int, heads: int) -> tupl
 
 
 def _scaled(lowering: Lowering, query: Var, factor: float, name: str) -> Var:
-    """A scale goes into the queries, which are smaller than the scores."""
+    """The queries times the scale of the scores: they have fewer elements than the scores."""
     if math.isclose(factor, 1.0, rel_tol=1e-6):
         return query
     return mb.mul(x=query, y=np.float16(factor), name=lowering.op_name(f"{name}/scaled"))
 
 
 def lower_rotary(lowering: Lowering, node: ir.Node) -> None:
-    """RotaryEmbedding (opset 23): x·cos + swapped(x)·sin on the first `rotary_embedding_dim` numbers of each head.
+    """RotaryEmbedding (opset 23): x·cos + swapped(x)·sin for the first `rotary_embedding_dim` elements of each head.
 
-    What is swapped are the halves, with the second one negated, or, interleaved, the two of each neighbouring pair.
+    swapped(x) exchanges the two halves, or, if interleaved, the two elements of each neighbouring pair. The table of
+    sines contains the signs.
     """
     name = node.outputs[0].name or ""
     heads, interleaved = integer(node, "num_heads", 0), bool(integer(node, "interleaved", 0))
@@ -113,8 +114,10 @@ def lower_rotary(lowering: Lowering, node: ir.Node) -> None:
     if rotated < width:
         sizes = [rotated, width - rotated]
         x, rest = mb.split(x=x, split_sizes=sizes, axis=-1, name=lowering.op_name(f"{name}/parts"))
-    cos = lowering.rotary_table(given(node, 1), given(node, 3), signs=(1, 1), interleaved=interleaved)
-    sin = lowering.rotary_table(given(node, 2), given(node, 3), signs=(-1, 1), interleaved=interleaved)
+    cos = lowering.rotary_table(required_input(node, 1), required_input(node, 3), signs=(1, 1), interleaved=interleaved)
+    sin = lowering.rotary_table(
+        required_input(node, 2), required_input(node, 3), signs=(-1, 1), interleaved=interleaved
+    )
     swapped = _swapped(lowering, x, interleaved, name)
     last = name if rest is None else f"{name}/rotated"
     var = mb.add(

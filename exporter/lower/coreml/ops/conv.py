@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.lower.coreml.attributes import fixed_shape, given, integer, integers, optional, string
-from exporter.lower.coreml.emit import give, name_of, operand
+from exporter.lower.coreml.attributes import fixed_shape, integer, integers, optional_input, required_input, string
+from exporter.lower.coreml.emit import name_of, operand, set_result
 from exporter.lower.coreml.kernels import kernel_var
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
@@ -19,7 +19,7 @@ from exporter.lower.coreml.windows import window_of
 
 def lower_conv(lowering: Lowering, node: ir.Node) -> None:
     """Conv over one to three spatial axes."""
-    x, weight = operand(lowering, node), given(node, 1)
+    x, weight = operand(lowering, node), required_input(node, 1)
     window = window_of(node, fixed_shape(weight)[2:])
     bias = _bias(lowering, node)
     plain = bias is None or isinstance(bias, np.ndarray)
@@ -34,11 +34,11 @@ def lower_conv(lowering: Lowering, node: ir.Node) -> None:
         groups=integer(node, "group", 1),
         name=name_of(lowering, node, "" if plain else "product"),
     )
-    give(lowering, node, var if plain else _added(lowering, node, var, bias))
+    set_result(lowering, node, var if plain else _added(lowering, node, var, bias))
 
 
 def _bias(lowering: Lowering, node: ir.Node) -> NDArray[np.generic] | Var | None:
-    value = optional(node, 2)
+    value = optional_input(node, 2)
     if value is None:
         return None
     return lowering.array(value) if lowering.is_constant(value) else lowering.var(value)
@@ -53,8 +53,8 @@ def _added(lowering: Lowering, node: ir.Node, x: Var, bias: NDArray[np.generic] 
 
 
 def lower_conv_transpose(lowering: Lowering, node: ir.Node) -> None:
-    """ConvTranspose. What `output_padding` adds beyond the last window holds the bias alone."""
-    x, weight = operand(lowering, node), given(node, 1)
+    """ConvTranspose. Elements that `output_padding` adds after the last window contain only the bias."""
+    x, weight = operand(lowering, node), required_input(node, 1)
     before, behind = _crops(node)
     missing = [max(-count, 0) for count in behind]
     pad = [n for pair in zip(before, [max(n, 0) for n in behind], strict=True) for n in pair]
@@ -76,13 +76,13 @@ def lower_conv_transpose(lowering: Lowering, node: ir.Node) -> None:
         sides = [0, 0, 0, 0, *(n for count in missing for n in (0, count))]
         name = name_of(lowering, node, "" if bias is None else "padded")
         var = mb.pad(x=var, pad=sides, constant_val=np.float16(0), name=name)
-    give(lowering, node, var if plain else _added(lowering, node, var, bias))
+    set_result(lowering, node, var if plain else _added(lowering, node, var, bias))
 
 
 def _crops(node: ir.Node) -> tuple[list[int], list[int]]:
-    """How much of the full transposed convolution is cut off before and behind each axis (negative: is missing)."""
-    sizes, results = fixed_shape(given(node, 0))[2:], fixed_shape(node.outputs[0])[2:]
-    kernel = fixed_shape(given(node, 1))[2:]
+    """How many elements of the full transposed convolution are cut off before and after each axis (negative: added)."""
+    sizes, results = fixed_shape(required_input(node, 0))[2:], fixed_shape(node.outputs[0])[2:]
+    kernel = fixed_shape(required_input(node, 1))[2:]
     ones = [1] * len(kernel)
     strides, dilations = integers(node, "strides", ones), integers(node, "dilations", ones)
     extra = integers(node, "output_padding", [0] * len(kernel))
@@ -90,7 +90,7 @@ def _crops(node: ir.Node) -> tuple[list[int], list[int]]:
     mode = string(node, "auto_pad", "NOTSET")
     if mode == "NOTSET" and "output_shape" not in node.attributes:
         before = integers(node, "pads", [0] * 2 * len(kernel))[: len(kernel)]
-    else:  # the total follows from the shape; an odd element goes behind for SAME_UPPER, else before
+    else:  # the total follows from the shape; an odd element comes after for SAME_UPPER, else before
         total = [f + e - r for f, e, r in zip(full, extra, results, strict=True)]
         before = [t // 2 if mode == "SAME_UPPER" else t - t // 2 for t in total]
         before = [max(n, 0) for n in before] if mode == "VALID" else before
@@ -98,9 +98,9 @@ def _crops(node: ir.Node) -> tuple[list[int], list[int]]:
 
 
 def refuse_conv(node: ir.Node) -> str:
-    """One to three spatial axes, and a kernel that is known beforehand."""
-    x = given(node, 0)
-    if not has_fixed_shape(x) or not has_fixed_shape(given(node, 1)):
+    """Supported: one to three spatial axes and a constant kernel."""
+    x = required_input(node, 0)
+    if not has_fixed_shape(x) or not has_fixed_shape(required_input(node, 1)):
         return "sizes that are known only at run time"
     return "" if 3 <= len(fixed_shape(x)) <= 5 else "more than three spatial axes"
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from exporter.lower.coreml.attributes import fixed_shape, given, string
-from exporter.lower.coreml.emit import give, name_of, operand
+from exporter.lower.coreml.attributes import fixed_shape, required_input, string
+from exporter.lower.coreml.emit import name_of, operand, set_result
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
 from exporter.lower.coreml.ops.shape import MAX_RANK, has_fixed_shape
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # what an ellipsis stands for; equations are spelt in either case
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # letters for the axes of an ellipsis
 
 
 @dataclass(frozen=True)
 class _Term:
-    """A tensor whose axes have letters."""
+    """A tensor and the letters of its axes."""
 
     var: Var
     letters: str
@@ -29,7 +29,7 @@ class _Term:
 
 
 def lower_einsum(lowering: Lowering, node: ir.Node) -> None:
-    """Einsum: operands are joined one after the other, summing over what nobody needs any more."""
+    """Einsum: multiplies the operands one after the other and sums over letters that aren't needed any more."""
     parsed = _parse(node)
     assert not isinstance(parsed, str)
     operands, result = parsed
@@ -38,15 +38,15 @@ def lower_einsum(lowering: Lowering, node: ir.Node) -> None:
     for i, term in enumerate(terms[1:], 1):
         needed = set("".join(operands[i + 1 :]) + result)
         joined = _product(lowering, node, joined, _summed(lowering, node, term, needed | set(joined.letters)), needed)
-    give(lowering, node, _ordered(lowering, node, joined, result).var)
+    set_result(lowering, node, _ordered(lowering, node, joined, result).var)
 
 
 def _parse(node: ir.Node) -> tuple[list[str], str] | str:
-    """The letters of each operand and of the result; or what is wrong with the equation."""
+    """The letters of each operand and of the result; or the problem with the equation."""
     equation = string(node, "equation", "").replace(" ", "")
     left, arrow, result = equation.partition("->")
     operands = left.split(",")
-    ranks = [len(given(node, i).shape or ()) for i in range(len(node.inputs))]
+    ranks = [len(required_input(node, i).shape or ()) for i in range(len(node.inputs))]
     if len(operands) != len(ranks):
         return "an equation for another number of operands"
     free = [letter for letter in _LETTERS if letter not in equation]
@@ -74,7 +74,7 @@ def _summed(lowering: Lowering, node: ir.Node, term: _Term, needed: set[str]) ->
 
 
 def _product(lowering: Lowering, node: ir.Node, left: _Term, right: _Term, needed: set[str]) -> _Term:
-    """`[batch, rows, shared] · [batch, shared, columns]`, each of the three one or several letters."""
+    """The product `[batch, rows, shared] · [batch, shared, columns]`; each axis has any number of letters."""
     common = [letter for letter in left.letters if letter in right.letters]
     batch = "".join(letter for letter in common if letter in needed)
     shared = "".join(letter for letter in common if letter not in needed)
@@ -106,7 +106,7 @@ def _ordered(lowering: Lowering, node: ir.Node, term: _Term, letters: str) -> _T
 
 def refuse_einsum(node: ir.Node) -> str:
     """Diagonals, and letters that stand for two sizes (broadcasting)."""
-    values = [given(node, i) for i in range(len(node.inputs))]
+    values = [required_input(node, i) for i in range(len(node.inputs))]
     if any(value.dtype is not None and not value.dtype.is_floating_point() for value in values):
         return "integers"
     if not all(has_fixed_shape(value) for value in values):

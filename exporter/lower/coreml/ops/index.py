@@ -1,4 +1,4 @@
-"""Gather, scatter and one-hot. MIL's indices count from 0: negative ones are brought into range where they can be."""
+"""Gather, scatter and one-hot. MIL's indices can't be negative: where ONNX's may be, they are brought into range."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.graph.names import words
-from exporter.lower.coreml.attributes import constant_ints, fixed_shape, given, integer, string, without_casts
-from exporter.lower.coreml.emit import back_to_bool, give, is_float, name_of, numeric, operand, shape_of
+from exporter.lower.coreml.attributes import constant_ints, fixed_shape, integer, required_input, string, without_casts
+from exporter.lower.coreml.emit import back_to_bool, is_float, name_of, numeric, operand, set_result, shape_of
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
 from exporter.lower.coreml.ops.shape import has_fixed_shape
@@ -29,7 +29,7 @@ _KEEP_SIGN = words(
 
 
 def may_be_negative(value: ir.Value | None) -> bool:
-    """Whether an index may count from the end. Graph inputs (token and position ids) don't."""
+    """Whether an index may be negative. Graph inputs (token and position ids) aren't."""
     seen: set[int] = set()
     stack = [value]
     while stack:
@@ -60,8 +60,8 @@ def _reads_one(node: ir.Node) -> bool:
 
 
 def _indices(lowering: Lowering, node: ir.Node, index: int, size: int | None) -> Var:
-    """Input `index` as places from 0 to size - 1; `size` None where it isn't known beforehand."""
-    value = given(node, index)
+    """Input `index` as indices from 0 to size - 1. size: None if it isn't known before the program runs."""
+    value = required_input(node, index)
     if lowering.is_constant(value):
         places = lowering.array(value).astype(np.int32)
         if size is not None and places.size and bool((places < 0).any()):
@@ -85,22 +85,22 @@ def _size(x: Var, axis: int) -> int | None:
 
 
 def lower_gather(lowering: Lowering, node: ir.Node) -> None:
-    """Gather along one axis. Ids that are zero by construction (token types) fetch their row beforehand."""
-    table, ids = without_casts(given(node, 0)), given(node, 1)
+    """Gather along one axis. For ids that are always 0 (token types), the row becomes a constant."""
+    table, ids = without_casts(required_input(node, 0)), required_input(node, 1)
     axis = integer(node, "axis", 0)
     if lowering.is_zero(ids) and axis == 0 and lowering.is_constant(table):
         row: np.ndarray = lowering.array(table)[0]
-        give(lowering, node, mb.const(val=row[None, None], name=name_of(lowering, node)))
+        set_result(lowering, node, mb.const(val=row[None, None], name=name_of(lowering, node)))
         return
     given_ = lowering.var(table)
     x = numeric(lowering, node, given_)
     places = _indices(lowering, node, 1, _size(x, axis))
     var = mb.gather(x=x, indices=places, axis=axis, validate_indices=False, name=name_of(lowering, node))
-    give(lowering, node, back_to_bool(lowering, node, var, given_))
+    set_result(lowering, node, back_to_bool(lowering, node, var, given_))
 
 
 def lower_gather_elements(lowering: Lowering, node: ir.Node) -> None:
-    """GatherElements; where the indices cover less than x, what they don't reach is cut off first."""
+    """GatherElements. If the indices are smaller than x, the part of x that they can't reach is cut off first."""
     given_ = operand(lowering, node)
     x, axis = numeric(lowering, node, given_), integer(node, "axis", 0) % given_.rank
     places = _indices(lowering, node, 1, _size(x, axis))
@@ -109,7 +109,7 @@ def lower_gather_elements(lowering: Lowering, node: ir.Node) -> None:
     if known and tuple(sizes) != shape_of(x):
         x = mb.slice_by_size(x=x, begin=[0] * x.rank, size=sizes, name=name_of(lowering, node, "reached"))
     var = mb.gather_along_axis(x=x, indices=places, axis=axis, validate_indices=False, name=name_of(lowering, node))
-    give(lowering, node, back_to_bool(lowering, node, var, given_))
+    set_result(lowering, node, back_to_bool(lowering, node, var, given_))
 
 
 def lower_gather_nd(lowering: Lowering, node: ir.Node) -> None:
@@ -118,12 +118,12 @@ def lower_gather_nd(lowering: Lowering, node: ir.Node) -> None:
     x, batch = numeric(lowering, node, given_), integer(node, "batch_dims", 0)
     places = _tuples(lowering, node, 1, shape_of(x)[batch:])
     var = mb.gather_nd(x=x, indices=places, batch_dims=batch, validate_indices=False, name=name_of(lowering, node))
-    give(lowering, node, back_to_bool(lowering, node, var, given_))
+    set_result(lowering, node, back_to_bool(lowering, node, var, given_))
 
 
 def _tuples(lowering: Lowering, node: ir.Node, index: int, sizes: tuple[int, ...]) -> Var:
-    """Input `index`, whose last axis holds one place per axis of `sizes`, from 0 on."""
-    value = given(node, index)
+    """Input `index`, whose last axis holds an index for each axis of `sizes`, brought into range."""
+    value = required_input(node, index)
     if lowering.is_constant(value):
         places = lowering.array(value).astype(np.int32)
         bounds = np.array(sizes[: places.shape[-1]], np.int32)
@@ -151,7 +151,7 @@ def lower_scatter_elements(lowering: Lowering, node: ir.Node) -> None:
         validate_indices=False,
         name=name_of(lowering, node),
     )
-    give(lowering, node, back_to_bool(lowering, node, var, given_))
+    set_result(lowering, node, back_to_bool(lowering, node, var, given_))
 
 
 def lower_scatter_nd(lowering: Lowering, node: ir.Node) -> None:
@@ -166,33 +166,33 @@ def lower_scatter_nd(lowering: Lowering, node: ir.Node) -> None:
         validate_indices=False,
         name=name_of(lowering, node),
     )
-    give(lowering, node, back_to_bool(lowering, node, var, given_))
+    set_result(lowering, node, back_to_bool(lowering, node, var, given_))
 
 
 def refuse_scatter(node: ir.Node) -> str:
-    """MIL wants indices over all of the data but the axis that they point along."""
-    data, indices, axis = given(node, 0), given(node, 1), integer(node, "axis", 0)
+    """Supported: indices that cover the data in all axes but the indexed one, as MIL requires."""
+    data, indices, axis = required_input(node, 0), required_input(node, 1), integer(node, "axis", 0)
     if not (has_fixed_shape(data) and has_fixed_shape(indices)):
         return ""
     own, shape = fixed_shape(data), fixed_shape(indices)
     fits = all(i == axis % len(own) or own[i] == shape[i] for i in range(len(own)))
-    return "" if fits else "indices over a part of the data"
+    return "" if fits else "indices that cover only a part of the data"
 
 
 def lower_one_hot(lowering: Lowering, node: ir.Node) -> None:
-    """OneHot; an index beyond the depth has no hot place."""
+    """OneHot. An index beyond the depth gives a row of off values."""
     depth = constant_ints(lowering, node, 1)[0]
-    off, on = lowering.array(given(node, 2))
+    off, on = lowering.array(required_input(node, 2))
     var = operand(lowering, node)
     if is_float(var):
         var = mb.cast(x=var, dtype="int32", name=name_of(lowering, node, "places"))
-    if may_be_negative(given(node, 0)):
+    if may_be_negative(required_input(node, 0)):
         var = _wrapped(lowering, node, var, np.int32(depth))
     axis = integer(node, "axis", -1)
     result = mb.one_hot(
         indices=var, one_hot_vector_size=depth, axis=axis, on_value=on, off_value=off, name=name_of(lowering, node)
     )
-    give(lowering, node, result)
+    set_result(lowering, node, result)
 
 
 OPS: dict[str, LowerOp] = {

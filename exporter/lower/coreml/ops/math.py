@@ -9,49 +9,49 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from exporter.lower.coreml.attributes import constant_number, given, integer, optional
+from exporter.lower.coreml.attributes import constant_number, integer, optional_input, required_input
 from exporter.lower.coreml.emit import (
-    SMALLEST_HALF,
+    MIN_FLOAT16,
     as_half,
     broadcast_to,
-    give,
     is_bool,
     is_float,
     name_of,
     numeric,
     operand,
     scalar_like,
+    set_result,
 )
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.masks import MASKED, may_mask
 from exporter.lower.coreml.mil import Var, mb
 
 LowerOp = Callable[[Lowering, ir.Node], None]
-HALF_MAX = 65504.0
+FLOAT16_MAX = 65504.0
 
 
 def _binary(build: Callable[..., Var]) -> LowerOp:
     def lower(lowering: Lowering, node: ir.Node) -> None:
         x, y = (numeric(lowering, node, _small(lowering, node, i)) for i in (0, 1))
-        give(lowering, node, build(x=x, y=y, name=name_of(lowering, node)))
+        set_result(lowering, node, build(x=x, y=y, name=name_of(lowering, node)))
 
     return lower
 
 
 def _small(lowering: Lowering, node: ir.Node, index: int) -> Any:
-    """Input `index`; a constant that float16 would round to 0 keeps its sign and becomes the smallest number."""
-    value = given(node, index)
+    """Input `index`. A constant that float16 would round to 0 becomes the smallest float16 with the same sign."""
+    value = required_input(node, index)
     number = constant_number(value)
-    if number is None or number == 0 or abs(number) >= SMALLEST_HALF:
+    if number is None or number == 0 or abs(number) >= MIN_FLOAT16:
         return lowering.var(value)
     tensor = value.const_value
     assert tensor is not None
-    return np.full(tuple(tensor.shape.numpy()), np.copysign(SMALLEST_HALF, number), np.float16)
+    return np.full(tuple(tensor.shape.numpy()), np.copysign(MIN_FLOAT16, number), np.float16)
 
 
 def _logic(build: Callable[..., Var]) -> LowerOp:
     def lower(lowering: Lowering, node: ir.Node) -> None:
-        give(
+        set_result(
             lowering,
             node,
             build(x=operand(lowering, node, 0), y=operand(lowering, node, 1), name=name_of(lowering, node)),
@@ -62,24 +62,24 @@ def _logic(build: Callable[..., Var]) -> LowerOp:
 
 def _unary(build: Callable[..., Var], **fixed: Any) -> LowerOp:
     def lower(lowering: Lowering, node: ir.Node) -> None:
-        give(lowering, node, build(x=operand(lowering, node), name=name_of(lowering, node), **fixed))
+        set_result(lowering, node, build(x=operand(lowering, node), name=name_of(lowering, node), **fixed))
 
     return lower
 
 
 def _rounding(build: Callable[..., Var]) -> LowerOp:
-    """Integers are round already."""
+    """A rounding op; integers aren't changed."""
 
     def lower(lowering: Lowering, node: ir.Node) -> None:
         x = operand(lowering, node)
-        give(lowering, node, build(x=x, name=name_of(lowering, node)) if is_float(x) else x)
+        set_result(lowering, node, build(x=x, name=name_of(lowering, node)) if is_float(x) else x)
 
     return lower
 
 
 def _variadic(build: Callable[..., Var]) -> LowerOp:
     def lower(lowering: Lowering, node: ir.Node) -> None:
-        give(lowering, node, _joined(lowering, node, build))
+        set_result(lowering, node, _joined(lowering, node, build))
 
     return lower
 
@@ -92,33 +92,33 @@ def _joined(lowering: Lowering, node: ir.Node, build: Callable[..., Var]) -> Var
 
 
 def lower_mean(lowering: Lowering, node: ir.Node) -> None:
-    """Mean of several tensors; each is divided first, so that their sum stays in range."""
+    """Mean of several tensors. Each is divided before the sum, so that the sum stays in float16's range."""
     share = np.float16(1 / len(node.inputs))
     parts = [
         mb.mul(x=operand(lowering, node, i), y=share, name=name_of(lowering, node, "share"))
         for i in range(len(node.inputs))
     ]
     total = reduce(lambda x, y: mb.add(x=x, y=y, name=name_of(lowering, node, "part")), parts)
-    give(lowering, node, mb.identity(x=total, name=name_of(lowering, node)))
+    set_result(lowering, node, mb.identity(x=total, name=name_of(lowering, node)))
 
 
 def lower_add(lowering: Lowering, node: ir.Node) -> None:
-    """Add. The sum of two masks would leave float16's range: each is held at half of one's value before."""
+    """Add. Two masks are clamped to half of a mask's value first, because their sum would overflow float16."""
     x, y = (_small(lowering, node, i) for i in (0, 1))
     if not all(may_mask(value) for value in node.inputs):
-        give(lowering, node, mb.add(x=x, y=y, name=name_of(lowering, node)))
+        set_result(lowering, node, mb.add(x=x, y=y, name=name_of(lowering, node)))
         return
     x, y = (mb.maximum(x=value, y=MASKED / 2, name=name_of(lowering, node, "held")) for value in (x, y))
-    give(lowering, node, mb.add(x=x, y=y, name=name_of(lowering, node)))
+    set_result(lowering, node, mb.add(x=x, y=y, name=name_of(lowering, node)))
 
 
 def lower_div(lowering: Lowering, node: ir.Node) -> None:
-    """Div; of integers towards 0, as C does, while MIL's floor_div rounds down."""
+    """Div. Integer division rounds towards 0 as in C, while MIL's floor_div rounds down."""
     x, y = operand(lowering, node, 0), _small(lowering, node, 1)
     if is_float(x):
-        give(lowering, node, mb.real_div(x=x, y=y, name=name_of(lowering, node)))
+        set_result(lowering, node, mb.real_div(x=x, y=y, name=name_of(lowering, node)))
         return
-    give(lowering, node, _towards_zero(lowering, node, x, y))
+    set_result(lowering, node, _towards_zero(lowering, node, x, y))
 
 
 def _towards_zero(lowering: Lowering, node: ir.Node, x: Var, y: Var) -> Var:
@@ -130,10 +130,10 @@ def _towards_zero(lowering: Lowering, node: ir.Node, x: Var, y: Var) -> Var:
 
 
 def lower_mod(lowering: Lowering, node: ir.Node) -> None:
-    """Mod: with the divisor's sign, as Python's %, or with the dividend's (`fmod`), as C's."""
+    """Mod, with the sign of the divisor as in Python, or of the dividend as in C (`fmod`)."""
     x, y = operand(lowering, node, 0), operand(lowering, node, 1)
     if not integer(node, "fmod", 0):
-        give(lowering, node, mb.mod(x=x, y=y, name=name_of(lowering, node)))
+        set_result(lowering, node, mb.mod(x=x, y=y, name=name_of(lowering, node)))
         return
     rest = mb.mod(
         x=mb.abs(x=x, name=name_of(lowering, node, "size")),
@@ -141,12 +141,12 @@ def lower_mod(lowering: Lowering, node: ir.Node) -> None:
         name=name_of(lowering, node, "rest"),
     )
     sign = mb.sign(x=x, name=name_of(lowering, node, "sign"))
-    give(lowering, node, mb.mul(x=rest, y=sign, name=name_of(lowering, node)))
+    set_result(lowering, node, mb.mul(x=rest, y=sign, name=name_of(lowering, node)))
 
 
 def lower_pow(lowering: Lowering, node: ir.Node) -> None:
-    """Pow; the usual exponents as the ops that they are, which is exact for negative bases as well."""
-    x, exponent = operand(lowering, node, 0), constant_number(given(node, 1))
+    """Pow. Common exponents become square, sqrt and other ops, which are also exact for negative bases."""
+    x, exponent = operand(lowering, node, 0), constant_number(required_input(node, 1))
     name = name_of(lowering, node)
     if exponent == 1:
         var = mb.identity(x=x, name=name)
@@ -164,76 +164,76 @@ def lower_pow(lowering: Lowering, node: ir.Node) -> None:
         y = operand(lowering, node, 1)
         if is_float(x):
             y = as_half(lowering, node, y)
-        elif is_float(y):  # an integer to a broken power: ONNX computes in floats and cuts the fraction
+        elif is_float(y):  # an integer base with a float exponent: ONNX computes in floats and truncates the result
             power = mb.pow(x=as_half(lowering, node, x), y=y, name=name_of(lowering, node, "power"))
-            give(lowering, node, mb.cast(x=power, dtype="int32", name=name))
+            set_result(lowering, node, mb.cast(x=power, dtype="int32", name=name))
             return
         var = mb.pow(x=x, y=y, name=name)
-    give(lowering, node, var)
+    set_result(lowering, node, var)
 
 
 def lower_clip(lowering: Lowering, node: ir.Node) -> None:
-    """Clip, with either bound left out. A positive lower bound guards a division: it never rounds down to 0; a bound
-    beyond float16's range is none.
+    """Clip with one or both bounds. A positive lower bound isn't rounded to 0, because it protects a division; a bound
+    beyond float16's range has no effect.
     """
     var = operand(lowering, node)
-    bounds = [(build, i) for build, i in ((mb.maximum, 1), (mb.minimum, 2)) if _bounds(var, optional(node, i))]
+    bounds = [(build, i) for build, i in ((mb.maximum, 1), (mb.minimum, 2)) if _bounds(var, optional_input(node, i))]
     for place, (build, index) in enumerate(bounds, 1):
         bound = _small(lowering, node, index)
         part = "" if place == len(bounds) else "low"
         var = build(x=var, y=bound, name=name_of(lowering, node, part))
-    give(lowering, node, var if bounds else mb.identity(x=var, name=name_of(lowering, node)))
+    set_result(lowering, node, var if bounds else mb.identity(x=var, name=name_of(lowering, node)))
 
 
 def _bounds(var: Var, value: ir.Value | None) -> bool:
     number = constant_number(value)
-    return value is not None and not (is_float(var) and number is not None and abs(number) > HALF_MAX)
+    return value is not None and not (is_float(var) and number is not None and abs(number) > FLOAT16_MAX)
 
 
 def lower_neg(lowering: Lowering, node: ir.Node) -> None:
-    """Neg, which MIL writes as a product."""
+    """Neg as a product with -1."""
     x = operand(lowering, node)
-    give(lowering, node, mb.mul(x=x, y=scalar_like(x, -1), name=name_of(lowering, node)))
+    set_result(lowering, node, mb.mul(x=x, y=scalar_like(x, -1), name=name_of(lowering, node)))
 
 
 def lower_cast(lowering: Lowering, node: ir.Node) -> None:
-    """Every float is float16 and every integer int32 here, so that most casts change nothing."""
+    """Cast. All floats are float16 and all integers int32, so most casts change nothing."""
     x, target = operand(lowering, node), ir.DataType(node.attributes["to"].as_int())
     dtype = "bool" if target == ir.DataType.BOOL else "fp16" if target.is_floating_point() else "int32"
     same = {"bool": is_bool(x), "fp16": is_float(x), "int32": not is_bool(x) and not is_float(x)}[dtype]
-    give(lowering, node, x if same else mb.cast(x=x, dtype=dtype, name=name_of(lowering, node)))
+    set_result(lowering, node, x if same else mb.cast(x=x, dtype=dtype, name=name_of(lowering, node)))
 
 
 def lower_where(lowering: Lowering, node: ir.Node) -> None:
-    """Where is MIL's select, whose result has the shape of `a` and `b` alone: one is laid out where it must be."""
+    """Where by MIL's select. Its result has the shape of `a` and `b`, so these are broadcast first if needed."""
     condition, a, b = (operand(lowering, node, i) for i in range(3))
     shapes = [tuple(var.shape) for var in (condition, a, b)]
     if all(isinstance(size, int | np.integer) for shape in shapes for size in shape):
         target = np.broadcast_shapes(*shapes)
         if np.broadcast_shapes(*shapes[1:]) != target:
             a = broadcast_to(lowering, node, a, target)
-    give(lowering, node, mb.select(cond=condition, a=a, b=b, name=name_of(lowering, node)))
+    set_result(lowering, node, mb.select(cond=condition, a=a, b=b, name=name_of(lowering, node)))
 
 
 def lower_is_nan(lowering: Lowering, node: ir.Node) -> None:
-    """IsNaN: what isn't equal to itself."""
+    """IsNaN: x isn't equal to itself."""
     x = operand(lowering, node)
-    give(lowering, node, mb.not_equal(x=x, y=x, name=name_of(lowering, node)))
+    set_result(lowering, node, mb.not_equal(x=x, y=x, name=name_of(lowering, node)))
 
 
 def lower_is_inf(lowering: Lowering, node: ir.Node) -> None:
-    """IsInf: what lies beyond the largest float16."""
+    """IsInf: x is beyond the largest float16."""
     x = operand(lowering, node)
     if integer(node, "detect_positive", 1) and integer(node, "detect_negative", 1):
         x = mb.abs(x=x, name=name_of(lowering, node, "size"))
     elif integer(node, "detect_negative", 1):
         x = mb.mul(x=x, y=np.float16(-1), name=name_of(lowering, node, "negative"))
-    give(lowering, node, mb.greater(x=x, y=np.float16(HALF_MAX), name=name_of(lowering, node)))
+    set_result(lowering, node, mb.greater(x=x, y=np.float16(FLOAT16_MAX), name=name_of(lowering, node)))
 
 
 def lower_not(lowering: Lowering, node: ir.Node) -> None:
     """Not."""
-    give(lowering, node, mb.logical_not(x=operand(lowering, node), name=name_of(lowering, node)))
+    set_result(lowering, node, mb.logical_not(x=operand(lowering, node), name=name_of(lowering, node)))
 
 
 OPS: dict[str, LowerOp] = {

@@ -1,4 +1,4 @@
-"""Pools."""
+"""Pooling ops."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from exporter.lower.coreml.attributes import fixed_shape, given, integer, integers, used
-from exporter.lower.coreml.emit import give, name_of, operand
+from exporter.lower.coreml.attributes import fixed_shape, integer, integers, is_used, required_input
+from exporter.lower.coreml.emit import name_of, operand, set_result
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
 from exporter.lower.coreml.ops.shape import has_fixed_shape
@@ -18,7 +18,7 @@ LowerOp = Callable[[Lowering, ir.Node], None]
 
 
 def lower_max_pool(lowering: Lowering, node: ir.Node) -> None:
-    """MaxPool; padding never wins."""
+    """MaxPool. Padding is never the maximum."""
     x, window = operand(lowering, node), _window(node)
     var = mb.max_pool(
         x=x,
@@ -28,11 +28,11 @@ def lower_max_pool(lowering: Lowering, node: ir.Node) -> None:
         pad=window.flat_pads,
         name=name_of(lowering, node),
     )
-    give(lowering, node, var)
+    set_result(lowering, node, var)
 
 
 def lower_average_pool(lowering: Lowering, node: ir.Node) -> None:
-    """AveragePool. What `ceil_mode` adds behind never counts, stated padding only where the node says so."""
+    """AveragePool. Padding from `ceil_mode` is never counted, stated padding only with `count_include_pad`."""
     x, window = operand(lowering, node), _window(node)
     pads, counted = window.pads, bool(integer(node, "count_include_pad", 0))
     if counted and any(window.extra):
@@ -49,7 +49,7 @@ def lower_average_pool(lowering: Lowering, node: ir.Node) -> None:
         exclude_padding_from_average=not counted,
         name=name_of(lowering, node),
     )
-    give(lowering, node, var)
+    set_result(lowering, node, var)
 
 
 def _window(node: ir.Node) -> Window:
@@ -59,21 +59,23 @@ def _window(node: ir.Node) -> Window:
 def _global(build: Callable[..., Var]) -> LowerOp:
     def lower(lowering: Lowering, node: ir.Node) -> None:
         x = operand(lowering, node)
-        give(lowering, node, build(x=x, axes=list(range(2, x.rank)), keep_dims=True, name=name_of(lowering, node)))
+        set_result(
+            lowering, node, build(x=x, axes=list(range(2, x.rank)), keep_dims=True, name=name_of(lowering, node))
+        )
 
     return lower
 
 
 def refuse_pool(node: ir.Node) -> str:
-    """Dilated windows and the places of the maxima, which MIL's pools don't have."""
-    value = given(node, 0)
+    """Supported: no dilated windows and no indices of the maxima, as in MIL."""
+    value = required_input(node, 0)
     if not has_fixed_shape(value):
         return "sizes that are known only at run time"
     if not 3 <= len(fixed_shape(value)) <= 5:
         return "more than three spatial axes"
     if any(step != 1 for step in integers(node, "dilations", [1])):
         return "dilations"
-    return "the places of the maxima as a result" if used(node, 1) else ""
+    return "the indices of the maxima as an output" if is_used(node, 1) else ""
 
 
 OPS: dict[str, LowerOp] = {

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from exporter.lower.coreml.attributes import constant_ints, given, integer, optional, used
-from exporter.lower.coreml.emit import back_to_bool, give, name_of, numeric, operand, shape_of
+from exporter.lower.coreml.attributes import constant_ints, integer, is_used, optional_input, required_input
+from exporter.lower.coreml.emit import back_to_bool, name_of, numeric, operand, set_result, shape_of
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
 
@@ -16,8 +16,8 @@ LowerOp = Callable[[Lowering, ir.Node], None]
 
 
 def _axes(lowering: Lowering, node: ir.Node, rank: int) -> list[int]:
-    """The axes of a reduction, by input 1; none given: all, or none where the node says so."""
-    if optional(node, 1) is not None and (axes := constant_ints(lowering, node, 1)):
+    """The axes of a reduction, from input 1. Without axes: all, or none with `noop_with_empty_axes`."""
+    if optional_input(node, 1) is not None and (axes := constant_ints(lowering, node, 1)):
         return sorted(axis % rank for axis in axes)
     return [] if integer(node, "noop_with_empty_axes", 0) else list(range(rank))
 
@@ -28,16 +28,16 @@ def _reduce(build: Callable[..., Var]) -> LowerOp:
         x = numeric(lowering, node, given_)
         axes, name = _axes(lowering, node, x.rank), name_of(lowering, node)
         if not axes:
-            give(lowering, node, mb.identity(x=given_, name=name))
+            set_result(lowering, node, mb.identity(x=given_, name=name))
             return
         var = build(x=x, axes=axes, keep_dims=bool(integer(node, "keepdims", 1)), name=name)
-        give(lowering, node, back_to_bool(lowering, node, var, given_))
+        set_result(lowering, node, back_to_bool(lowering, node, var, given_))
 
     return lower
 
 
 def lower_reduce_log_sum_exp(lowering: Lowering, node: ir.Node) -> None:
-    """ReduceLogSumExp, relative to the largest value, so that no exponential leaves float16's range."""
+    """ReduceLogSumExp, relative to the largest value, so that no exponential overflows float16."""
     x = operand(lowering, node)
     axes, keep = _axes(lowering, node, x.rank), bool(integer(node, "keepdims", 1))
     peak = mb.reduce_max(x=x, axes=axes, keep_dims=True, name=name_of(lowering, node, "peak"))
@@ -45,7 +45,7 @@ def lower_reduce_log_sum_exp(lowering: Lowering, node: ir.Node) -> None:
     total = mb.reduce_log_sum_exp(x=shifted, axes=axes, keep_dims=keep, name=name_of(lowering, node, "total"))
     if not keep:
         peak = mb.squeeze(x=peak, axes=axes, name=name_of(lowering, node, "flat_peak"))
-    give(lowering, node, mb.add(x=total, y=peak, name=name_of(lowering, node)))
+    set_result(lowering, node, mb.add(x=total, y=peak, name=name_of(lowering, node)))
 
 
 def _arg(build: Callable[..., Var]) -> LowerOp:
@@ -53,12 +53,12 @@ def _arg(build: Callable[..., Var]) -> LowerOp:
         x = operand(lowering, node)
         axis, keep = integer(node, "axis", 0) % x.rank, bool(integer(node, "keepdims", 1))
         if not integer(node, "select_last_index", 0):
-            give(lowering, node, build(x=x, axis=axis, keep_dims=keep, name=name_of(lowering, node)))
+            set_result(lowering, node, build(x=x, axis=axis, keep_dims=keep, name=name_of(lowering, node)))
             return
         backwards = mb.reverse(x=x, axes=[axis], name=name_of(lowering, node, "backwards"))
         place = build(x=backwards, axis=axis, keep_dims=keep, name=name_of(lowering, node, "from_the_end"))
         last = np.int32(shape_of(x)[axis] - 1)
-        give(lowering, node, mb.sub(x=last, y=place, name=name_of(lowering, node)))
+        set_result(lowering, node, mb.sub(x=last, y=place, name=name_of(lowering, node)))
 
     return lower
 
@@ -73,11 +73,11 @@ def lower_cumsum(lowering: Lowering, node: ir.Node) -> None:
         reverse=bool(integer(node, "reverse", 0)),
         name=name_of(lowering, node),
     )
-    give(lowering, node, var)
+    set_result(lowering, node, var)
 
 
 def lower_topk(lowering: Lowering, node: ir.Node) -> None:
-    """TopK: values and their places."""
+    """TopK: values and their indices."""
     x = operand(lowering, node)
     values, places = mb.topk(
         x=x,
@@ -87,20 +87,20 @@ def lower_topk(lowering: Lowering, node: ir.Node) -> None:
         name=name_of(lowering, node),
     )
     lowering.bind(node.outputs[0], values)
-    if used(node, 1):
+    if is_used(node, 1):
         lowering.bind(node.outputs[1], places)
 
 
 def refuse_integer_mean(node: ir.Node) -> str:
-    """ONNX cuts the fraction of an integer mean; what Core ML does isn't documented."""
-    value = given(node, 0)
+    """Supported: floats. ONNX truncates an integer mean; Core ML's behaviour isn't documented."""
+    value = required_input(node, 0)
     return "" if value.dtype is None or value.dtype.is_floating_point() else "the mean of integers"
 
 
 def refuse_sorting_bools(node: ir.Node) -> str:
-    """TopK and its like order numbers."""
-    value = given(node, 0)
-    return "truth values" if value.dtype == ir.DataType.BOOL else ""
+    """Supported: numbers, not bools."""
+    value = required_input(node, 0)
+    return "bools" if value.dtype == ir.DataType.BOOL else ""
 
 
 OPS: dict[str, LowerOp] = {

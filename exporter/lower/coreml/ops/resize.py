@@ -1,4 +1,4 @@
-"""Resize: MIL's own op where its sampling is the one that is asked for, else a product with interpolation matrices."""
+"""Resize: MIL's op if its sampling fits, else a product with interpolation matrices."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.graph.resize import Matrix, linear_matrix, resize_plan
-from exporter.lower.coreml.attributes import fixed_shape, given
-from exporter.lower.coreml.emit import give, name_of, operand
+from exporter.lower.coreml.attributes import fixed_shape, required_input
+from exporter.lower.coreml.emit import name_of, operand, set_result
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
 from exporter.lower.coreml.ops.shape import has_fixed_shape
@@ -27,11 +27,11 @@ def lower_resize(lowering: Lowering, node: ir.Node) -> None:
         var = x
         for axis, matrix in plan.items():
             var = _interpolated(lowering, node, var, axis, matrix)
-    give(lowering, node, var)
+    set_result(lowering, node, var)
 
 
 def _native(lowering: Lowering, node: ir.Node, x: Var, plan: dict[int, Matrix]) -> Var | None:
-    """MIL's op on the last two axes, where one of its documented samplings gives these matrices."""
+    """MIL's op on the last two axes; None unless one of its documented samplings gives these matrices."""
     rank = x.rank
     if not plan or rank < 3 or any(axis < rank - 2 for axis in plan):
         return None
@@ -43,9 +43,11 @@ def _native(lowering: Lowering, node: ir.Node, x: Var, plan: dict[int, Matrix]) 
         rows, columns = (np.int32(factor) for factor in factors)
         name = name_of(lowering, node)
         return mb.upsample_nearest_neighbor(x=x, scale_factor_height=rows, scale_factor_width=columns, name=name)
-    for mode in SAMPLING if min(height, width) > 1 else SAMPLING[:1]:  # the others divide by the size less one
+    for mode in SAMPLING if min(height, width) > 1 else SAMPLING[:1]:  # the others divide by size - 1
         grids = [linear_matrix(n, _grid(mode, n, m.shape[0])) for m, n in zip(matrices, sizes, strict=True)]
-        if all(np.abs(grid - m).max() < 1e-5 for grid, m in zip(grids, matrices, strict=True)):  # float32's last bits
+        if all(
+            np.abs(grid - m).max() < 1e-5 for grid, m in zip(grids, matrices, strict=True)
+        ):  # differences in the last bits of float32
             return mb.resize_bilinear(
                 x=x,
                 target_size_height=height,
@@ -57,7 +59,7 @@ def _native(lowering: Lowering, node: ir.Node, x: Var, plan: dict[int, Matrix]) 
 
 
 def _grid(mode: str, size: int, result: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Where MIL samples an axis, by the op's documentation (coremltools, iOS 15 image_resizing)."""
+    """The positions where MIL samples an axis, from the op's documentation (coremltools, iOS 15 image_resizing)."""
     i = np.arange(result, dtype=np.float32)
     if mode == "STRICT_ALIGN_CORNERS":
         return i * np.float32((size - 1) / (result - 1))
@@ -68,7 +70,7 @@ def _grid(mode: str, size: int, result: int) -> np.ndarray[tuple[int], np.dtype[
 
 
 def _interpolated(lowering: Lowering, node: ir.Node, x: Var, axis: int, matrix: Matrix) -> Var:
-    """`matrix` along one axis: a selection where each row picks one element, else a matrix product."""
+    """Applies `matrix` along one axis: a gather if each row selects a single element, else a matrix product."""
     label = f"axis_{axis}"
     if ((matrix == 0) | (matrix == 1)).all():
         places = matrix.argmax(1).astype(np.int32)
@@ -87,8 +89,8 @@ def _interpolated(lowering: Lowering, node: ir.Node, x: Var, axis: int, matrix: 
 
 
 def refuse_resize(node: ir.Node) -> str:
-    """What `resize_plan` has no matrices for."""
-    if not has_fixed_shape(given(node, 0)) or not has_fixed_shape(node.outputs[0]):
+    """Supported: settings for which `resize_plan` has matrices."""
+    if not has_fixed_shape(required_input(node, 0)) or not has_fixed_shape(node.outputs[0]):
         return "sizes that are known only at run time"
     plan = resize_plan(node, fixed_shape(node.outputs[0]))
     return plan if isinstance(plan, str) else ""

@@ -28,7 +28,7 @@ from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.graph.spill import Spill
 from exporter.lower.coreml import lowering as lowering_module
 from exporter.lower.coreml import package, weight_file
-from exporter.lower.coreml.deferred import Deferred, deferred_halves, deferred_indices
+from exporter.lower.coreml.deferred import Deferred, deferred_float16, deferred_indices
 from exporter.lower.coreml.lowering import INDEX_TYPES, Lowering, palette_indices
 from exporter.lower.coreml.package import MODEL, WEIGHT_FILE, WEIGHTS, write_package
 from exporter.lower.coreml.registry import lower_nodes
@@ -93,7 +93,7 @@ def program_of(hub: Hub) -> Built:
 
 
 def written(path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, threshold: int) -> Path:
-    monkeypatch.setattr(lowering_module, "DEFERRED_FROM", threshold)
+    monkeypatch.setattr(lowering_module, "MIN_DEFERRED_ELEMENTS", threshold)
     write_package(program_of(hub), path, {"key": "value"}, None)
     return path
 
@@ -134,7 +134,7 @@ def test_dense_matrices_are_written_as_coremltools_writes_them(
 def test_no_matrix_is_read_before_the_file_is_written(monkeypatch: pytest.MonkeyPatch, dtype: type) -> None:
     """Two matrices, of which one has two uses; a cast from bfloat16 in between makes no difference."""
     monkeypatch.setattr(Deferred, "read", lambda _: pytest.fail("read while the program was built"))
-    monkeypatch.setattr(lowering_module, "DEFERRED_FROM", 10)
+    monkeypatch.setattr(lowering_module, "MIN_DEFERRED_ELEMENTS", 10)
     program = program_of(tied_hub(dtype)).program
     assert len({id(array) for array in weight_file.deferred_places(program).values()}) == 2
 
@@ -151,7 +151,7 @@ def test_matrices_are_read_a_few_rows_at_a_time(tmp_path: Path, monkeypatch: pyt
         parts.append(rows)
         return np.ones((ROWS, COLUMNS), np.float16)[rows]
 
-    assert sum(chunk.size for chunk in deferred_halves((ROWS, COLUMNS), load).chunks()) == 2 * ROWS * COLUMNS
+    assert sum(chunk.size for chunk in deferred_float16((ROWS, COLUMNS), load).chunks()) == 2 * ROWS * COLUMNS
     assert len(parts) == -(-ROWS // 5)
 
 
@@ -187,7 +187,7 @@ def test_a_folded_constant_is_read(tmp_path: Path) -> None:
     """Where MIL works a result out while the program is built, it gets the values, and not what stands for them."""
     values = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float16)
     with Function({"x": Placeholder((1, 3, 8), dtype=types.fp16, name="x")}, opset_version=ct.target.iOS18) as main:
-        table = mb.const(val=deferred_halves((50, 8), lambda rows: values[rows]), name="table")
+        table = mb.const(val=deferred_float16((50, 8), lambda rows: values[rows]), name="table")
         rows = mb.gather(x=table, indices=np.array([4, 0, 49], np.int32), axis=0, validate_indices=False, name="rows")
         np.testing.assert_array_equal(rows.val, values[[4, 0, 49]])
         for made, expected in (
@@ -224,7 +224,7 @@ def test_a_deferred_palette_reads_as_its_indices(bits: int) -> None:
 
 
 def test_what_a_deferred_constant_cannot_answer_is_a_bug_and_no_zero() -> None:
-    array = deferred_halves((50, 8), lambda rows: np.ones((50, 8), np.float16)[rows])
+    array = deferred_float16((50, 8), lambda rows: np.ones((50, 8), np.float16)[rows])
     for read in (array.copy, array.ravel, lambda: array.T, lambda: array.view(np.uint16)):
         with pytest.raises(RuntimeError, match="deferred"):
             read()
@@ -245,7 +245,7 @@ def test_a_program_that_lost_a_deferred_constant_is_refused(tmp_path: Path, monk
 
 def test_the_size_of_every_constant_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = np.ones(3, np.float16)
-    monkeypatch.setattr(lowering_module, "deferred_halves", lambda shape, _: deferred_halves(shape, lambda _: short))
+    monkeypatch.setattr(lowering_module, "deferred_float16", lambda shape, _: deferred_float16(shape, lambda _: short))
     with pytest.raises(RuntimeError, match="bytes came as"):
         written(tmp_path / "m.mlpackage", tied_hub(), monkeypatch, 10)
 

@@ -178,7 +178,7 @@ def test_dense_weights(tmp_path: Path, dtype: type, weights: str, size: int, com
 
 def test_weights_beyond_fp16_are_refused(tmp_path: Path) -> None:
     hub = tied_hub(dtype=np.float32, scale=1e5)
-    with pytest.raises(UnsupportedError, match="fp16 ends at 65504") as error:
+    with pytest.raises(UnsupportedError, match="fp16 goes up to 65504") as error:
         lower_onnx(hub, tmp_path / "onnx", OnnxOptions(weights="fp16"))
     assert error.value.diagnostics[0].where == "emb.weight"
     assert not (tmp_path / "onnx").exists()
