@@ -7,22 +7,22 @@ MODEL is home-intents, prose, minilm, or NAME=CHECKPOINT:HELDOUT: a decoder of y
 on. A setting is bits and rows per LUT: `4g16`, `3g1` (per channel), `4` (one LUT per tensor).
 
 Every method gets the same matrices, embeddings and head included, and the same bits and groups, so that all store the
-same bytes; it is checked that no group holds more values than its LUT. "kogata mixed" gets the bytes that the setting
-takes and chooses bits by itself; "kogata max-kl" gets the loss of plain k-means as its limit, which it must keep on
-text that it hasn't seen. One evaluator judges them all: the transformers model in float32 with its weights replaced by
-the decoded ones; those of `kogata export` are read from the Core ML files that it wrote.
+same number of bytes; the benchmark checks that no group has more values than a LUT has entries. "kogata mixed" gets the
+bytes of the setting as its budget and chooses bits itself. "kogata max-kl" gets the loss of plain k-means as its limit
+and must keep it on text that it hasn't seen. All are evaluated by the transformers model in float32 with its weights
+replaced by the decoded ones. The weights of `kogata export` are read from the Core ML files that it wrote.
 
 Decoders: KL is the mean over positions of KL(p uncompressed || p compressed) in nats on held-out text, perplexity and
 top-1 agreement are on the same text. home-intents adds the exact-match accuracy of greedy answers. Encoders: cosine of
 the sentence embeddings to the uncompressed ones, and the share of each sentence's ten nearest neighbours that stay, on
-first sentences of the docstrings of this Python's standard library. "of plain" is a loss over that of Kogata's optimal
-k-means in the same bytes. Seconds are for clustering alone, with the cores that each method uses by default; of the
-methods with a peak of memory they are a whole `kogata export`, which imports, calibrates and writes.
+first sentences of the docstrings of this Python's standard library. "of plain" is the loss divided by that of Kogata's
+optimal k-means with the same bytes. Seconds are for clustering only, with the cores that each method uses by default.
+For methods with a peak memory they are for a whole `kogata export`, which imports, calibrates and writes.
 
-`--json FILE` is written after every measurement, and what is in it isn't measured again.
+`--json FILE` is written after every measurement; a later run doesn't repeat measurements in it.
 
-coreai-opt needs an environment of its own; it is made in the user's cache folder with pip, unless `--coreai-python` has
-it. What can't run here says why and is left out.
+coreai-opt needs its own environment, which is made in the user's cache folder with pip unless `--coreai-python` names
+one. A method that can't run on this machine is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def subjects(options: argparse.Namespace) -> Iterator[Subject]:
 
 
 def methods(options: argparse.Namespace) -> list[Method]:
-    """Plain k-means first: the others' losses are given as ratios to its."""
+    """The methods, plain k-means first: the losses of the others are divided by its loss."""
     calibrate = ("--calibrate", str(options.calibrate or "builtin"))
     recover = (*calibrate, "--recover", str(options.recover))
     sensitive = Sensitive()
@@ -168,7 +168,7 @@ def initializers(subject: Subject) -> Iterator[tuple[str, Any]]:
 
 
 def compare(subject: Subject, methods: Sequence[Method], settings: Sequence[Setting], record: Record) -> list[Result]:
-    """Every method at every setting; a method that can't run is asked once."""
+    """Measures every method at every setting. A method that can't run is tried only once."""
     loss, results = subject.metrics[0], []
     absent: set[str] = set()
     for setting in settings:
@@ -220,7 +220,7 @@ def digits(value: float) -> str:
 
 
 def speed() -> Table:
-    """Ours and coremltools' own pass on the same weight in this run, as in `benchmarks/kmeans.py`."""
+    """Kogata's k-means and coremltools' pass on the same weight, as in `benchmarks/kmeans.py`."""
     kmeans.kmeans.palettize(np.ones((1, 1), np.float32), 4, 1)  # compiles
     weight = kmeans.student(SPEED)
     with quietly():
@@ -258,15 +258,21 @@ def arguments() -> argparse.Namespace:
         type=Setting.of,
         help=f"more for the plot, without what trains unless --methods names it: {' '.join(CURVE)}",
     )
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help="as the table calls them; all unless given")
-    parser.add_argument("--calibrate", type=Path, help="text or .jsonl for methods that take one; built-in texts")
-    parser.add_argument("--recover", type=int, default=240, help="training steps of those that train LUTs")
-    parser.add_argument("--dkm", type=int, default=0, help="training steps of coremltools' DKM, some seconds each")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="names as in the table; default: all")
+    parser.add_argument(
+        "--calibrate", type=Path, help="text or .jsonl file for methods that use texts; default: built-in texts"
+    )
+    parser.add_argument("--recover", type=int, default=240, help="training steps of methods that train LUTs")
+    parser.add_argument(
+        "--dkm", type=int, default=0, help="training steps of coremltools' DKM, each takes some seconds"
+    )
     parser.add_argument("--tokens", type=int, default=16384, help="held-out tokens of a decoder")
-    parser.add_argument("--sentences", type=int, default=2000, help="of an encoder")
-    parser.add_argument("--requests", type=int, default=200, help="of home-intents' task; 0 leaves it out")
-    parser.add_argument("--coreai-python", type=Path, help="an interpreter that has coreai-opt")
-    parser.add_argument("--threads", type=int, default=kmeans.kmeans.cores(), help="of torch")
+    parser.add_argument("--sentences", type=int, default=2000, help="number of sentences for encoders")
+    parser.add_argument(
+        "--requests", type=int, default=200, help="number of home-intents' test requests; 0 leaves the task out"
+    )
+    parser.add_argument("--coreai-python", type=Path, help="a Python interpreter with coreai-opt")
+    parser.add_argument("--threads", type=int, default=kmeans.kmeans.cores(), help="threads for torch")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()

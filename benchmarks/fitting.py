@@ -1,17 +1,17 @@
-"""Data-aware palettes beside palettes that know less of the data, on the same layers: seconds, and outputs' errors.
+"""Compares data-aware palettes with simpler ones on the same layers: seconds, and errors of the outputs.
 
     python benchmarks/fitting.py [--quick]
 
-A layer is a matrix of Student-t weights (5 degrees of freedom, times 0.02) and correlated inputs: a power-law spectrum
-in random directions, channels of uneven scale, and a mean. Moments are those of 4 inputs a column; errors are the mean
-squares of what the outputs for as many other inputs are off by, relative to plain optimal k-means of the weights:
+A layer is a matrix of Student-t weights (5 degrees of freedom, times 0.02) with correlated inputs: a power-law spectrum
+in random directions, channels of different scale, and a mean. Moments are computed from 4 inputs for each column.
+Errors are mean squared errors of the outputs for as many other inputs, divided by those of optimal k-means:
 
-diagonal  k-means with each weight's squared error weighted by its input's mean square: SqueezeLLM's kind of importance
-search    its LUTs, but indices from a search through the Cholesky factor (GPTQ's recursion) and coordinate descent
-fit       `fit_palette` as it is used: that, and LUTs refitted to the indices in turns
+diagonal  k-means with each squared error weighted by the mean square of its input, as in SqueezeLLM
+search    the same LUTs, with indices from a search along the Cholesky factor (as in GPTQ) and coordinate descent
+fit       `fit_palette` as exports use it: search and refitting of LUTs in turns
 
-Seconds are per million weights, of the whole call with its k-means and its costs: on the clock, and of all cores
-together (CPU), which says more where cores are shared; best of three each.
+Seconds are per million weights, for the whole call with its k-means: wall-clock time, and CPU time of all cores, which
+is more reliable on shared machines. Both are the best of three.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CASES = tuple(
 
 @dataclass(frozen=True)
 class Layer:
-    """weight: float32 `[out, in]`. moments: of the inputs to fit to. held_out: others, float32 `[n, in]`."""
+    """weight: float32 `[out, in]`. moments: of the inputs to fit to. held_out: other inputs, float32 `[n, in]`."""
 
     weight: np.ndarray
     moments: Moments
@@ -64,7 +64,7 @@ class Layer:
 
 
 def fastest(call: Callable[[], object]) -> tuple[float, float]:
-    """Seconds, and CPU seconds, of the best of three."""
+    """The smallest wall-clock seconds and CPU seconds of three calls."""
     seconds, busy = float("inf"), float("inf")
     for _ in range(3):
         start, before = time.perf_counter(), time.process_time()

@@ -1,14 +1,14 @@
-"""k-means palettes: Kogata beside coremltools and beside the exact optimum, on the same weights, in one run.
+"""Compares Kogata's k-means palettes with coremltools' and with the exact optimum, on the same weights in one run.
 
     python benchmarks/kmeans.py [--quick] [--model FOLDER]
 
-Theirs is `palettize_weights.blockwise_compress`, the function that coremltools' own pass calls for each constant (mode
-KMEANS, one worker, as by default), fed as the pass feeds it: float16, as a converted ML Program holds its weights, so
-that it takes its exact 1-D k-means where a group has 10,000 weights and scikit-learn's KMeans where it has fewer; one
-call. The optimum is that exact 1-D k-means (C++, `coremltools._deps.kmeans1d`) on every group's distinct values, with
-its centres rounded to float16. All weights are rounded to float16 first, so that everybody clusters the same numbers.
-Ours uses the cores that it may use (first column of seconds) or one (second), best of five calls. Errors are those of
-the decoded weights. `--model` adds the whole time for a checkpoint's matrices at 4 bits, groups of 16 rows.
+"theirs" is `palettize_weights.blockwise_compress`, which coremltools' pass calls for each constant (mode KMEANS, one
+worker, the default), with float16 weights as in a converted ML Program. It uses an exact 1-D k-means for groups of at
+least 10,000 weights and scikit-learn's KMeans for smaller ones; one call is timed. The optimum is the exact 1-D k-means
+(C++, `coremltools._deps.kmeans1d`) of every group's distinct values, with centres rounded to float16. All weights are
+rounded to float16 first, so that all methods cluster the same numbers. "ours" runs on all available cores (first column
+of seconds) or on one (second); best of five calls. Errors are errors of the decoded weights. `--model` also measures
+the total time for a checkpoint's matrices at 4 bits in groups of 16 rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Case:
     columns: int
     bits: int
     group_size: int
-    quick: bool = False  # part of --quick: theirs takes a few seconds at most
+    quick: bool = False  # part of --quick: coremltools takes at most a few seconds
 
     @property
     def label(self) -> str:
@@ -62,7 +62,7 @@ CASES = (
 
 
 def student(case: Case) -> np.ndarray:
-    """Student-t with 5 degrees of freedom, times 0.02: about how the weights of a trained linear layer are spread."""
+    """Student-t with 5 degrees of freedom, times 0.02: similar to the weights of a trained linear layer."""
     drawn = np.random.default_rng(0).standard_t(5, (case.rows, case.columns)) * 0.02
     return drawn.astype(np.float16).astype(np.float32)
 
@@ -129,7 +129,7 @@ print(f"{time.perf_counter() - start:.2f} s ({time.process_time() - busy:.2f} s 
 
 
 def first_calls() -> None:
-    """Latency of the first palette in a new process, including the import of numba: nothing cached, then cached."""
+    """Prints the latency of the first palette in a new process, with numba's import, without and with its cache."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
         for state in ("compiling", "from numba's cache"):
@@ -140,7 +140,7 @@ def first_calls() -> None:
 
 
 def whole_model(folder: Path) -> None:
-    """Every matrix of `folder/model.safetensors`, reading not included."""
+    """Measures all matrices of `folder/model.safetensors`, without reading them."""
     from safetensors.numpy import load_file
 
     tensors = {n: t.astype(np.float32) for n, t in load_file(folder / "model.safetensors").items() if t.ndim == 2}
@@ -157,7 +157,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer and smaller weights: under half a minute")
     parser.add_argument("--model", type=Path, help="a checkpoint folder with model.safetensors")
     options = parser.parse_args()
-    with contextlib.redirect_stderr(io.StringIO()):  # what coremltools says on import off macOS
+    with contextlib.redirect_stderr(
+        io.StringIO()
+    ):  # coremltools prints warnings when it is imported on other systems than macOS
         import coremltools  # noqa: F401
     first_calls()
     kmeans.palettize(np.ones((1, 1), np.float32), 4, 1)

@@ -1,16 +1,16 @@
-"""Whole-process time and peak memory of `kogata export` on random checkpoints as large as real ones.
+"""Time and peak memory of `kogata export` on random checkpoints of the size of real models.
 
     python benchmarks/scale.py [SHAPE …] [--bits 4 | --bpw 3.5] [--calibrate none|builtin] [--to onnx|coreml]
         [--layers N] [--folder DIR] [--peer PYTHON] [--keep]
 
-SHAPE is qwen2.5-0.5b unless another is named (`--help` lists them). Weights are drawn from a normal distribution and
-stored as bf16 in shards of 5 GB, and the vocabulary is a byte-level BPE as large as the model's, so that all but the
-numbers is as in the real checkpoint. The disk must hold the checkpoint and, at 4 bits, three quarters as much again.
-`--calibrate builtin` fits palettes to text, which takes much longer, and longer still with `--bpw`, where it measures
-what each matrix costs; `--layers` makes a checkpoint with fewer layers than the model has, as wide as they are.
+SHAPE is by default qwen2.5-0.5b (`--help` lists all). Weights are sampled from a normal distribution and stored as bf16
+in shards of 5 GB; the vocabulary is a byte-level BPE of the model's size. So everything but the numbers is as in the
+real checkpoint. The disk needs space for the checkpoint and, at 4 bits, three quarters of its size again.
+`--calibrate builtin` fits palettes to text, which takes much longer, and even longer with `--bpw`, because the cost of
+each matrix is measured. `--layers` makes a checkpoint with fewer layers of the same width.
 
-Each command runs in a process of its own. Peak memory is the largest resident set of that process (`ru_maxrss` of
-wait4). `--peer PYTHON` also runs onnxruntime-genai's model builder at int4 with that interpreter, for the ONNX file.
+Each command runs in its own process. Peak memory is the largest resident set of the process (`ru_maxrss` of wait4).
+`--peer PYTHON` also runs onnxruntime-genai's model builder at int4 with that interpreter, to compare the ONNX file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BYTES = 256  # symbols of a byte-level BPE
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder by its numbers; `extra` are keys that its config.json adds."""
+    """The sizes of a decoder. extra: additional keys of its config.json."""
 
     model_type: str
     layers: int
@@ -92,7 +92,7 @@ def tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def config(shape: Shape) -> dict[str, Any]:
-    """As transformers writes it."""
+    """config.json as transformers writes it."""
     names = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "mistral": "MistralForCausalLM"}
     facts: dict[str, Any] = {
         "architectures": [names[shape.model_type]],
@@ -157,7 +157,7 @@ def write_shard(path: Path, held: Sequence[tuple[str, tuple[int, ...]]], rng: np
 
 
 def draw(name: str, dims: tuple[int, ...], count: int, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """bf16 (truncated float32): matrices with std 0.02 as they are initialized, norms around 1."""
+    """Random bf16 weights (truncated float32): matrices with standard deviation 0.02, norms around 1."""
     noise = rng.standard_normal(count, np.float32) * np.float32(0.02)
     if len(dims) == 1 and "norm" in name:
         noise += 1
@@ -165,13 +165,13 @@ def draw(name: str, dims: tuple[int, ...], count: int, rng: np.random.Generator)
 
 
 def write_tokenizer(folder: Path, vocabulary: int) -> None:
-    """A byte-level BPE of exactly `vocabulary` tokens: two special ones, the bytes, then pairs of what came before."""
+    """A byte-level BPE with exactly `vocabulary` tokens: two special ones, the bytes, then pairs of earlier tokens."""
     from tokenizers import pre_tokenizers
 
     symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
     specials = ["<s>", "</s>"]
     pairs = list(islice(product(symbols, symbols), vocabulary - BYTES - len(specials)))
-    longer = product((a + b for a, b in pairs), symbols)  # three bytes, where two don't make enough
+    longer = product((a + b for a, b in pairs), symbols)  # tokens of three bytes, if two give too few
     pairs += islice(longer, vocabulary - BYTES - len(specials) - len(pairs))
     tokens = [*specials, *symbols, *(a + b for a, b in pairs)]
     special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -190,7 +190,7 @@ def write_tokenizer(folder: Path, vocabulary: int) -> None:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process took: wall-clock and processor seconds, peak resident bytes, bytes it wrote."""
+    """The cost of a process: wall-clock and processor seconds, peak resident bytes, bytes written."""
 
     wall: float
     cpu: float
@@ -199,14 +199,14 @@ class Cost:
 
 
 def measure(command: Sequence[str], output: Path) -> Cost:
-    """Runs `command`, which writes `output`. Exits with the command's own words when it fails."""
+    """Runs `command`, which writes `output`. Exits with the command's output if it fails."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_PROGRESS": "1"}
     with tempfile.TemporaryFile() as log:
         begin = time.perf_counter()
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)  # Popen would wait for it once more
+        process.returncode = os.waitstatus_to_exitcode(status)  # otherwise Popen would wait for it again
         if process.returncode:
             log.seek(0)
             words = log.read().decode(errors="replace")[-4000:]
@@ -259,9 +259,9 @@ def main() -> None:
     parser.add_argument("--bpw", type=float, help="mixed bits instead of --bits")
     parser.add_argument("--calibrate", choices=("none", "builtin"), default="none")
     parser.add_argument("--to", action="append", choices=("onnx", "coreml"), default=[])
-    parser.add_argument("--layers", type=int, help="of the shape, instead of its own")
+    parser.add_argument("--layers", type=int, help="number of layers instead of the shape's")
     parser.add_argument("--as-llama", action="store_true", help="the same matrices in a Llama, without biases")
-    parser.add_argument("--folder", type=Path, help="where checkpoints are written and, with --keep, found again")
+    parser.add_argument("--folder", type=Path, help="folder for checkpoints; with --keep they can be used again")
     parser.add_argument("--keep", action="store_true", help="leave the checkpoints in --folder")
     parser.add_argument("--peer", help="Python interpreter with onnxruntime-genai and transformers")
     arguments = parser.parse_args()

@@ -1,11 +1,11 @@
-"""Task accuracy against size: the home-intents sample exported at several widths, checked on its held-out questions.
+"""Task accuracy against size: the home-intents sample exported at several bits, tested on its held-out requests.
 
     python benchmarks/task_accuracy.py [--bits 16 8 6 4 3 2] [--bpw 3.5 2.5] [--calibrate none]
         [--checkpoint DIR --task FILE]
 
-Each row is one `kogata export`, whole process, parity included. Accuracies are exact match under greedy decoding in the
-checkpoint (torch), in the shipped ONNX file (onnxruntime), and in the shipped Core ML program (off macOS executed by
-Kogata's reference executor with float16 rounding). Nothing here ran on a phone.
+Each row is one `kogata export` with its parity check. Accuracies are exact match of greedy decoding in the checkpoint
+(torch), in the ONNX file (onnxruntime) and in the Core ML program (outside of macOS executed by Kogata's reference
+executor with float16 rounding). Nothing is run on a phone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bits", nargs="*", default=["16", "8", "6", "4", "3", "2"])
     parser.add_argument("--bpw", nargs="*", default=["3.5", "2.5"], help="budgets for mixed bits")
-    parser.add_argument("--calibrate", help="as `kogata export` takes it")
+    parser.add_argument("--calibrate", help="passed to `kogata export`")
     parser.add_argument("--checkpoint", type=Path, default=SAMPLE / "checkpoint")
     parser.add_argument("--task", type=Path, default=SAMPLE / "test.jsonl")
     options = parser.parse_args()

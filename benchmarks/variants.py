@@ -1,14 +1,15 @@
-"""What else Core ML could store, at equal bytes: does it lose less than palettes of float16 scalars?
+"""Compares other ways to store weights in Core ML with palettes of float16 scalars, at equal bytes.
 
     python benchmarks/variants.py [home-intents prose] [--tokens 8192]
 
-Judged like `compression.py`: KL to the uncompressed model on held-out text, the matrices decoded into the transformers
-model. Every two lines take about the same bytes; the first of each two is what Kogata does.
+The measure is that of `compression.py`: KL to the uncompressed model on held-out text, with the decoded matrices in the
+transformers model. Each two lines take about the same bytes; the first of them is Kogata's way.
 
-int8 LUTs: entries rounded to int8 with a float16 scale per LUT, which pays for smaller groups. Both by Kogata's fit.
-int8 embeddings: the embedding alone, linear int8 with a scale per row, against an 8-bit palette of one LUT.
-outliers: the largest 0.5 % of a matrix kept as float16 beside a 3-bit palette. Core ML's sparse weights take a mask of
-    one bit a weight, so that palettes of 4 bits are smaller.
+int8 LUTs: entries rounded to int8 with a float16 scale per LUT; the saved bytes allow smaller groups. Both use
+    Kogata's fit.
+int8 embeddings: only the embedding, as linear int8 with a scale per row, compared with an 8-bit palette of one LUT.
+outliers: the largest 0.5 % of a matrix as float16, besides a 3-bit palette. Core ML's sparse weights need a mask of one
+    bit per weight, so that 4-bit palettes are smaller.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def fitted(weight: Dense, moments: Any, bits: int, group: int) -> Made:
 
 
 def int8_luts(weight: Dense, moments: Any, bits: int, group: int) -> Made:
-    """The fit's indices, its entries rounded."""
+    """The fitted palette with its entries rounded to int8."""
     palette = fit_palette(weight, bits, group, moments).palette
     lut = palette.lut.astype(np.float32)
     scale = (np.abs(lut).max(axis=1, keepdims=True) / 127).astype(np.float16).astype(np.float32)
@@ -62,7 +63,7 @@ def int8_rows(weight: Dense) -> Made:
 
 
 def outliers(weight: Dense, bits: int, group: int) -> Made:
-    """Outliers leave a hole in their group: the palette needn't reach them."""
+    """A palette without the outliers, which are stored separately."""
     count = max(1, int(OUTLIERS * weight.size))
     limit = np.partition(np.abs(weight).reshape(-1), -count)[-count]
     large = np.abs(weight) >= limit
@@ -113,7 +114,7 @@ def table(name: str, tokens: int) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("models", nargs="*", default=list(DECODERS), metavar="MODEL")
-    parser.add_argument("--tokens", type=int, default=8192, help="of held-out text")
+    parser.add_argument("--tokens", type=int, default=8192, help="number of held-out tokens")
     options = parser.parse_args()
     sections = [table(name, options.tokens) for name in options.models]
     print(render(Report("benchmark", 0, {}, (), sections), "text"), end="")

@@ -1,1 +1,1 @@
-"""What `benchmarks/compression.py` is made of: models with texts to judge them by, and ways to palettize them."""
+"""Parts of `benchmarks/compression.py`: models and texts to measure them on, and methods to palettize them."""

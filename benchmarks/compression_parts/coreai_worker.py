@@ -1,10 +1,9 @@
-"""Palettizes matrices with Apple's coreai-opt. Runs with the Python that has it, which has no Kogata.
+"""Palettizes matrices with Apple's coreai-opt. It runs in an environment with coreai-opt and without Kogata.
 
     PYTHON coreai_worker.py FOLDER
 
-FOLDER holds weights.npz (layer → float32 `[out, in]`), sensitivities.npz where there are any (the same layers), and
-work.json {"bits", "groups": {layer → group size or null}}. decoded.npz and done.json {"seconds"} are written beside
-them.
+FOLDER has weights.npz (layer → float32 `[out, in]`), optionally sensitivities.npz (the same layers), and work.json
+{"bits", "groups": {layer → group size or null}}. The results are decoded.npz and done.json {"seconds"} in FOLDER.
 """
 
 import json
@@ -19,7 +18,7 @@ from coreai_opt.palettization.spec import PalettizationSpec, PerGroupedChannelGr
 
 
 class Layers(torch.nn.Module):
-    """A linear layer for each matrix; its input is as wide as the widest."""
+    """A linear layer for each matrix. Its input is as wide as the widest layer."""
 
     def __init__(self, weights):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Weights as torch's linear layers, which is what the peers' palettizers take."""
+"""Weights as torch linear layers, the input of other tools' palettizers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .parts import Outcome, Setting, Subject, Weights
 
 @dataclass(frozen=True)
 class Layer:
-    """Rows of a tensor. group_size: of its LUTs, None where they share one."""
+    """Rows of a tensor. group_size: rows per LUT; None: one LUT for all rows."""
 
     tensor: str
     rows: slice
@@ -25,9 +25,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Work:
-    """What a peer is given: the tensors that Kogata palettizes at this setting, so that all store the same bytes.
+    """The input of another tool: the tensors that Kogata palettizes at this setting, so that all store the same bytes.
 
-    A last group with fewer rows than the others is a layer of its own: peers skip a matrix that groups don't divide.
+    An incomplete last group becomes a separate layer: the other tools skip a matrix that groups don't divide.
     """
 
     weights: Weights
@@ -50,11 +50,11 @@ class Work:
         return cls(weights, layers, setting, plain.stored_bytes)
 
     def parts(self, of: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Layer name → its rows in `of`, which holds one matrix per tensor."""
+        """Layer name → its rows in `of`, which has one matrix for each tensor."""
         return {key: np.ascontiguousarray(of[layer.tensor][layer.rows]) for key, layer in self.layers.items()}
 
     def outcome(self, parts: Mapping[str, NDArray[np.floating]], seconds: float) -> Outcome:
-        """From the layers' decoded weights, which are rounded to float16 as a stored LUT is."""
+        """The outcome of the layers' decoded weights, rounded to float16 like a stored LUT."""
         dense = {name: np.empty_like(weight) for name, weight in self.weights.items()}
         for key, layer in self.layers.items():
             dense[layer.tensor][layer.rows] = np.asarray(parts[key], np.float32).astype(np.float16)

@@ -1,4 +1,4 @@
-"""Kogata's own ways to palettize: the clustering alone, and the whole `kogata export` with its files read back."""
+"""Kogata's methods: only the clustering, and the whole `kogata export` with its files read back."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from exporter.runners.mil.proto import parse_model
 
 from .parts import Outcome, Setting, Subject, UnavailableError, Weights
 
-WHOLE = 1 << 30  # rows of a group that is any tensor
+WHOLE = 1 << 30  # rows of a group that covers any tensor
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes on Linux
 
 
 def plain_compression(subject: Subject, setting: Setting) -> Compression:
-    """What `--bits --group-size` gives without calibration: optimal k-means."""
+    """The compression of `--bits --group-size` without calibration: optimal k-means."""
     return compress(candidates(subject.hub), CompressOptions(setting.bits, setting.group_size or WHOLE), NoProgress())
 
 
@@ -54,7 +54,7 @@ Arguments = Callable[[Subject, Setting], list[str]]
 
 
 def uniform(*more: str) -> Arguments:
-    """Bits and groups as the setting says."""
+    """Bits and groups of the setting."""
 
     def arguments(_subject: Subject, setting: Setting) -> list[str]:
         return ["--bits", str(setting.bits), "--group-size", str(setting.group_size or WHOLE), *more]
@@ -63,7 +63,7 @@ def uniform(*more: str) -> Arguments:
 
 
 def mixed(*more: str) -> Arguments:
-    """As many bytes as plain palettes take at the setting, spent as Kogata sees fit."""
+    """The bytes of plain palettes at the setting as a budget, for which Kogata chooses bits."""
 
     def arguments(subject: Subject, setting: Setting) -> list[str]:
         bpw = math.floor(plain_compression(subject, setting).bpw * 1e6) / 1e6
@@ -73,7 +73,7 @@ def mixed(*more: str) -> Arguments:
 
 
 def no_worse(*more: str) -> Arguments:
-    """As few bytes as the loss of plain palettes on the held-out text takes; Kogata doesn't see that text."""
+    """The loss of plain palettes on the held-out text as a limit; Kogata doesn't see that text."""
 
     def arguments(subject: Subject, setting: Setting) -> list[str]:
         plain = {name: p.dense() for name, p in plain_compression(subject, setting).palettes.items()}
@@ -83,9 +83,9 @@ def no_worse(*more: str) -> Arguments:
 
 
 class Exported:
-    """`kogata export` in a process of its own, to Core ML without parity; weights are read from the files it wrote.
+    """`kogata export` to Core ML without parity in its own process. The weights are read from the files that it wrote.
 
-    Seconds and peak memory are the whole process's, importing, calibrating and writing included.
+    Seconds and peak memory are those of the whole process, with import, calibration and writing.
     """
 
     def __init__(self, name: str, arguments: Arguments, *, uniform: bool, trains: bool = False) -> None:
@@ -115,12 +115,12 @@ class Exported:
 def reason(told: str, status: int) -> str:
     try:
         return "; ".join(d["message"] for d in json.loads(told)["diagnostics"] if d["level"] == "error")
-    except (ValueError, KeyError):  # it ended before it could say anything
+    except (ValueError, KeyError):  # it ended before it could write its report
         return f"kogata export ended with {status}"
 
 
 def shipped_weights(package: Path, subject: Subject) -> Weights:
-    """Every palettized matrix of an `.mlpackage` under its checkpoint's name, `[out, in]` without padding."""
+    """Checkpoint name → palettized matrix of an `.mlpackage`, `[out, in]` without padding."""
     opened = read_package(package)
     function = read_function(parse_model(opened.model_bytes(), package.name).mlProgram, "main", opened, lambda _: True)
     shapes = {re.sub(r"\W", "_", weight.name): (weight.name, weight.shape) for weight in subject.hub.weights}
@@ -136,5 +136,5 @@ def shipped_weights(package: Path, subject: Subject) -> Weights:
 
 def array(operand: Any) -> NDArray[Any]:
     if not isinstance(operand, Constant):
-        raise TypeError(f"{operand} is no constant")
+        raise TypeError(f"{operand} isn't a constant")
     return operand.load()

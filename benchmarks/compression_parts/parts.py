@@ -1,4 +1,4 @@
-"""What passes between the parts of the benchmark: plain data."""
+"""Data types that the parts of the benchmark exchange."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Scores = Mapping[str, float]
 
 
 class UnavailableError(Exception):
-    """A method can't run here; the message says why."""
+    """A method can't run on this machine; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Palettes of `bits`, one LUT for `group_size` output rows; None: one for the whole tensor."""
+    """Palettes of `bits`, with one LUT for `group_size` output rows; None: one for the whole tensor."""
 
     bits: int
     group_size: int | None
 
     @classmethod
     def of(cls, text: str) -> Setting:
-        """From `4g16`, `3g1`, or `4` for one LUT per tensor."""
+        """Parses a text such as `4g16`, `3g1`, or `4` for one LUT per tensor."""
         bits, _, group = text.partition("g")
         return cls(int(bits), int(group) if group else None)
 
@@ -43,11 +43,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method made of a model.
+    """The result of a method for a model.
 
-    weights: the palettized tensors as the phone decodes them: float16 values. stored_bytes: of all tensors, LUTs and
-    kept ones included. seconds: for the weights alone, without reading them or what is measured once per model, unless
-    the method says otherwise. peak_bytes: largest resident set, where the method is a process of its own.
+    weights: the palettized tensors as the phone decodes them, float16 values. stored_bytes: of all tensors, with LUTs
+    and uncompressed tensors. seconds: to palettize the weights, without reading them and without measurements that are
+    made once for each model, unless the method says otherwise. peak_bytes: largest resident set, if the method runs in
+    its own process.
     """
 
     weights: Weights
@@ -84,7 +85,7 @@ class Method(Protocol):
 
 
 def require_palettes(weights: Weights, setting: Setting) -> None:
-    """Fails where a decoded weight isn't one of `2**bits` values per group: bytes would be stated too low."""
+    """Raises AssertionError if a group has more than `2**bits` values: its bytes would be understated."""
     for name, weight in weights.items():
         size = setting.rows(len(weight))
         for start in range(0, len(weight), size):

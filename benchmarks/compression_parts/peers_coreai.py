@@ -1,4 +1,4 @@
-"""Apple's coreai-opt in an environment of its own: k-means, with its defaults but for bits and groups."""
+"""Apple's coreai-opt in its own environment: k-means with default settings except bits and groups."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .peers_coremltools import Sensitive
 
 WORKER = Path(__file__).parent / "coreai_worker.py"
 REQUIREMENTS = ("coreai-opt==0.3.0", "scikit-learn")
-LAST_LINES = 400  # characters of a failure that are worth showing
+LAST_CHARACTERS = 400  # of a failed command's output are shown
 
 
 def environment(given: Path | None, cache: Path) -> Path:
     """The interpreter to use: `given`, or that of a virtual environment in `cache`, made there with pip if absent.
 
-    torch is held at the version that runs this, so that pip takes the same build. Raises UnavailableError.
+    torch is pinned to this process's version, so that pip installs the same build. Raises UnavailableError.
     """
     if given is not None:
         return given
@@ -41,13 +41,13 @@ def environment(given: Path | None, cache: Path) -> Path:
         done = subprocess.run(step, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UnavailableError(
-                f"{' '.join(step)} ended with {done.returncode}: {done.stderr[-LAST_LINES:].strip()}"
+                f"{' '.join(step)} ended with {done.returncode}: {done.stderr[-LAST_CHARACTERS:].strip()}"
             )
     return python
 
 
 class CoreAI:
-    """k-means; with `sensitive`, weighted by the sensitivities that coremltools measured: both use the same formula."""
+    """k-means; with `sensitive`, weighted by coremltools' sensitivities, since both use the same formula."""
 
     uniform = True
     trains = False
@@ -73,6 +73,8 @@ class CoreAI:
             except OSError as error:
                 raise UnavailableError(f"{self._python}: {error}") from error
             if done.returncode:
-                raise UnavailableError(f"the worker ended with {done.returncode}: {done.stderr[-LAST_LINES:].strip()}")
+                raise UnavailableError(
+                    f"the worker ended with {done.returncode}: {done.stderr[-LAST_CHARACTERS:].strip()}"
+                )
             seconds = json.loads((folder / "done.json").read_text())["seconds"]
             return work.outcome(dict(np.load(folder / "decoded.npz")), seconds)

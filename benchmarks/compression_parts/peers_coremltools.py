@@ -1,6 +1,6 @@
 """coremltools' palettizers for torch: k-means (`PostTrainingPalettizer`) and sensitive k-means (`SKMPalettizer`).
 
-Both with their defaults but for bits and groups, one worker. They take fp32 weights, as a torch user has them.
+Both run with default settings except bits and groups, with one worker and fp32 weights, as in torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .parts import Outcome, Setting, Subject, UnavailableError
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Without the progress bars and logs, and without what coremltools says off macOS."""
+    """Silences progress bars, logs and coremltools' warnings on other systems than macOS."""
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
@@ -35,7 +35,7 @@ def quietly() -> Iterator[None]:
 
 
 def container(work: Work) -> torch.nn.Module:
-    """One linear layer for each of the layers."""
+    """A module with a linear layer for each of the layers."""
     model = torch.nn.Module()
     for key, rows in work.parts(work.weights).items():
         linear = torch.nn.Linear(rows.shape[1], rows.shape[0], bias=False)
@@ -79,7 +79,7 @@ class PostTraining:
 
 
 class Sensitive:
-    """k-means weighted by squared gradients, which coremltools itself measures, once for each subject."""
+    """k-means weighted by squared gradients, which coremltools measures once for each subject."""
 
     name = "coremltools SKM"
     uniform = True
@@ -89,9 +89,9 @@ class Sensitive:
         self._measured: dict[str, dict[str, NDArray[np.float32]]] = {}
 
     def sensitivities(self, subject: Subject) -> dict[str, NDArray[np.float32]]:
-        """Tensor name → what `compute_sensitivity` finds on the subject's calibration texts, `[out, in]`."""
+        """Tensor name → the result of `compute_sensitivity` on the subject's calibration texts, `[out, in]`."""
         if not subject.calibration:
-            raise UnavailableError("it needs text: --calibrate FILE")
+            raise UnavailableError("it needs texts; use --calibrate FILE")
         if subject.name not in self._measured:
             with quietly():
                 self._measured[subject.name] = measure(subject)
@@ -117,7 +117,7 @@ def save(parts: dict[str, NDArray[np.float32]], path: Path, key: str) -> None:
 
 
 def measure(subject: Any) -> dict[str, NDArray[np.float32]]:
-    """On the real model. The loader yields indices: the subject makes each text's loss itself."""
+    """Measures sensitivities on the real model. The loader yields indices, for which the subject computes losses."""
     from coremltools.optimize.torch.palettization import SKMPalettizer, SKMPalettizerConfig
 
     losses = subject.losses()

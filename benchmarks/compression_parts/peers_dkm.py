@@ -1,6 +1,6 @@
-"""coremltools' differentiable k-means (`DKMPalettizer`): trains the real model against its uncompressed self.
+"""coremltools' differentiable k-means (`DKMPalettizer`): trains the model to match the uncompressed one.
 
-Minutes and gigabytes for a model of a few million weights, so it only runs when it is asked for.
+It takes minutes and gigabytes for a model of a few million weights, so it only runs with `--dkm`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from .layers import Work
 from .parts import Outcome, Setting, UnavailableError
 from .peers_coremltools import granularity, quietly
 
-RATE = 1e-5  # of Adam: the weights are trained already
+RATE = 1e-5  # of Adam; small, because the weights are already trained
 
 
 class Differentiable:
-    """`steps` calibration texts, one a step, by KL to the uncompressed model; defaults but for bits and groups."""
+    """Trains for `steps` steps of one calibration text, by KL to the uncompressed model, with default settings except
+    bits and groups."""
 
     name = "coremltools DKM"
     uniform = True
@@ -32,9 +33,9 @@ class Differentiable:
         """For decoders: subject is a `Decoder`."""
         work = Work.of(subject, setting)
         if not subject.calibration:
-            raise UnavailableError("it needs text: --calibrate FILE")
+            raise UnavailableError("it needs texts; use --calibrate FILE")
         if subject.hub.task != "text-generation":
-            raise UnavailableError("it is trained here by the KL of next-token distributions, and this is no decoder")
+            raise UnavailableError("it is trained by the KL of next-token distributions, so it needs a decoder")
         short = [layer.tensor for layer in work.layers.values() if layer.rows.start]
         if short:
             raise UnavailableError(f"groups don't divide the rows of {short[0]}")
@@ -55,7 +56,7 @@ class Differentiable:
         options = {"n_bits": setting.bits, "milestone": 0, "weight_threshold": 0}
         configs = {name: {**options, **more} for name, more in shared.items()}
         for config in configs.values():
-            config.pop("channel_axis", None)  # it always groups output channels
+            config.pop("channel_axis", None)  # DKM always groups output channels
         palettizer = DKMPalettizer(
             copy.deepcopy(subject.model), DKMPalettizerConfig.from_dict({"module_name_configs": configs})
         )
@@ -74,7 +75,7 @@ class Differentiable:
 
 
 def modules_of(subject: Any) -> dict[str, str]:
-    """Tensor → the module that holds it; of a tied embedding the head."""
+    """Tensor → the module that has it; for a tied embedding the head."""
     found: dict[str, str] = {}
     for name, module in subject.model.named_modules():
         for tensor, parameter in subject.parameters.items():

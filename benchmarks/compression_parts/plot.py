@@ -1,17 +1,17 @@
-"""The compression curve: loss over bits per weight, a panel a model, a line a method."""
+"""Plots compression curves: loss over bits per weight, with a panel for each model and a line for each method."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Method → points (bits per weight, loss); methods keep their colour and mark in every panel.
+# Method → points (bits per weight, loss). A method has the same colour and mark in every panel.
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
 COLOURS = ("#4053d3", "#ddb310", "#b51d14", "#00beff", "#fb49b0", "#00b25d", "#7a7a7a", "#111111", "#8c5a2b", "#b07cff")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
-WIDTH, HEIGHT = 5.2, 4.6  # inches a panel
-LEGEND = 5  # methods in a line below
+WIDTH, HEIGHT = 5.2, 4.6  # of a panel, in inches
+LEGEND_COLUMNS = 5
 
 
 def draw(panels: Mapping[str, tuple[str, Curves]], path: Path) -> None:
@@ -27,7 +27,7 @@ def draw(panels: Mapping[str, tuple[str, Curves]], path: Path) -> None:
         for method, points in curves.items():
             number = methods.index(method)
             bpw, values = zip(*sorted(points), strict=True)
-            # Later ones are thinner and smaller: lines that lie on each other stay visible.
+            # Later lines are thinner and smaller, so that overlapping lines stay visible.
             size = 9 - 6 * number / len(methods)
             style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)]}
             axis.plot(bpw, values, label=method, linewidth=size / 3, markersize=size, markerfacecolor="none", **style)
@@ -35,7 +35,9 @@ def draw(panels: Mapping[str, tuple[str, Curves]], path: Path) -> None:
         axis.grid(True, which="major", linewidth=0.4, alpha=0.5)
         axis.spines[["top", "right"]].set_visible(False)
     known = {label: line for axis in axes[0] for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend([known[m] for m in methods], methods, loc="lower center", ncols=LEGEND, fontsize=9, frameon=False)
-    figure.tight_layout(rect=(0, 0.04 + 0.04 * -(-len(methods) // LEGEND), 1, 1))
+    figure.legend(
+        [known[m] for m in methods], methods, loc="lower center", ncols=LEGEND_COLUMNS, fontsize=9, frameon=False
+    )
+    figure.tight_layout(rect=(0, 0.04 + 0.04 * -(-len(methods) // LEGEND_COLUMNS), 1, 1))
     figure.savefig(path, dpi=130, metadata={"Software": None})
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""What was measured, in memory and in a file that a later run goes on from."""
+"""Stores measurements in memory and in a file from which a later run continues."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .parts import Scores
 
 @dataclass(frozen=True)
 class Result:
-    """One method at one setting. reason: why it didn't run; then there are no numbers."""
+    """One method at one setting. reason: why it didn't run, in which case there are no numbers."""
 
     model: str
     method: str
@@ -27,7 +27,7 @@ class Result:
 
 @dataclass
 class Record:
-    """All results so far; in a file, if there is one."""
+    """All results so far, also written to a file if there is one."""
 
     path: Path | None
     results: dict[tuple[str, str, str], Result]

@@ -1,4 +1,4 @@
-"""Decoders and sentence encoders in torch, judged with other weights than their own by their distance to themselves."""
+"""Decoders and sentence encoders in torch with replaceable weights; scores measure the change of their outputs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from exporter.importers.routes import ImportOptions, import_model, open_model
 
 from .parts import Scores, Weights
 
-BATCH = 2048  # tokens in a forward pass, about: what the logits of a large vocabulary allow
+BATCH = 2048  # about so many tokens in a forward pass, because logits of a large vocabulary take much memory
 NEIGHBOURS = 10
 
 
 def hub_of(checkpoint: Path) -> Hub:
-    """The graph that Kogata draws, for the names of its tensors and for what of it is open to compression."""
+    """The graph that Kogata imports, for the names of its tensors and the matrices that can be compressed."""
     with tempfile.TemporaryDirectory() as work:
         return import_model(open_model(str(checkpoint)), ImportOptions(), Path(work)).hubs[0]
 
 
 class Replaceable:
-    """A torch model under the names of its checkpoint."""
+    """A torch model whose parameters can be replaced by their names in the checkpoint."""
 
     def __init__(self, checkpoint: Path, loader: type[AutoModel]) -> None:
         self.checkpoint, self.hub = checkpoint, hub_of(checkpoint)
@@ -45,12 +45,12 @@ class Replaceable:
                 raise SystemExit(f"error: transformers has no parameter for {weight.name} {weight.shape}")
             self.parameters[weight.name] = named[found]
         judged = {id(parameter) for parameter in self.parameters.values()}
-        for parameter in self.model.parameters():  # a pooler that isn't used has no gradient to ask for
+        for parameter in self.model.parameters():  # unused parameters, such as a pooler's, have no gradient
             parameter.requires_grad_(id(parameter) in judged)
 
     @contextmanager
     def replaced(self, weights: Weights) -> Iterator[None]:
-        """The model computes with `weights` meanwhile."""
+        """The model computes with `weights` inside the `with` block."""
         before = {name: self.parameters[name].data for name in weights}
         try:
             for name, weight in weights.items():
@@ -62,9 +62,9 @@ class Replaceable:
 
 
 class Decoder(Replaceable):
-    """Judged by the KL of its next-token distributions to the uncompressed ones, and by its perplexity.
+    """A decoder. Its scores are the KL of its next-token distributions to the uncompressed ones, and its perplexity.
 
-    held_out, calibration: sequences of token ids. task: extra measurements of the model as it is now.
+    held_out, calibration: sequences of token ids. task: additional measurements of the model with its current weights.
     """
 
     def __init__(
@@ -107,8 +107,8 @@ class Decoder(Replaceable):
 
 
 class Encoder(Replaceable):
-    """Judged by the cosine of its sentence embeddings (mean of the tokens) to the uncompressed ones, and by how many
-    of a sentence's ten nearest neighbours among the sentences stay the same.
+    """An encoder. Its scores are the cosine of its sentence embeddings (mean of the tokens) to the uncompressed ones,
+    and the share of each sentence's ten nearest neighbours that stay the same.
     """
 
     metrics = ("1 - cosine", "lowest cosine", "top-10 overlap")
@@ -151,8 +151,8 @@ class Encoder(Replaceable):
         return torch.nn.functional.normalize(mean, dim=-1)
 
     def losses(self) -> Iterator[torch.Tensor]:
-        """A random projection of each calibration text's embedding: squared gradients then are, on average, the
-        diagonal of JᵀJ of the embedding, as no labels are known.
+        """A random projection of each calibration text's embedding, since there are no labels. The mean of its squared
+        gradients is the diagonal of JᵀJ of the embedding.
         """
         generator = torch.Generator().manual_seed(0)
         for text in self.calibration:
@@ -162,14 +162,14 @@ class Encoder(Replaceable):
 
 
 def neighbours(embeddings: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Each row's nearest ten others by cosine, `[n, 10]`, ties in favour of the earlier row."""
+    """The ten nearest other rows of each row by cosine, `[n, 10]`; of equal ones the earlier row comes first."""
     similar = embeddings @ embeddings.T
     np.fill_diagonal(similar, -np.inf)
     return np.argsort(-similar, axis=1, kind="stable")[:, :NEIGHBOURS]
 
 
 def batched(sequences: Sequence[Sequence[int]]) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Ids, mask and next ids (-1: none), int64 `[batch, longest]`, padded on the right; sequences keep their order."""
+    """Ids, mask and next ids (-1: none), int64 `[batch, longest]`, padded on the right, in the order of sequences."""
     start = 0
     while start < len(sequences):
         stop, longest = start, 0

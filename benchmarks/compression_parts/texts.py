@@ -1,4 +1,4 @@
-"""Texts to judge and to calibrate by: files, and sentences that are on every Python installation."""
+"""Texts for evaluation and calibration: from files, and sentences from the Python installation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DECODERS = {  # name → checkpoint and held-out text
     "prose": (SAMPLES / "prose/checkpoint", SAMPLES / "prose/heldout.txt"),
 }
 END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s")
-WORDS = (4, 40)  # of a sentence: shorter ones are labels, longer ones lists
+WORDS = (4, 40)  # words in a sentence; shorter ones are usually labels, longer ones lists
 
 
 def token_windows(path: Path, tokenizer: PreTrainedTokenizerBase, length: int, tokens: int) -> list[list[int]]:
-    """Sequences of at most `length` token ids, `tokens` in all (the last sequence isn't cut).
+    """Sequences of at most `length` token ids, about `tokens` in total (the last sequence isn't cut).
 
-    A `.jsonl` file holds a `prompt` and what was `expected` on each line: both go through the chat template, a sequence
-    a line. Any other file is one text, cut into windows.
+    A `.jsonl` file has `prompt` and `expected` on each line; both go through the chat template and make one sequence.
+    Any other file is one text, which is cut into windows.
     """
     windows = conversations(path, tokenizer) if path.suffix == ".jsonl" else slices(path, tokenizer, length)
     taken: list[list[int]] = []
@@ -38,7 +38,7 @@ def token_windows(path: Path, tokenizer: PreTrainedTokenizerBase, length: int, t
 
 
 def builtin_texts() -> list[str]:
-    """Kogata's own calibration texts, for the peers that take some."""
+    """Kogata's built-in calibration texts, for other tools that use texts."""
     from exporter.calibration.corpus import TEXTS_FOLDER
 
     files = [TEXTS_FOLDER / name for name in ("prose.jsonl", "short.jsonl")]
@@ -46,7 +46,7 @@ def builtin_texts() -> list[str]:
 
 
 def builtin_windows(tokenizer: PreTrainedTokenizerBase, length: int, count: int) -> list[list[int]]:
-    """Sequences of at most `length` token ids, one of each text in turn, `count` at most."""
+    """At most `count` sequences of at most `length` token ids, from each text in turn."""
     windows = [tokenizer(text, verbose=False)["input_ids"][:length] for text in builtin_texts()]
     return [window for window in windows if len(window) > 1][:count]
 
@@ -64,9 +64,9 @@ def slices(path: Path, tokenizer: PreTrainedTokenizerBase, length: int) -> Itera
 
 
 def docstring_sentences(count: int, skip: int = 0) -> list[str]:
-    """The first sentence of each docstring in the standard library of this Python, no sentence twice.
+    """First sentences of docstrings in this Python's standard library, without duplicates.
 
-    They come file by file, in sorted order, spread evenly over all there are; `skip` shifts the choice by as many.
+    `count` sentences are chosen evenly from all files in sorted order. skip: shifts the choice.
     """
     found: dict[str, None] = {}
     root = Path(sysconfig.get_path("stdlib"))
@@ -82,9 +82,9 @@ def docstring_sentences(count: int, skip: int = 0) -> list[str]:
 def sentences(path: Path) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in old code
+            warnings.simplefilter("ignore")  # old code has invalid escape sequences
             tree = ast.parse(path.read_bytes())
-    except SyntaxError:  # lib2to3 keeps examples of Python 2
+    except SyntaxError:  # lib2to3 contains examples of Python 2
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
