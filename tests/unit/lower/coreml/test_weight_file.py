@@ -246,7 +246,7 @@ def test_a_program_that_lost_a_deferred_constant_is_refused(tmp_path: Path, monk
 def test_the_size_of_every_constant_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = np.ones(3, np.float16)
     monkeypatch.setattr(lowering_module, "deferred_float16", lambda shape, _: deferred_float16(shape, lambda _: short))
-    with pytest.raises(RuntimeError, match="bytes came as"):
+    with pytest.raises(RuntimeError, match="bytes, but"):
         written(tmp_path / "m.mlpackage", tied_hub(), monkeypatch, 10)
 
 
