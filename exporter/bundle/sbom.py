@@ -45,16 +45,21 @@ def sbom(manifest: Manifest, hashes: Mapping[str, str]) -> bytes:
         # The digest covers a list of several files' hashes: it is not a "hash" of this component.
         properties=[Property(name="kogata:digest", value=source.digest)],
     )
+    owners: dict[
+        str, list[str]
+    ] = {}  # two components of a model share the tokenizer; the library names twins at random
+    for artifact in manifest.artifacts:
+        for path in artifact.files:
+            owners.setdefault(path, []).append(artifact.path)
     files = [
         Component(
             type=ComponentType.FILE,
             bom_ref=f"file:{path}",
             name=path,
             hashes=[HashType(alg=HashAlgorithm.SHA_256, content=hashes[path])],
-            properties=[Property(name="kogata:artifact", value=artifact.path)],
+            properties=[Property(name="kogata:artifact", value=artifact) for artifact in artifacts],
         )
-        for artifact in manifest.artifacts
-        for path in artifact.files
+        for path, artifacts in owners.items()
     ]
     bom = Bom(components=files)
     bom.metadata.component = Component(

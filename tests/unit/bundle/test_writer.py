@@ -24,6 +24,7 @@ from exporter.bundle import (
     read_manifest,
     verify_bundle,
 )
+from exporter.bundle.sbom import sbom
 from exporter.bundle.tree import sha256
 from exporter.errors import InputError, KogataError
 from exporter.formats import PORTABLE
@@ -277,6 +278,18 @@ def test_bom_serial_number_is_the_contents(decoder_plan: BundlePlan, tmp_path: P
     assert first == serial(decoder_plan, "b")
     decoder_plan.artifacts[0].path.write_bytes(b"other")
     assert first != serial(decoder_plan, "c")
+
+
+def test_bom_names_a_file_once_that_two_components_share(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    """Two graphs of a model share the tokenizer in `onnx/`: twins would get random names."""
+    manifest = read_manifest(write_bundle(decoder_plan, tmp_path / "out") / "manifest.json")
+    first = manifest.artifacts[-1]
+    shared = replace(manifest, artifacts=(first, replace(first, path="onnx/second.onnx", component="second")))
+    hashes = dict.fromkeys(first.files, "0" * 64)
+    components = json.loads(sbom(shared, hashes))["components"]
+    assert [c["bom-ref"] for c in components] == sorted(f"file:{path}" for path in first.files)
+    assert {len(c["properties"]) for c in components} == {2}
+    assert sbom(shared, hashes) == sbom(shared, hashes)
 
 
 def test_a_licence_outside_spdx_is_a_name(decoder_plan: BundlePlan, tmp_path: Path) -> None:
