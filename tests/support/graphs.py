@@ -36,13 +36,15 @@ def run(model: ir.Model, feeds: Arrays) -> list[np.ndarray]:
 
 
 def check_simplified(model: ir.Model, feeds: Arrays, tolerance: float = 0.0) -> ir.Model:
-    """The simplified model: same inputs, same outputs, the same results to `tolerance` of the largest number."""
+    """The simplified model: same inputs and outputs, the same results to `tolerance` of the largest number."""
     fixed = simplify(model, {name: array.shape for name, array in feeds.items()})
     assert [v.name for v in fixed.graph.inputs] == [v.name for v in model.graph.inputs]
     assert [v.name for v in fixed.graph.outputs] == [v.name for v in model.graph.outputs]
     for ours, theirs in zip(run(fixed, feeds), run(model, feeds), strict=True):
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        assert not np.isnan(theirs).any()  # assert_allclose takes NaN for equal to NaN
         limit = tolerance * np.abs(theirs).max(initial=0) if tolerance else 0
+        assert np.isfinite(limit)
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=limit)
     return fixed
 

@@ -1,7 +1,7 @@
 """Small random checkpoints of decoders, each with the torch model it was made from, which is the tests' reference.
 
 GPT-2 and its kin and OPT are saved by transformers. It has no class for the others: MiniCPM is written from a Granite
-model, InternLM 2 and 3 from a Llama, OpenELM from kogata's own torch module (which `test_parity_references.py` holds
+model, InternLM 2 and 3 from a Llama, OpenELM from kogata's own torch module (which `test_references.py` holds
 against transformers' Qwen3). The mapping here is written the other way round from the one in
 `exporter/parity/references`, so that neither can hide a mistake of the other.
 """

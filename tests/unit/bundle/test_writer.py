@@ -14,6 +14,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from support.bundles import write_bundle
+from support.paths import PYTHONPATH
 
 from exporter.bundle import (
     ArtifactPlan,
@@ -30,7 +31,6 @@ from exporter.errors import InputError, KogataError
 from exporter.formats import PORTABLE
 
 Snapshot = Callable[[Path], dict[str, bytes]]
-HERE = Path(__file__).parent
 
 
 def test_layout(decoder_plan: BundlePlan, tmp_path: Path, snapshot: Snapshot) -> None:
@@ -151,10 +151,9 @@ def test_modes_do_not_depend_on_the_umask(decoder_plan: BundlePlan, tmp_path: Pa
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     """Different working folder, umask, hash seed, time zone, locale and place; same SOURCE_DATE_EPOCH."""
     code = (
-        "import sys, os; from pathlib import Path; here = Path(sys.argv[1]); os.umask(int(sys.argv[3]))\n"
-        "sys.path[:0] = [str(here), str(here.parents[1])]\n"
-        "import conftest; from support.bundles import write_bundle\n"
-        "here = Path(sys.argv[2]); write_bundle(conftest.make_decoder_plan(here / 'made'), here / 'out')"
+        "import sys, os; from pathlib import Path; here = Path(sys.argv[1]); os.umask(int(sys.argv[2]))\n"
+        "from support.bundle_plans import make_decoder_plan; from support.bundles import write_bundle\n"
+        "write_bundle(make_decoder_plan(here / 'made'), here / 'out')"
     )
     for name, umask, seed, zone in (("one", "18", "1", "UTC"), ("two words", "63", "2", "Asia/Tokyo")):
         folder = tmp_path / name
@@ -165,8 +164,9 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
             "TZ": zone,
             "SOURCE_DATE_EPOCH": "1700000000",
             "LC_ALL": "C",
+            "PYTHONPATH": PYTHONPATH,
         }
-        command = [sys.executable, "-c", code, str(HERE), str(folder), umask]
+        command = [sys.executable, "-c", code, str(folder), umask]
         subprocess.run(command, cwd=folder, env=environment, check=True)
     subprocess.run(["diff", "-r", tmp_path / "one" / "out", tmp_path / "two words" / "out"], check=True)
     texts = b"".join(p.read_bytes() for p in (tmp_path / "one" / "out").rglob("*") if p.is_file())

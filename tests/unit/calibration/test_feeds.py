@@ -1,7 +1,7 @@
 """Texts as batches: what is in them, how they are padded, and that padding changes nothing.
 
 Numbers of texts in a batch are compared with onnxruntime on each text alone, to 5e-5 of the largest as in
-test_calibration_models.py.
+runners/torch_graph/test_models.py.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.graph_models import hub_of
-from unit.calibration.test_recovery import OPTIONS, TIED, distillation_of, palettes_of, same, trained, whole
+from support.recovery import OPTIONS, TIED, distillation_of, palettes_of, same, trained, whole
 
 from exporter.calibration.recovery import RecoveryOptions, recover
 from exporter.calibration.recovery_state import ResumeFile, State

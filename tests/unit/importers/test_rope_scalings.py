@@ -1,6 +1,6 @@
 """YaRN, LongRoPE, partial rotation and per-layer-type ropes against transformers' frequencies and real modules.
 
-Tolerance: as in `test_import_rope.py`. A frequency may differ from torch's in the last bits of float32 (its `pow`, then
+Tolerance: as in `test_rope.py`. A frequency may differ from torch's in the last bits of float32 (its `pow`, then
 up to three more roundings), which at position p is p · frequency · 4e-7 radians; cos and sin move by no more than
 that times the attention factor, plus their own rounding.
 """

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.parity_pages import compression, report
+from support.paths import PYTHONPATH
 
-from exporter.errors import Diagnostic
-from exporter.formats import FLEXIBLE, PORTABLE
-from exporter.parity.results import Check, ParityReport, PromptScore, Row, TaskScore
-from exporter.parity.thresholds import Limit
+from exporter.parity.results import ParityReport
 from exporter.report import render_parity_html
 from exporter.report.plots import Axis, Strip, error_axis, psnr_axis, strip_plot, weight_plot
 
@@ -27,58 +25,6 @@ VOID = {"meta", "br", "link", "img", "hr", "input"}
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}]]>\x1b[31m\x00\u202e$\\frac{1}{0}$"
 )
-
-
-def report(text: str = "Hm?", *, kl: float = 0.02) -> dict[str, Any]:
-    """Real parity types, so that the page follows their JSON."""
-    rng = np.random.default_rng(0)
-    limits = (Limit("non_finite", 0, "never"), Limit("kl", 0.25, f"because {text}"))
-    metrics = {"non_finite": 0, "kl": kl, "psnr_db": 37.1, "top1": 0.99967}
-    samples = {"kl": tuple(kl * rng.lognormal(size=40)), "psnr_db": tuple(37 + rng.normal(size=40))}
-    rows = tuple(
-        Row(
-            name,
-            f"{text} against {name}",
-            artifacts,
-            ("torch", text),
-            metrics,
-            tuple(Check(limit, metrics[limit.metric]) for limit in limits),
-            (PromptScore(3, text, "kl", kl),),
-            samples,
-            text,
-        )
-        for name, artifacts in (("compression", (PORTABLE, FLEXIBLE)), ("onnx", (PORTABLE,)), ("coreml", (FLEXIBLE,)))
-    )
-    same = Row(
-        "onnx lowering", "a against b", (PORTABLE,), ("a", "b"), {"psnr_db": 300.0}, (), samples={"psnr_db": (300.0,)}
-    )
-    task = TaskScore("onnx", (PORTABLE,), text, 3, 4, {}, ((text, text, text),), 4, None, text)
-    finding = Diagnostic("parity.diverges", text, text, text)
-    return ParityReport("full", 4, 40, text, (*rows, same), (task,), (finding,)).as_json()
-
-
-def compression(text: str = "layer.weight") -> dict[str, Any]:
-    tensors = [
-        {
-            "name": f"{text}.{i}",
-            "shape": [8, 4],
-            "bits": 4,
-            "group_size": 8,
-            "stored_bytes": 48,
-            "reason": text,
-            "psnr_db": 30.0 + i,
-        }
-        for i in range(5)
-    ]
-    kept = {
-        "name": "norm",
-        "shape": [4],
-        "bits": None,
-        "group_size": None,
-        "stored_bytes": 16,
-        "reason": "norm: rank 1",
-    }
-    return {"bits": 4, "group_size": 8, "bpw": 4.5, "parameters": 164, "stored_bytes": 256, "tensors": [*tensors, kept]}
 
 
 class Page(HTMLParser):
@@ -197,20 +143,20 @@ def test_values_stand_where_the_axis_says() -> None:
 
 def test_two_processes_make_the_same_bytes(tmp_path: Path) -> None:
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_parity_page import *\n"
+        "import sys; from support.parity_pages import compression, report\n"
+        "from exporter.report import render_parity_html\n"
         "sys.stdout.buffer.write(render_parity_html('m', report(), compression()))\n"
     )
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "matplotlibrc").write_text("font.size: 33\naxes.facecolor: red\nsvg.fonttype: path\n")
     pages = [
         subprocess.run(
-            [sys.executable, "-c", script, str(Path(__file__).parent)],
+            [sys.executable, "-c", script],
             check=True,
             capture_output=True,
             env={
                 "PYTHONHASHSEED": seed,
-                "PYTHONPATH": str(Path(__file__).parents[3]),
+                "PYTHONPATH": PYTHONPATH,
                 "PATH": "/usr/bin:/bin",
                 "HOME": str(tmp_path),
             },

@@ -16,33 +16,15 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.paths import PYTHONPATH
+from support.tied_graphs import HIDDEN, VOCAB, palette, tied_hub
 
 from exporter.errors import InputError, UnsupportedError
 from exporter.graph.builder import GraphBuilder
 from exporter.graph.model import EncoderSpec, Hub
-from exporter.graph.palette import PALETTE_BITS, Palette
+from exporter.graph.palette import PALETTE_BITS
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.lower.onnx import OnnxOptions, lower_onnx
-
-VOCAB, HIDDEN = 35, 12
-
-
-def tied_hub(rows: int = VOCAB, columns: int = HIDDEN, dtype: type = ml_dtypes.bfloat16, scale: float = 1.0) -> Hub:
-    """`logits = embedding(ids) * norm · embeddingᵀ`, with a weight in both roles and a kept vector."""
-    rng = np.random.default_rng(0)
-    builder = GraphBuilder("tied")
-    ids = builder.input("ids", ir.DataType.INT64, ["batch", "seq"])
-    weight = ir.tensor((rng.standard_normal((rows, columns)) * scale).astype(dtype), name="emb.weight")
-    norm = builder.weight(ir.tensor(rng.standard_normal(columns).astype(dtype), name="norm.weight"), "norm.weight")
-    x = builder.op("Mul", builder.embedding(weight, ids, "emb.weight"), norm, name="scaled")
-    builder.output(builder.linear(x, weight, "emb.weight"), "logits", ir.DataType.FLOAT, ["batch", "seq", rows])
-    return builder.build("test", EncoderSpec(rows, columns, 16, None, False))
-
-
-def palette(rows: int, columns: int, bits: int, group_size: int) -> Palette:
-    rng = np.random.default_rng(1)
-    lut = np.sort(rng.standard_normal((-(-rows // group_size), 2**bits)).astype(np.float16), axis=1)
-    return Palette.of(rng.integers(0, 2**bits, (rows, columns)).astype(np.uint8), lut, bits, group_size)
 
 
 def expected(hub: Hub, dense: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -222,10 +204,11 @@ def test_a_model_may_be_written_over_the_file_it_is_read_from(tmp_path: Path) ->
 
 SCRIPT = """
 import sys, pathlib
-sys.path.insert(0, sys.argv[1])
-from test_lower_onnx import *
+from support.tied_graphs import HIDDEN, VOCAB, palette, tied_hub
+from exporter.graph.passes.apply_palettes import apply_palettes
+from exporter.lower.onnx import OnnxOptions, lower_onnx
 hub = apply_palettes(tied_hub(), {"emb.weight": palette(VOCAB, HIDDEN, 3, 8)})
-lower_onnx(hub, pathlib.Path(sys.argv[2]), OnnxOptions(metadata={"b": "2", "a": "1"}, external_data_above=0))
+lower_onnx(hub, pathlib.Path(sys.argv[1]), OnnxOptions(metadata={"b": "2", "a": "1"}, external_data_above=0))
 """
 
 
@@ -234,9 +217,9 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         folder = tmp_path / seed
         subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(folder)],
+            [sys.executable, "-c", SCRIPT, str(folder)],
             check=True,
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[4]), "PATH": "/usr/bin:/bin"},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": PYTHONPATH, "PATH": "/usr/bin:/bin"},
         )
         digests.append(
             [hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in ("model.onnx", "model.onnx.data")]

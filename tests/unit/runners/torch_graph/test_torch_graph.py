@@ -21,7 +21,7 @@ from support.graphs import normal, parse, run
 from exporter.graph.model import Hub
 from exporter.runners.torch_graph.graph import TorchGraph
 
-TOLERANCE = 5e-5  # as in test_calibration_models.py
+TOLERANCE = 5e-5  # as in test_models.py
 
 MLP = """g (float[N, 6] x) => (float[N, 4] y, float[N, 8] h) {
     h = MatMul(x, up)
