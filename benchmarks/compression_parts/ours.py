@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from exporter.compress import Compression, CompressOptions, compress
 from exporter.pipeline.parts import candidates
 from exporter.progress import NoProgress
-from exporter.runners.mil.constants import Constant, evaluate_constexpr
+from exporter.runners.mil.constants import Array, Constant, decode_palette
+from exporter.runners.mil.datatypes import DataType
 from exporter.runners.mil.package import read_package
 from exporter.runners.mil.program import read_function
 from exporter.runners.mil.proto import parse_model
@@ -128,13 +129,13 @@ def shipped_weights(package: Path, subject: Subject) -> Weights:
     for operation in function.operations:
         if operation.kind == "constexpr_lut_to_dense":
             name, (rows, columns) = shapes[operation.name]
-            operands = {key: array(values[0]) for key, values in operation.inputs.items()}
-            dense = evaluate_constexpr(operation.kind, operands, operation.name)
+            operands = {key: stored(values[0]) for key, values in operation.inputs.items()}
+            dense = decode_palette(operands, operation.name)
             found[name] = dense.reshape(-1, columns)[:rows].astype(np.float32)
     return found
 
 
-def array(operand: Any) -> NDArray[Any]:
+def stored(operand: Any) -> tuple[Array, DataType]:
     if not isinstance(operand, Constant):
         raise TypeError(f"{operand} isn't a constant")
-    return operand.load()
+    return operand.load(), operand.dtype
