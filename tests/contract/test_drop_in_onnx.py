@@ -207,12 +207,13 @@ def test_sentence_transformers_runs_it_as_its_onnx_backend(
     encoder: tuple[Path, PreTrainedModel, Path], tmp_path: Path
 ) -> None:
     """Our folder in the place where it looks for one: `onnx/` beside the checkpoint's modules."""
-    sentence_transformers = pytest.importorskip("sentence_transformers")
+    from sentence_transformers import SentenceTransformer
+
     folder, torch_model, checkpoint = encoder
     home = tmp_path / "model"
     shutil.copytree(checkpoint, home, ignore=shutil.ignore_patterns("*.safetensors"))
     shutil.copytree(folder, home / "onnx")
-    model = sentence_transformers.SentenceTransformer(str(home), backend="onnx", device="cpu")
+    model = SentenceTransformer(str(home), backend="onnx", device="cpu")
     found = model.encode(list(SENTENCES))
     batch = AutoTokenizer.from_pretrained(folder)(list(SENTENCES), return_tensors="pt", padding=True)
     mask = batch["attention_mask"][..., None]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-resource = pytest.importorskip("resource", reason="limits the size of files as a full disk does")
 
 CHECKPOINT = Path(__file__).parents[2] / "samples" / "home_intents" / "checkpoint"  # 2.2 million weights
 

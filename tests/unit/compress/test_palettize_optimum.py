@@ -109,7 +109,8 @@ def test_importance_weighted_optimum(kind: str) -> None:
 @pytest.mark.parametrize("bits", PALETTE_BITS)
 def test_many_weights_against_an_exact_library(bits: int) -> None:
     """16,384 Student-t weights (a group of 16 rows of 1024) against coremltools' own exact k-means (SMAWK)."""
-    kmeans1d = pytest.importorskip("coremltools._deps.kmeans1d")
+    from coremltools._deps import kmeans1d
+
     weight = sample("student", 16384)
     result = kmeans1d.cluster(weight[0].astype(np.float64), 2**bits)
     centres, cells = np.array(result.centroids), np.array(result.clusters)
@@ -119,16 +120,18 @@ def test_many_weights_against_an_exact_library(bits: int) -> None:
 
 
 def test_never_worse_than_scikit_learn() -> None:
-    cluster = pytest.importorskip("sklearn.cluster")
+    from sklearn.cluster import KMeans
+
     weight = sample("student", 2000)
     for bits in (2, 4):
-        model = cluster.KMeans(2**bits, n_init=5, random_state=0, tol=0).fit(weight.T.astype(np.float64))
+        model = KMeans(2**bits, n_init=5, random_state=0, tol=0).fit(weight.T.astype(np.float64))
         assert error_of(palettize(weight, bits, 1), weight) <= 1.0005 * model.inertia_
 
 
 @pytest.mark.parametrize("bits", [4, 6])
 def test_never_worse_than_coremltools(bits: int) -> None:
-    passes = pytest.importorskip("coremltools.optimize.coreml._quantization_passes")
+    from coremltools.optimize.coreml import _quantization_passes as passes
+
     weight = sample("student", 64 * 256).reshape(64, 256).astype(np.float16)
     theirs = passes.palettize_weights.blockwise_compress(weight, "KMEANS", bits, [16, 0])
     decoded = passes.palettize_weights.decompress(theirs).astype(np.float64)

@@ -273,7 +273,7 @@ def test_training_is_never_left_out_silently(tmp_path: Path, monkeypatch: pytest
         exported(bert, tmp_path / "c", bits=4, recover=2, calibrate=str(tmp_path / "two.txt"))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     llama = tiny_llama(tmp_path / "tiny")
     with pytest.raises(RuntimeMissingError) as caught:

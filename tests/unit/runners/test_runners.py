@@ -219,7 +219,7 @@ def test_callers_masks():
     assert not zeros.any()
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is there")
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has Core ML")
 def test_core_ml_is_refused_where_there_is_none(llama, quick):
     with pytest.raises(RuntimeMissingError) as caught:
         coreml.CoreMLDecoder(llama.subjects.artifacts[FLEXIBLE])
