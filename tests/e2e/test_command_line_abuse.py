@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.checkpoints import tiny_bert, tiny_llama, write_json
+from support.command import kogata as kogata_here
 
 KOGATA = [sys.executable, "-m", "exporter"]
 
@@ -32,8 +33,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a decoder with room for 8 tokens: prompts are cut, and greedy continuations end early."""
     root = tmp_path_factory.mktemp("small")
     tiny_llama(root / "checkpoint", max_position_embeddings=8)
-    done = kogata("export", root / "checkpoint", "-o", root / "bundle", "--bits", 8)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert kogata_here("export", root / "checkpoint", "-o", root / "bundle", "--bits", 8, "-q") == 0
     return root / "bundle"
 
 
@@ -44,7 +44,7 @@ def test_a_context_smaller_than_a_continuation_passes_full_parity(bundle: Path) 
 @pytest.mark.parametrize("arguments", [("targets",), ("--help",), ("--version",)])
 def test_a_full_disk_behind_stdout_is_one_line(arguments: tuple[str, ...]) -> None:
     if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
+        pytest.skip("this system has no /dev/full")
     done = kogata(*arguments, shell_tail="> /dev/full")
     assert done.returncode == 2
     assert done.stderr == "error: the report can't be written to stdout: No space left on device\n"

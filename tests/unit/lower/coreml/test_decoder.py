@@ -23,7 +23,6 @@ from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.importers import import_checkpoint
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.runners.mil import MilModel, load_mlpackage
-from exporter.runners.mil.constants import evaluate_constexpr
 from exporter.runners.ort import OnnxDecoder, OnnxSource
 
 PROMPT = [5, 17, 3, 99, 42, 7, 7, 60]
@@ -126,15 +125,6 @@ def test_a_full_cache_still_counts_beyond_float16(tmp_path: Path) -> None:
     assert np.abs(got - expected).max() < 3e-2 * np.abs(expected).max()
 
 
-def stored_weight(model: MilModel, name: str) -> np.ndarray:
-    """The dense weight that the saved file decodes to, surplus rows of a padded group included."""
-    for operation in model.function.operations:
-        if operation.outputs and operation.outputs[0].name == name:
-            operands = {key: value.load() for key, (value,) in operation.inputs.items()}
-            return evaluate_constexpr(operation.kind, operands, name)
-    raise AssertionError(f"{name} is not in the program")
-
-
 @pytest.mark.parametrize("bits", PALETTE_BITS)
 @pytest.mark.parametrize("group_size", [16, 7, 1])
 def test_palettes_arrive_as_they_are(exported, tmp_path: Path, bits: int, group_size: int) -> None:
@@ -144,7 +134,7 @@ def test_palettes_arrive_as_they_are(exported, tmp_path: Path, bits: int, group_
     artifact = lower_coreml(compressed, tmp_path / "p.mlpackage", CoreMLOptions())
     model = load_mlpackage(artifact.path)
     for name, palette in compressed.palettes.items():
-        stored = stored_weight(model, re.sub(r"\W", "_", name))
+        stored = model.constant(re.sub(r"\W", "_", name))
         np.testing.assert_array_equal(stored[: palette.shape[0]], palette.dense())
     expected = OnnxDecoder(OnnxSource(compressed.model), 1).session().feed(np.array(PROMPT))
     inputs = {"inputIds": np.array([PROMPT], np.int32), "causalMask": swift_mask(0, len(PROMPT))}
@@ -166,18 +156,20 @@ def test_stored_bytes_are_what_the_bits_say(tmp_path: Path) -> None:
 
 
 def test_same_bytes_from_another_process(exported, tmp_path: Path) -> None:
-    folder, _, _ = exported
+    folder, _, hub = exported
     code = (
         "import sys; from pathlib import Path; from exporter.checkpoint import open_checkpoint;"
         "from exporter.importers import import_checkpoint; from exporter.lower.coreml import *;"
         "lower_coreml(import_checkpoint(open_checkpoint(sys.argv[1])), Path(sys.argv[2]),"
         "CoreMLOptions(metadata={'b': '2', 'a': '1'}))"
     )
-    seen = []
-    for name in ("one", "two"):
-        path = tmp_path / name / "m.mlpackage"
+    here, there = (tmp_path / name / "m.mlpackage" for name in ("here", "there"))
+    for path in (here, there):
         path.parent.mkdir()
-        subprocess.run([sys.executable, "-c", code, str(folder), str(path)], check=True)
+    lower_coreml(hub, here, CoreMLOptions(metadata={"b": "2", "a": "1"}))
+    subprocess.run([sys.executable, "-c", code, str(folder), str(there)], check=True)
+    seen = []
+    for path in (here, there):
         files = sorted(p for p in path.rglob("*") if p.is_file())
         seen.append([(str(p.relative_to(path)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files])
     assert seen[0] == seen[1]
