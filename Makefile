@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test test-slow lint format docs clean
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal -rs
+
+.PHONY: demo test test-slow lint kernels format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kogata export samples/home_intents/checkpoint -o $(OUT)/home-intents --name home-intents \
@@ -15,17 +17,22 @@ demo: $(VENV)/.installed
 	@echo
 	@echo "The bundle is in $(OUT)/home-intents: open $(OUT)/home-intents/parity/report.html, or see README.md there."
 
-test: lint
-	$(BIN)/python -m pytest -m "not slow" -n auto
+test: $(VENV)/.installed-dev
+	$(MAKE) --jobs=2 lint kernels
+	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow -n auto
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Compiled once, for all workers and all runs of the tests, which look there too.
+kernels: $(VENV)/.installed-dev
+	NUMBA_CACHE_DIR=$(CURDIR)/.numba_cache $(BIN)/python -c "from exporter.compress.kernels import clusters_compiled, fit_compiled"
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m exporter.cli.reference docs
@@ -47,4 +54,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OUT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .numba_cache .import_linter_cache
