@@ -57,7 +57,7 @@ def test_a_user_s_texts(decoder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert fit["fitted"] < fit["plain"]
     assert "tokens of mine.jsonl" in fit["texts"]
     assert str(tmp_path) not in (out / "manifest.json").read_text()
-    assert f"plain k-means {fit['plain']:.4g}, fitted to text {fit['fitted']:.4g}" in told
+    assert f"plain k-means {fit['plain']:.4g} fitted to text {fit['fitted']:.4g} used fitted" in told
     assert "fitted to calibration text" in (out / "README.md").read_text()
 
 
@@ -68,7 +68,7 @@ def test_trained_tables(decoder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     (fit,) = json.loads((out / "manifest.json").read_text())["compression"]["calibration"]
     assert fit["recovered"] > 0
     assert fit["used"] == ("recovered" if fit["recovered"] < fit["fitted"] else "fitted")
-    assert f"LUTs trained {fit['recovered']:.4g} (used: {fit['used']}" in " ".join(capsys.readouterr().out.split())
+    assert f"LUTs trained {fit['recovered']:.4g} used {fit['used']}" in " ".join(capsys.readouterr().out.split())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -124,7 +124,7 @@ def test_no_calibration(decoder: Path, tmp_path: Path) -> None:
         ("bad.jsonl", b'{"text": "good"}\n{"text": "\\ud800"}\n', "bad.jsonl:2: half a surrogate pair"),
         ("bad.txt", b"\n \n", "bad.txt: the file has no prompts"),
         ("bad.txt", b"\xff\xfe", "bad.txt: not UTF-8"),
-        ("bad.csv", b"a,b", "neither .txt nor .jsonl"),
+        ("bad.csv", b"a,b", "must end in .txt or .jsonl"),
     ],
 )
 def test_a_bad_file(
@@ -138,7 +138,7 @@ def test_options_that_make_no_sense(decoder: Path, tmp_path: Path, capsys: pytes
     out = tmp_path / "out"
     assert "training needs texts" in refused(2, capsys, decoder, out, "--recover", 3, "--calibrate", "none")
     assert "no such file" in refused(2, capsys, decoder, out, "--calibrate", tmp_path / "none.txt")
-    assert "no device" in refused(2, capsys, decoder, out, "--device", "gpu")
+    assert "cpu, cuda, cuda:1 or mps" in refused(2, capsys, decoder, out, "--device", "gpu")
     assert "it needs calibration text" in refused(2, capsys, decoder, out, "--max-kl", 0.1, "--calibrate", "none")
 
 
@@ -148,4 +148,4 @@ def test_a_limit_on_kl_for_embeddings(
     """They have none, which is told before texts are read."""
     bert = tiny_bert(tmp_path / "bert")
     monkeypatch.setattr(decide, "open_session", None)
-    assert "this model's outputs have none" in refused(2, capsys, bert, tmp_path / "out", "--max-kl", 0.1)
+    assert "this model's outputs are not probabilities" in refused(2, capsys, bert, tmp_path / "out", "--max-kl", 0.1)
