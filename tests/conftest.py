@@ -1,4 +1,6 @@
-"""For all tests: one thread a worker, as workers are as many as cores; compiled kernels are kept between runs."""
+"""For all tests: one thread a worker, as workers are as many as cores; compiled kernels are kept between runs; no
+terminal, however wide.
+"""
 
 import gc
 import os
@@ -7,6 +9,7 @@ from support.paths import ROOT
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; processes that tests start inherit it
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".numba_cache"))  # before numba is; `make clean` removes it
+os.environ.pop("COLUMNS", None)  # xdist's workers have it; messages are only wrapped where there is a width
 
 
 def pytest_collection_finish() -> None:

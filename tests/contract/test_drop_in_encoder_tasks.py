@@ -109,7 +109,7 @@ def test_a_second_text_where_it_belongs_and_a_mask_to_fill(exported: tuple[str, 
         with pytest.raises(UsageError, match="takes one text"):
             run_bundle(bundle, TEXT, None, None, SECOND)
     if head == "MaskedLM":
-        with pytest.raises(InputError, match="the text has no <mask>"):
+        with pytest.raises(InputError, match="the text has no mask: <mask>"):
             run_bundle(bundle, TEXT, None, None)
 
 
