@@ -1,4 +1,4 @@
-"""Palettes for weights, and which bits each of them gets. Knows arrays, not formats."""
+"""Palettes for weight matrices, and the bits of each matrix. This package knows arrays, not file formats."""
 
 from exporter.compress.choices import KEEP, Choice, Menu
 from exporter.compress.decisions import Candidate, Compression, CompressOptions, TensorDecision

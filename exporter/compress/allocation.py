@@ -1,9 +1,9 @@
 """Bits for every tensor from one budget: a multiple-choice knapsack on real stored bytes.
 
-One way to store each tensor is taken, so that the costs add up to the least that the bytes allow. Dynamic programming
-over bytes solves that exactly where the sizes are multiples of few units; elsewhere sizes are rounded to the nearest of
-`UNITS` units, whose errors cancel rather than add up, every answer is checked in real bytes, and what remains of the
-budget is filled. One table answers for all budgets, which also gives the size/quality curve.
+For each tensor one way to store it is chosen, so that the sum of costs is minimal within the budget. Dynamic
+programming over bytes is exact where all sizes are multiples of a unit and there are at most `MAX_UNITS` units.
+Elsewhere sizes are rounded to units (these errors largely cancel out), every answer is checked in real bytes, and the
+rest of the budget is filled. One table answers all budgets, and gives the size/quality curve.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from exporter.compress.choices import Choice
 
-UNITS = 1 << 15  # of the range from least to most bytes: one is 0.0005 bits a weight where the range is 16 bits
-TRIED = 256  # answers that are looked at below a budget, a unit apart
+MAX_UNITS = 1 << 15  # of the range from least to most bytes: over 16 bits per weight, a unit is 0.0005 bits per weight
+ANSWERS_CHECKED = 256  # for a budget: answers for budgets that are 1, 2, … units smaller
 
 
 @dataclass(frozen=True)
 class Option:
-    """One way to store a tensor. cost: what it adds to the model's error, 0 for keeping it; any unit that adds up."""
+    """One way to store a tensor. cost: its share of the model's error, in any additive unit; 0 for keeping it."""
 
     choice: Choice
     stored_bytes: int
@@ -42,27 +42,27 @@ class TensorOptions:
         if not self.options:
             raise ValueError(f"no way to store {self.name!r}")
         if not all(math.isfinite(option.cost) for option in self.options):
-            raise ValueError(f"a cost of {self.name!r} is no number")
+            raise ValueError(f"a cost of {self.name!r} is not finite")
 
     def option(self, choice: Choice) -> Option:
-        """That of a choice. KeyError where it isn't among them."""
-        found = next((option for option in self.options if option.choice == choice), None)
-        if found is None:
+        """The option with this choice. Raises KeyError if there is none."""
+        match = next((option for option in self.options if option.choice == choice), None)
+        if match is None:
             raise KeyError(f"{self.name}: {choice}")
-        return found
+        return match
 
     @cached_property
     def useful(self) -> tuple[Option, ...]:
-        """By bytes; without those that take more than another and cost no less."""
-        kept: list[Option] = []
+        """The options by bytes, without those that another option beats in both bytes and cost."""
+        pareto: list[Option] = []
         for option in sorted(self.options, key=lambda o: (o.stored_bytes, o.cost, o.choice)):
-            if not kept or option.cost < kept[-1].cost:
-                kept.append(option)
-        return tuple(kept)
+            if not pareto or option.cost < pareto[-1].cost:
+                pareto.append(option)
+        return tuple(pareto)
 
 
 class UnreachableBudgetError(ValueError):
-    """No choice takes so few bytes. least: what the smallest takes."""
+    """The budget is too small. least: bytes of the smallest choices."""
 
     def __init__(self, least: int) -> None:
         super().__init__(f"at least {least} bytes")
@@ -82,101 +82,101 @@ class Frontier:
 
     @property
     def most(self) -> int:
-        """Bytes beyond which nothing gets better."""
+        """More bytes than this don't lower the cost."""
         return sum(tensor.useful[-1].stored_bytes for tensor in self.tensors)
 
     def at(self, budget: int) -> dict[str, Choice]:
         """Tensor → how to store it, in at most `budget` bytes. Raises UnreachableBudgetError."""
         if budget < self.least:
             raise UnreachableBudgetError(self.least)
-        first = min(len(self._table.best) - 1, (budget - self.least) // self._unit + TRIED // 8)
-        found: list[tuple[float, int, list[int]]] = []
-        for level in range(first, max(-1, first - TRIED), -1):
-            taken = self._taken(level)
-            size = self._bytes(taken)
+        first = min(len(self._table.best) - 1, (budget - self.least) // self._unit + ANSWERS_CHECKED // 8)
+        answers: list[tuple[float, int, list[int]]] = []
+        for level in range(first, max(-1, first - ANSWERS_CHECKED), -1):
+            indices = self._indices(level)
+            size = self._bytes(indices)
             if size <= budget:
-                found.append((self._cost(taken), size, taken))
-                if len(found) == TRIED // 8:
+                answers.append((self._cost(indices), size, indices))
+                if len(answers) == ANSWERS_CHECKED // 8:
                     break
-        if not found:  # rounding hid all that fits, in a range of few bytes
-            found.append((math.inf, self.least, [0] * len(self.tensors)))
-        taken = self._filled(min(found)[2], budget)
-        return {t.name: t.useful[i].choice for t, i in zip(self.tensors, taken, strict=True)}
+        if not answers:  # in a small range, rounding can hide every answer that fits
+            answers.append((math.inf, self.least, [0] * len(self.tensors)))
+        indices = self._filled(min(answers)[2], budget)
+        return {t.name: t.useful[i].choice for t, i in zip(self.tensors, indices, strict=True)}
 
     def bytes_for(self, cost: float) -> int:
-        """A budget for which the summed cost is about `cost`; that of the least cost where none is as small."""
+        """A budget for which the summed cost is about `cost`; if none has so low a cost, the largest budget."""
         enough = np.flatnonzero(self._table.best <= cost)
         level = int(enough[0]) if enough.size else len(self._table.best) - 1
         return min(self.most, self.least + level * self._unit)
 
     def stored_bytes(self, choices: Mapping[str, Choice]) -> int:
-        """What these choices take."""
+        """Bytes of these choices."""
         return sum(tensor.option(choices[tensor.name]).stored_bytes for tensor in self.tensors)
 
     def cost(self, choices: Mapping[str, Choice]) -> float:
         """Summed costs of these choices."""
         return math.fsum(tensor.option(choices[tensor.name]).cost for tensor in self.tensors)
 
-    def _bytes(self, taken: Sequence[int]) -> int:
-        return sum(tensor.useful[i].stored_bytes for tensor, i in zip(self.tensors, taken, strict=True))
+    def _bytes(self, indices: Sequence[int]) -> int:
+        return sum(tensor.useful[i].stored_bytes for tensor, i in zip(self.tensors, indices, strict=True))
 
-    def _cost(self, taken: Sequence[int]) -> float:
-        return math.fsum(tensor.useful[i].cost for tensor, i in zip(self.tensors, taken, strict=True))
+    def _cost(self, indices: Sequence[int]) -> float:
+        return math.fsum(tensor.useful[i].cost for tensor, i in zip(self.tensors, indices, strict=True))
 
     @cached_property
     def _unit(self) -> int:
-        """Bytes of a unit: what all sizes share where that is coarse enough, else `UNITS` of them make the range."""
+        """Bytes of a unit: the common divisor of all sizes, or more: the range has at most `MAX_UNITS` units."""
         steps = [o.stored_bytes - t.useful[0].stored_bytes for t in self.tensors for o in t.useful]
         shared = max(1, math.gcd(*steps))
         span = self.most - self.least
-        return shared if span // shared <= UNITS else -(-span // UNITS)
+        return shared if span // shared <= MAX_UNITS else -(-span // MAX_UNITS)
 
     @cached_property
     def _table(self) -> _Table:
         return _table(self.tensors, self._unit)
 
-    def _taken(self, level: int) -> list[int]:
-        """Index among `useful` for each tensor, of the best that takes up to `level` units more than the least."""
-        taken = [0] * len(self.tensors)
+    def _indices(self, level: int) -> list[int]:
+        """For each tensor the index of its option in `useful`: the best answer for `level` units above the least."""
+        indices = [0] * len(self.tensors)
         for at in range(len(self.tensors) - 1, -1, -1):
-            taken[at] = int(self._table.taken[at][level])
-            level -= self._table.units[at][taken[at]]
-        return taken
+            indices[at] = int(self._table.indices[at][level])
+            level -= self._table.units[at][indices[at]]
+        return indices
 
-    def _filled(self, taken: list[int], budget: int) -> list[int]:
-        """With what still fits: steps up, the largest gain first, until nothing does."""
-        room = budget - self._bytes(taken)
+    def _filled(self, indices: list[int], budget: int) -> list[int]:
+        """Spends the rest of the budget: larger options, the largest gain first, while one fits."""
+        room = budget - self._bytes(indices)
         while True:
             steps = [
                 (option.cost - tensor.useful[i].cost, at, j)
-                for at, (tensor, i) in enumerate(zip(self.tensors, taken, strict=True))
+                for at, (tensor, i) in enumerate(zip(self.tensors, indices, strict=True))
                 for j, option in enumerate(tensor.useful)
                 if j > i and option.stored_bytes - tensor.useful[i].stored_bytes <= room
             ]
             if not steps:
-                return taken
+                return indices
             _, at, j = min(steps)
-            room -= self.tensors[at].useful[j].stored_bytes - self.tensors[at].useful[taken[at]].stored_bytes
-            taken[at] = j
+            room -= self.tensors[at].useful[j].stored_bytes - self.tensors[at].useful[indices[at]].stored_bytes
+            indices[at] = j
 
 
 @dataclass(frozen=True)
 class _Table:
-    """best: float64 `[units + 1]`, the least cost in up to so many units above the least bytes.
+    """best: float64 `[units + 1]`, the lowest cost for each number of units above the least bytes.
 
-    taken: for each tensor, uint8 `[units + 1]`, the option that the best up to this tensor takes.
-    units: for each tensor, what each option takes above the first.
+    indices: for each tensor, uint8 `[units + 1]`: the index of its option in the best answer for the tensors up to it.
+    units: for each tensor, the units of each option above its smallest.
     """
 
     best: NDArray[np.float64]
-    taken: tuple[NDArray[np.uint8], ...]
+    indices: tuple[NDArray[np.uint8], ...]
     units: tuple[tuple[int, ...], ...]
 
 
 def _table(tensors: Sequence[TensorOptions], unit: int) -> _Table:
     units = tuple(tuple(round((o.stored_bytes - t.useful[0].stored_bytes) / unit) for o in t.useful) for t in tensors)
     levels = sum(steps[-1] for steps in units) + 1
-    best, taken = np.zeros(levels), []
+    best, indices = np.zeros(levels), []
     for tensor, steps in zip(tensors, units, strict=True):
         lowest = best + tensor.useful[0].cost
         chosen = np.zeros(levels, np.uint8)
@@ -187,5 +187,5 @@ def _table(tensors: Sequence[TensorOptions], unit: int) -> _Table:
                 lowest[step:][better] = cost[better]
                 chosen[step:][better] = index
         best = lowest
-        taken.append(chosen)
-    return _Table(best, tuple(taken), units)
+        indices.append(chosen)
+    return _Table(best, tuple(indices), units)

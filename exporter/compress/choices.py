@@ -1,4 +1,4 @@
-"""How a matrix may be stored, and what that takes: the one place where stored bytes are computed."""
+"""The ways to store a matrix, and their size. Stored bytes are computed only here."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from exporter.errors import UsageError
 from exporter.graph.bits import packed_size
 from exporter.graph.palette import PALETTE_BITS
 
-UNCOMPRESSED = 16  # bits that mean: keep every tensor as it is
-LUT_BYTES = 2  # an entry is a float16
-WHOLE = 0  # in `Menu.groups`: all rows share one LUT, as far as GROUP goes
-GROUP = 1 << 22  # weights of the largest group that a menu offers: clustering holds a whole group in memory
+UNCOMPRESSED = 16  # the number of bits that means: keep the tensor as it is
+LUT_BYTES = 2  # of a LUT entry, which is a float16
+ALL_ROWS = 0  # in `Menu.groups`: all rows share one LUT, up to MAX_GROUP_WEIGHTS
+MAX_GROUP_WEIGHTS = 1 << 22  # of the groups that a menu offers: clustering holds a whole group in memory
 
-# Palette bits → rows that share a LUT, as shares of the usual group (16 rows: 1/4 is 4 rows). A LUT of 8 bits takes 512
-# bytes: in a matrix of 192 columns, groups of 16 rows then cost 1.3 bits a weight. One of 2 bits takes 8 bytes, so that
-# a finer group costs next to nothing.
+# Palette bits → rows that share a LUT, as multiples of the default group size (16 rows: 0.25 means 4 rows). A LUT of 8
+# bits takes 512 bytes: in a matrix of 192 columns, groups of 16 rows then cost 1.3 bits per weight. A LUT of 2 bits
+# takes 8 bytes, so that smaller groups cost almost nothing.
 GROUPS: Mapping[int, tuple[float, ...]] = {
     1: (0.25, 1),
     2: (0.25, 1),
     3: (0.25, 1),
     4: (0.25, 1, 4),
-    6: (1, 4, WHOLE),
-    8: (4, WHOLE),
+    6: (1, 4, ALL_ROWS),
+    8: (4, ALL_ROWS),
 }
 
 
 @dataclass(frozen=True, order=True)
 class Choice:
-    """How one matrix is stored. bits: of an index; 16 keeps it. group_size: output rows that share a LUT; None where
-    it is kept, and only there. Raises UsageError."""
+    """How one matrix is stored.
+
+    bits: of an index; 16 keeps the matrix. group_size: output rows that share a LUT; None if and only if the matrix is
+    kept. Raises UsageError.
+    """
 
     bits: int
     group_size: int | None = None
@@ -41,7 +44,7 @@ class Choice:
             allowed = ", ".join(map(str, PALETTE_BITS))
             raise UsageError.of(
                 "compress.bits",
-                f"no palette has {self.bits} bits",
+                f"a palette can't have {self.bits} bits",
                 where="--bits",
                 hint=f"Core ML stores palettes of {allowed} bits; {UNCOMPRESSED} means no compression",
             )
@@ -49,7 +52,7 @@ class Choice:
             raise ValueError(f"{self.bits} bits with groups of {self.group_size} rows")
         if self.group_size is not None and self.group_size < 1:
             raise UsageError.of(
-                "compress.group_size", f"a group of {self.group_size} rows is empty", where="--group-size"
+                "compress.group_size", f"a group must have at least 1 row, not {self.group_size}", where="--group-size"
             )
 
     @property
@@ -66,11 +69,11 @@ class Choice:
 
     @classmethod
     def of(cls, bits: int, group_size: int | None) -> Choice:
-        """Whatever `group_size` says, a kept matrix has none."""
+        """The choice; with 16 bits, `group_size` is ignored."""
         return KEEP if bits == UNCOMPRESSED else cls(bits, group_size)
 
     def fitted(self, shape: Sequence[int]) -> Choice:
-        """The same for a matrix `[out, in]`: a group has no more rows than there are."""
+        """The choice for a matrix `[out, in]`: a group gets no more rows than the matrix has."""
         if self.group_size is None:
             return self
         return replace(self, group_size=max(1, min(self.group_size, shape[0])))
@@ -80,27 +83,27 @@ KEEP = Choice(UNCOMPRESSED)
 
 
 def lut_bytes(shape: Sequence[int], choice: Choice) -> int:
-    """Of all LUTs of a matrix `[out, in]`; the last group may hold fewer rows."""
+    """Bytes of all LUTs of a matrix `[out, in]`; the last group may have fewer rows."""
     bits, group_size = choice.form
     return -(-shape[0] // group_size) * (1 << bits) * LUT_BYTES
 
 
 def stored_bytes(shape: Sequence[int], choice: Choice) -> int:
-    """Of a palettized matrix `[out, in]`: packed indices and LUTs, as `Palette.stored_bytes`; no container overhead."""
+    """Bytes of a palettized matrix `[out, in]`: packed indices and LUTs, like `Palette.stored_bytes`."""
     return packed_size(math.prod(shape), choice.bits) + lut_bytes(shape, choice)
 
 
 def pays(shape: Sequence[int], kept_bytes: int, choice: Choice) -> bool:
-    """Whether a palette takes less than the matrix `[out, in]` as it is and than its float16 values."""
+    """Whether a palette is smaller than the matrix `[out, in]` as it is, and than its float16 values."""
     return not choice.kept and stored_bytes(shape, choice) < min(2 * math.prod(shape), kept_bytes)
 
 
 @dataclass(frozen=True)
 class Menu:
-    """What a mixed allocation may choose from.
+    """The choices of an allocation of mixed bits.
 
-    bits: those that every target takes, 16 (keep) among them or not. group_size: the usual one, None where none was
-    asked for by name: then `groups` (see `GROUPS`) around `usual` are tried.
+    bits: those that every target supports; with or without 16 (keep). group_size: the one that the user asked for. If
+    it is None, `groups` (see `GROUPS`), multiples of `usual`, are tried.
     """
 
     bits: tuple[int, ...] = (*PALETTE_BITS, UNCOMPRESSED)
@@ -109,22 +112,24 @@ class Menu:
     groups: Mapping[int, tuple[float, ...]] = field(default_factory=lambda: GROUPS)
 
     def choices(self, shape: Sequence[int], kept_bytes: int) -> tuple[Choice, ...]:
-        """Every way to store a matrix `[out, in]` that takes less than keeping it, by bytes; at the end, keeping it.
+        """Every way to store a matrix `[out, in]` that is smaller than keeping it, by bytes; then keeping it.
 
-        Keeping is there also where the bits leave it out but nothing else pays.
+        Without 16 among the bits, keeping is offered only where nothing is smaller.
         """
-        found = set()
+        candidates = set()
         for bits in self.bits:
             if bits != UNCOMPRESSED:
-                found |= {Choice(bits, group).fitted(shape) for group in self._groups(self.groups[bits], shape)}
-        paying = sorted((c for c in found if pays(shape, kept_bytes, c)), key=lambda c: (stored_bytes(shape, c), c))
-        return (*paying, KEEP) if UNCOMPRESSED in self.bits or not paying else tuple(paying)
+                candidates |= {Choice(bits, group).fitted(shape) for group in self._groups(self.groups[bits], shape)}
+        smaller = sorted(
+            (c for c in candidates if pays(shape, kept_bytes, c)), key=lambda c: (stored_bytes(shape, c), c)
+        )
+        return (*smaller, KEEP) if UNCOMPRESSED in self.bits or not smaller else tuple(smaller)
 
     def _groups(self, shares: Sequence[float], shape: Sequence[int]) -> list[int]:
         if self.group_size is not None:
             return [self.group_size]
         rows, columns = shape
-        most = max(1, min(rows, GROUP // columns))
-        sizes = [most if share == WHOLE else max(1, round(share * self.usual)) for share in shares]
-        # Groups of about equal size: files hold whole groups, and a last one of few rows would be filled up with zeros.
-        return [-(-rows // -(-rows // group)) for group in (min(most, size) for size in sizes)]
+        largest = max(1, min(rows, MAX_GROUP_WEIGHTS // columns))
+        sizes = [largest if share == ALL_ROWS else max(1, round(share * self.usual)) for share in shares]
+        # Groups of about equal size: files hold whole groups, so a small last group would be padded with zeros.
+        return [-(-rows // -(-rows // group)) for group in (min(largest, size) for size in sizes)]

@@ -1,4 +1,4 @@
-"""Tensors that stay as they are, looked through for what no checkpoint should hold."""
+"""Finds NaN and infinity in tensors that are kept as they are."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from exporter.graph.palette import BLOCK
 
 
 def first_place(mask: NDArray[np.bool_]) -> tuple[int, ...]:
-    """The index of the first element that holds."""
+    """The index of the first true element."""
     return tuple(int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape))
 
 
-def not_finite(name: str, told: str) -> KogataError:
-    """The error to raise for a tensor. told: what is in it, and where."""
+def not_finite(name: str, message: str) -> KogataError:
+    """The error for a tensor with values that are not finite. message: which value, and where."""
     hint = "the checkpoint is damaged, or its training diverged"
-    return InputError.of("compress.not_finite", told, where=name, hint=hint)
+    return InputError.of("compress.not_finite", message, where=name, hint=hint)
 
 
 def damage(candidate: Candidate) -> KogataError | None:
-    """Where a tensor holds NaN, or an open one infinity: the error to raise. A few rows are in memory at a time."""
+    """The error for a tensor that holds NaN, or infinity if it is open. A few rows are in memory at a time."""
     if not candidate.shape or not candidate.parameters:
         return None
     step = max(1, BLOCK * candidate.shape[0] // candidate.parameters)
@@ -38,6 +38,6 @@ def damage(candidate: Candidate) -> KogataError | None:
 
 
 def require_undamaged(candidates: Iterable[Candidate]) -> None:
-    """Raises InputError naming all tensors that are damaged."""
+    """Raises InputError that names all damaged tensors."""
     problems = [problem for candidate in candidates if (problem := damage(candidate)) is not None]
     InputError.raise_all([diagnostic for problem in problems for diagnostic in problem.diagnostics])

@@ -1,4 +1,4 @@
-"""What goes into compression and what comes out: plain data."""
+"""Input and output of compression: plain data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from exporter.graph.palette import Palette
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tensor of the graph; every initializer is one.
+    """A tensor of the graph: every initializer is a candidate.
 
-    stored_bytes: what it takes when it is kept as it is.
-    open: compression may touch it.
-    load: reads the rows of a slice as float32 `[rows, …]`; not for scalars; from several threads at once.
+    stored_bytes: its size if it is kept as it is.
+    open: compression may change it.
+    load: reads a slice of rows as float32 `[rows, …]`; not for scalars; several threads may call it at once.
     """
 
     name: str
@@ -39,16 +39,16 @@ class Candidate:
         return self.open and len(self.shape) == 2 and self.parameters > 0
 
     def bytes_as(self, choice: Choice) -> int:
-        """What it takes, stored as `choice` says."""
+        """Its size in bytes, stored as `choice` says."""
         return self.stored_bytes if choice.kept else stored_bytes(self.shape, choice.fitted(self.shape))
 
 
 @dataclass(frozen=True)
 class CompressOptions:
-    """bits: 1, 2, 3, 4, 6 or 8 bits an index; 16: keep everything. group_size: output rows that share one LUT.
+    """bits: 1, 2, 3, 4, 6 or 8 bits per index; 16 keeps everything. group_size: output rows that share one LUT.
 
-    choices: tensor name → how this one is stored, where the others' bits and group size don't hold.
-    No seed: clustering has no random start. Raises UsageError.
+    choices: tensor name → its own choice, instead of `bits` and `group_size`.
+    There is no seed: clustering has no random start. Raises UsageError.
     """
 
     bits: int
@@ -56,7 +56,7 @@ class CompressOptions:
     choices: Mapping[str, Choice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        Choice(8, self.group_size)  # says what is wrong with the rows even where nothing is compressed
+        Choice(8, self.group_size)  # checks the group size, also where nothing is compressed
         Choice.of(self.bits, self.group_size)
 
     def choice(self, candidate: Candidate) -> Choice:
@@ -66,19 +66,19 @@ class CompressOptions:
 
     @property
     def keeps_all(self) -> bool:
-        """Whether no palette was asked for, whatever the tensors are."""
+        """Whether every tensor is kept."""
         return self.bits == UNCOMPRESSED and all(choice.kept for choice in self.choices.values())
 
 
 @dataclass(frozen=True)
 class TensorDecision:
-    """What became of one tensor.
+    """How one tensor is stored.
 
-    bits, group_size, psnr_db, mse: None where it is kept. group_size: at most the number of rows.
+    bits, group_size, psnr_db, mse: None if it is kept. group_size: at most the number of rows.
     stored_bytes: packed indices and LUTs, or the kept tensor; no container overhead.
-    mse, psnr_db: of the decoded weight against the checkpoint's; PSNR is 20·log10(max|weight| / rmse) in dB and None
-        where nothing was lost (mse 0).
-    of_plain: for a palette fitted to text, what its errors cost there over what those of plain k-means do.
+    mse, psnr_db: error of the decoded weight against the checkpoint's. PSNR is 20·log10(max|weight| / rmse) in dB, and
+        None where the error is 0.
+    of_plain: for a palette fitted to text, the cost of its errors on that text, divided by the cost with plain k-means.
     """
 
     name: str
@@ -116,15 +116,15 @@ class Compression:
 
     @property
     def stored_bytes(self) -> int:
-        """Of all tensors, kept ones included."""
+        """Bytes of all tensors, with kept ones."""
         return sum(decision.stored_bytes for decision in self.decisions)
 
     @property
     def parameters(self) -> int:
-        """Of all tensors, kept ones included."""
+        """Elements of all tensors, with kept ones."""
         return sum(decision.parameters for decision in self.decisions)
 
     @property
     def bpw(self) -> float:
-        """Stored bits over all parameters: the whole model's bits per weight; 0 without any."""
+        """The whole model's bits per weight: stored bits over all parameters; 0 for a model without parameters."""
         return self.stored_bytes * 8 / self.parameters if self.parameters else 0.0

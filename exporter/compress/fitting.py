@@ -1,6 +1,6 @@
-"""Data-aware palettes: LUTs and indices that minimize what a matrix's errors cost, not the errors themselves.
+"""Data-aware palettes: LUTs and indices that minimize the cost of a matrix's errors, not the errors themselves.
 
-The cost is that of `Moments`, Σ_i e_iᵀ H_i e_i. From the LUTs of weighted k-means, two steps alternate: indices by a
+The cost is that of `Moments`, Σ_i e_iᵀ H_i e_i. From LUTs of weighted k-means, two steps alternate: indices by a
 search through the Cholesky factor of H and by coordinate descent on H itself (`kernels/rows.py`), and LUT entries by
 least squares over the rows that share them (`kernels/luts.py`). Layer-wise non-uniform quantization (LNQ) of
 GuidedQuant, arXiv 2505.07004, is such an alternation; the search is GPTQ's, over LUT entries.
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.compress.fit_task import (
-    ROWS,
+    ROWS_PER_TASK,
     Fit,
     FitOptions,
     Task,
@@ -29,18 +29,18 @@ from exporter.compress.kmeans import cores, palettize
 from exporter.graph.moments import Moments
 from exporter.graph.palette import Palette
 
-LARGE = 128  # a group with more rows is divided between threads
-PARTS = 32  # parts of such a group: their number never depends on the threads
+MAX_GROUP_ROWS_PER_THREAD = 128  # a larger group is divided between threads
+MAX_PARTS = 32  # of such a group: a fixed number, whatever the number of threads
 
 
 def fit_palette(
     weight: NDArray[np.float32], bits: int, group_size: int, moments: Moments, options: FitOptions | None = None
 ) -> Fit:
-    """The palette of a weight `[out, in]` that costs least by its moments, as far as alternation finds it.
+    """Fits the palette of a weight `[out, in]` to its moments: alternation finds a local minimum of the cost.
 
-    Takes and refuses what `palettize` does, whose palette of the same size it never exceeds in cost; that one is kept
-    for groups of rows that it suits better, and where no error costs anything. The result is deterministic, for any
-    number of threads. ValueError where the moments are those of another shape, are negative or not finite.
+    Groups of rows that k-means (`palettize`) fits at the same or a lower cost get its palette, so the cost is never
+    higher than that of k-means. The result is deterministic, for any number of threads. Raises the errors of
+    `palettize`, and ValueError for moments of another shape, negative or not finite.
     """
     check_fit(weight, moments)
     options = options or FitOptions()
@@ -61,18 +61,18 @@ def fit_palette(
     return Fit(Palette.of(indices, half, bits, group_size), costs, float(plain_costs.sum()))
 
 
-_Out = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]  # what `improve_rows` calls `out`
+_Out = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]  # the argument `out` of `improve_rows`
 
 
 def _alternate(task: Task, state: _State, options: FitOptions) -> None:
     """Improves LUTs and indices in place."""
     rows, size = len(state.indices), state.group_size
     with ThreadPoolExecutor(cores()) as pool:
-        if size > LARGE:
+        if size > MAX_GROUP_ROWS_PER_THREAD:
             for g in range(len(state.luts)):
                 _fit_large(pool, task, state.part(g * size, min((g + 1) * size, rows)), options)
             return
-        step = size * max(1, ROWS // size)
+        step = size * max(1, ROWS_PER_TASK // size)
         spans = [state.part(first, min(first + step, rows)) for first in range(0, rows, step)]
         list(pool.map(lambda span: _fit_span(task, span, options), spans))
 
@@ -95,18 +95,18 @@ class _State:
         return _State(self.luts[groups], self.indices[start:stop], self.group_size, self.first + start)
 
     def improve(self, task: Task, sweeps: int, turn: int, out: _Out) -> _Out:
-        """Better indices. What they say of the LUTs is added to `out`, which is returned."""
+        """Improves the indices. Adds their normal equations to `out`, and returns it."""
         from exporter.compress.kernels import fit_compiled
 
         rows = slice(self.first, self.first + len(self.indices))
         problem = task.weight[rows], task.bases, task.diagonals, task.coefficients[rows]
-        factors = task.lower, task.inverse, task.orders, task.which[rows]
+        factors = task.lower, task.inverse, task.orders, task.factor_of[rows]
         steps = self.group_size, sweeps, int(turn == 0)
         fit_compiled.improve_rows(problem, factors, self.luts, self.indices, steps, out)
         return out
 
     def refit(self, equations: tuple[NDArray[np.float64], NDArray[np.float64]]) -> None:
-        """Better LUTs."""
+        """Fits the LUTs to the indices."""
         from exporter.compress.kernels import fit_compiled
 
         entries = self.luts.shape[1]
@@ -115,12 +115,12 @@ class _State:
 
 
 def _out(luts: NDArray[np.float32], changes: NDArray[np.int64]) -> _Out:
-    """Of no rows yet."""
+    """Sums before any row was added."""
     return np.zeros((*luts.shape, luts.shape[1])), np.zeros(luts.shape), changes
 
 
 def _fit_span(task: Task, span: _State, options: FitOptions) -> None:
-    """Whole groups, on this thread."""
+    """Fits whole groups, on this thread."""
     changes = np.ones(len(span.luts), np.int64)
     for turn in range(options.rounds):
         grams, gradients, changes = span.improve(task, options.sweeps, turn, _out(span.luts, changes))
@@ -131,9 +131,9 @@ def _fit_span(task: Task, span: _State, options: FitOptions) -> None:
 
 
 def _fit_large(pool: ThreadPoolExecutor, task: Task, group: _State, options: FitOptions) -> None:
-    """One group of many rows, in parts that don't depend on the threads, and so neither do sums."""
+    """Fits one group of many rows, in parts; parts, and so sums, don't depend on the number of threads."""
     rows = len(group.indices)
-    step = max(ROWS, -(-rows // PARTS))
+    step = max(ROWS_PER_TASK, -(-rows // MAX_PARTS))
     parts = [group.part(first, min(first + step, rows)) for first in range(0, rows, step)]
 
     def improve(turn: int, luts: NDArray[np.float32]) -> list[_Out]:

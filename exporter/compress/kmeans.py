@@ -1,4 +1,4 @@
-"""Palettizes one weight: k-means with a float16 LUT per group of output rows."""
+"""Palettizes one weight by k-means, with one float16 LUT per group of output rows."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def palettize(
 
     weight: float32 `[out, in]`, not empty.
     bits: 1, 2, 3, 4, 6 or 8.
-    group_size: rows that share a LUT, ≥ 1; more than there are rows means all of them.
-    importance: float32 `[out, in]` ≥ 0, one factor per weight. None: all alike, and so in a group where all are zero.
+    group_size: rows that share a LUT, ≥ 1; at most the number of rows is used.
+    importance: float32 `[out, in]` ≥ 0, one factor per weight; None (or zeros in a group): all equal.
 
-    The bound holds before the entries are rounded to float16, which no palette avoids. With fewer distinct values than
-    entries the decoded weight is the float16 weight, and the LUT repeats its last value. The result is deterministic.
+    The bound holds before entries are rounded to float16. If a group has fewer distinct values than entries, its
+    decoded weights are its float16 weights, and the LUT repeats its last value. The result is deterministic.
     Raises InputError for NaN or infinity, UnsupportedError where float16 overflows, ValueError for wrong arguments.
     """
     problem = weight_problem("weight", weight)
@@ -41,22 +41,22 @@ def palettize(
 
 
 def fits_float16(weight: NDArray[np.float32]) -> bool:
-    """Whether all values are finite and stay so in float16."""
-    lowest, highest = float(weight.min(initial=0)), float(weight.max(initial=0))  # NaN wins both
+    """Whether all values are finite, in float32 and in float16."""
+    lowest, highest = float(weight.min(initial=0)), float(weight.max(initial=0))  # NaN, if there is any
     return lowest > -FP16_OVERFLOW and highest < FP16_OVERFLOW
 
 
 def weight_problem(name: str, weight: NDArray[np.float32]) -> KogataError | None:
-    """Why this weight can't be stored as float16 values, if so: the error to raise, with the first culprit's index."""
+    """The error for a weight that can't be stored as float16, with the index of the first bad value; None if it can."""
     if fits_float16(weight):
         return None
     finite = np.isfinite(weight)
     if finite.all():
-        bad = np.abs(weight) >= FP16_OVERFLOW
-        place = first_place(bad)
+        overflow = np.abs(weight) >= FP16_OVERFLOW
+        place = first_place(overflow)
         return UnsupportedError.of(
             "compress.fp16_overflow",
-            f"{weight[place]:g} at {list(place)} is beyond float16 (±65504); {np.count_nonzero(bad)} such values",
+            f"{weight[place]:g} at {list(place)} is beyond float16 (±65504); {np.count_nonzero(overflow)} such values",
             where=name,
             hint="phones compute in float16: rescale this weight in the checkpoint",
         )
@@ -67,12 +67,12 @@ def weight_problem(name: str, weight: NDArray[np.float32]) -> KogataError | None
 def cluster(
     weight: NDArray[np.float32], bits: int, group_size: int, importance: NDArray[np.float32] | None
 ) -> tuple[Palette, float]:
-    """The palette of a weight without problems, and its squared error Σ (weight - decoded)², not weighted."""
+    """The palette of a weight that `weight_problem` accepts, and its unweighted squared error Σ (weight - decoded)²."""
     _check(weight, bits, group_size, importance)
     rows, columns = weight.shape
     group_size, threads = min(group_size, rows), cores()
-    whole = math.lcm(group_size, RUN)  # rows of which groups and packed indices both begin anew
-    step = -(-rows // (4 * threads * whole)) * whole  # a few spans per thread: even out cores that are busy otherwise
+    period = math.lcm(group_size, RUN)  # rows after which a group and a byte of packed indices both begin
+    step = -(-rows // (4 * threads * period)) * period  # a few spans per thread, in case another program slows a core
 
     def run(first: int) -> Clusters:
         span = slice(first, first + step)
@@ -103,7 +103,7 @@ class Clusters:
 def cluster_rows(
     weight: NDArray[np.float32], form: tuple[int, int], importance: NDArray[np.float32] | None = None
 ) -> Clusters:
-    """What `palettize` makes of these rows, which begin a group; on the caller's thread, without the GIL.
+    """Palettizes some rows, which begin a group, on the caller's thread, without the GIL.
 
     form: bits and group size.
     """

@@ -1,4 +1,4 @@
-"""Palettizes a model's open tensors and accounts for every other one."""
+"""Palettizes a model's open tensors, and records a decision for every tensor."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from exporter.graph.palette import Palette
 from exporter.graph.spill import InMemory, Spill, Stored
 from exporter.progress import Progress
 
-BLOCK = 1 << 22  # weights that a thread holds at once, 16 MB as float32; a group is never cut, so it may be more
-QUEUED = 2  # blocks per thread that are begun or done before their turn
+BLOCK_WEIGHTS = 1 << 22  # per thread at once: 16 MB as float32; more for a larger group, since a group is never split
+BLOCKS_AHEAD = 2  # per thread: blocks that are computed before their results are needed
 
 
 def compress(
     candidates: Sequence[Candidate], options: CompressOptions, progress: Progress, spill: Spill | None = None
 ) -> Compression:
-    """One decision for every candidate, and palettes for those that gain by it.
+    """One decision for every candidate, and palettes for those that become smaller.
 
-    spill: where the palettes' indices go; None keeps them in memory. A few blocks of rows are in memory at a time,
-    however large the tensors are, and nothing depends on their number or on the threads that cluster them.
-    Reports the stage "palettize", a step per open tensor (none with 16 bits). Raises InputError naming all tensors
-    with NaN or infinity, else UnsupportedError naming all that overflow float16; OSError when the spill's disk is full.
+    spill: the file for the palettes' indices; None keeps them in memory. A few blocks of rows are in memory at a time,
+    however large the tensors are. Results don't depend on the number of blocks or threads. Reports the stage
+    "palettize" with a step per open tensor (no stage at 16 bits). Raises InputError that names all tensors with NaN or
+    infinity, else UnsupportedError that names all tensors beyond float16; OSError if the spill's disk is full.
     """
-    twice = [name for name, count in Counter(c.name for c in candidates).items() if count > 1]
-    if twice:
-        raise ValueError(f"candidates that share a name: {twice}")
+    repeated = [name for name, count in Counter(c.name for c in candidates).items() if count > 1]
+    if repeated:
+        raise ValueError(f"candidates that share a name: {repeated}")
     unknown = sorted(set(options.choices) - {candidate.name for candidate in candidates})
     if unknown:
-        raise ValueError(f"choices for what is no candidate: {unknown}")
+        raise ValueError(f"choices for unknown tensors: {unknown}")
     if options.keeps_all:
         require_undamaged(candidates)
         return Compression({}, tuple(_keep(c, "not asked for: 16 bits keep every tensor") for c in candidates))
@@ -58,10 +58,10 @@ def compress(
                 decisions.append(_keep(candidate, reason))
                 if (problem := damage(candidate)) is not None:
                     problems.append(problem)
-            elif isinstance(done := _palettize(candidate, options, results, spill), KogataError):
-                problems.append(done)
-            elif done is not None:
-                palettes[candidate.name], decision = done
+            elif isinstance(result := _palettize(candidate, options, results, spill), KogataError):
+                problems.append(result)
+            elif result is not None:
+                palettes[candidate.name], decision = result
                 decisions.append(decision)
             if candidate.open:
                 progress.advance(candidate.name)
@@ -71,9 +71,9 @@ def compress(
 
 
 def reason_to_keep(candidate: Candidate, choice: Choice) -> str | None:
-    """Why the tensor stays as it is, None where it becomes a palette as `choice` says."""
+    """Why the tensor is kept as it is; None if it becomes a palette as `choice` says."""
     if not candidate.palettizable:
-        return _no_matrix(candidate)
+        return _reason_not_palettizable(candidate)
     if choice.group_size is None:
         return "kept at 16 bits by the plan"
     if not pays(candidate.shape, candidate.stored_bytes, choice):
@@ -83,7 +83,7 @@ def reason_to_keep(candidate: Candidate, choice: Choice) -> str | None:
     return None
 
 
-def _no_matrix(candidate: Candidate) -> str:
+def _reason_not_palettizable(candidate: Candidate) -> str:
     rank = len(candidate.shape)
     if not candidate.open and rank <= 1:
         return "norm or bias: rank 1" if rank else "scalar"
@@ -98,14 +98,14 @@ def _keep(candidate: Candidate, reason: str) -> TensorDecision:
 
 @dataclass(frozen=True)
 class _Block:
-    """What rows of a weight became: LUTs, squared error of each group, largest magnitude."""
+    """The palette of some rows: LUTs, squared error of each group, largest magnitude of a weight."""
 
     lut: NDArray[np.float16]
     errors: NDArray[np.float64]
     peak: float
 
 
-# Packed indices and the rest. Without them: "flawed" rows can't be stored as float16 values, "fine" ones were checked.
+# Packed indices and the rest; or "flawed": can't be stored as float16; or "fine": checked, but not clustered.
 _Result = tuple[NDArray[np.uint8], _Block] | Literal["flawed", "fine"]
 
 
@@ -114,21 +114,21 @@ def _spans(candidate: Candidate, options: CompressOptions) -> list[slice]:
     rows, columns = candidate.shape
     _, group_size = options.choice(candidate).form
     step = math.lcm(group_size, RUN)
-    step *= max(1, BLOCK // (step * columns))
+    step *= max(1, BLOCK_WEIGHTS // (step * columns))
     return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
 def _clustered(
     candidates: Sequence[Candidate], options: CompressOptions, problems: Sequence[KogataError]
 ) -> Generator[_Result]:
-    """One result for every block of every candidate, in order, computed ahead on all cores."""
+    """One result for every block of every candidate, in order; all cores work ahead."""
     waiting: deque[Future[_Result]] = deque()
     threads = cores()
     pool = ThreadPoolExecutor(threads)
     try:
         for candidate in candidates:
             for rows in _spans(candidate, options):
-                if len(waiting) == QUEUED * threads:
+                if len(waiting) == BLOCKS_AHEAD * threads:
                     yield waiting.popleft().result()
                 waiting.append(pool.submit(_cluster, candidate, rows, options, problems))
         while waiting:
@@ -140,23 +140,25 @@ def _clustered(
 def _cluster(candidate: Candidate, rows: slice, options: CompressOptions, problems: Sequence[KogataError]) -> _Result:
     weight = candidate.load(rows)
     if weight.shape != (rows.stop - rows.start, candidate.shape[1]):
-        raise ValueError(f"{candidate.name!r} was announced as {candidate.shape}, and {rows} of it are {weight.shape}")
+        raise ValueError(
+            f"{candidate.name!r} has shape {candidate.shape}, but its rows {rows} have shape {weight.shape}"
+        )
     if not fits_float16(weight):
         return "flawed"
     if problems:
         return "fine"
     peak = float(max(weight.max(), -weight.min()))
-    found = cluster_rows(weight, options.choice(candidate).form)
-    return found.packed, _Block(found.lut, found.errors, peak)
+    clusters = cluster_rows(weight, options.choice(candidate).form)
+    return clusters.packed, _Block(clusters.lut, clusters.errors, peak)
 
 
 def _palettize(
     candidate: Candidate, options: CompressOptions, results: Iterator[_Result], spill: Spill | None
 ) -> tuple[Palette, TensorDecision] | KogataError | None:
-    """Collects the candidate's blocks; the error, where one is flawed; None where it was only checked."""
+    """Collects the candidate's blocks. Returns the error if one is flawed, and None if they were only checked."""
     start = spill.end if spill is not None else 0
     blocks: list[_Block] = []
-    kept: list[NDArray[np.uint8]] = []
+    packed_blocks: list[NDArray[np.uint8]] = []
     states = set()
     for _ in _spans(candidate, options):
         result = next(results)
@@ -166,12 +168,12 @@ def _palettize(
         packed, block = result
         blocks.append(block)
         if spill is None:
-            kept.append(packed)
+            packed_blocks.append(packed)
         else:
             spill.append(packed)
     if states:
         return weight_problem(candidate.name, candidate.load(slice(None))) if "flawed" in states else None
-    stored: Stored = InMemory(np.concatenate(kept)) if spill is None else spill.part(start)
+    stored: Stored = InMemory(np.concatenate(packed_blocks)) if spill is None else spill.part(start)
     lut = np.concatenate([block.lut for block in blocks])
     bits, group_size = options.choice(candidate).form
     palette = Palette(stored, (candidate.shape[0], candidate.shape[1]), lut, bits, group_size)

@@ -1,6 +1,7 @@
-"""`plan.json`: bits and group size of every matrix, as a file that can be kept, edited and replayed.
+"""`plan.json`: bits and group size of every matrix, as a file to keep, edit and use again.
 
-One line a tensor. Only their `name`, `bits`, `group_size` and `shape` are read back; all else tells people why.
+The file has one line per tensor. Kogata reads only `name`, `bits`, `group_size` and `shape` back; the rest explains the
+choices to people.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One matrix. measured: what storing it in other ways would cost; None where nobody measured that."""
+    """One matrix. measured: the costs of other ways to store it; None if they were not measured."""
 
     name: str
     shape: tuple[int, ...]
@@ -32,11 +33,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """model, digest: of the checkpoint. asked: the option that the plan answers, "--bpw 3.7" or "--plan".
+    """model, digest: of the checkpoint. asked: the option that the plan was made for, "--bpw 3.7" or "--plan".
 
     entries: in graph order. others, other_parameters, other_bytes: number, elements and bytes of the tensors that are
         always kept (norms, biases, small tables of the graph).
-    error, words: as in `Sensitivity`, None where nothing was measured. curve: bytes of the whole model.
+    error, words: as in `Sensitivity`; None if nothing was measured. curve: in bytes of the whole model.
     """
 
     model: str
@@ -58,12 +59,12 @@ class Plan:
 
     @property
     def stored_bytes(self) -> int:
-        """Of all tensors."""
+        """Bytes of all tensors."""
         return self.other_bytes + sum(entry.stored_bytes for entry in self.entries)
 
     @property
     def parameters(self) -> int:
-        """Of all tensors."""
+        """Elements of all tensors."""
         return self.other_parameters + sum(math.prod(entry.shape) for entry in self.entries)
 
     @property
@@ -72,7 +73,7 @@ class Plan:
         return self.stored_bytes * 8 / self.parameters if self.parameters else 0.0
 
     def to_bytes(self) -> bytes:
-        """The file. Equal plans give equal bytes."""
+        """The file's content. Equal plans give equal bytes."""
         head: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "model": {"name": self.model, "digest": self.digest},
@@ -87,18 +88,18 @@ class Plan:
         lines = [f"  {json.dumps(key)}: {_compact(value)},\n" for key, value in head.items()]
         lines += _list("curve", [self._point(point) for point in self.curve], ",") if self.curve else []
         lines += _list("tensors", [_entry(entry) for entry in self.entries], "")
-        # A lone surrogate has no UTF-8; this error handler writes it as JSON's own escape, \udXXX.
+        # UTF-8 can't encode a lone surrogate; this error handler writes it as a JSON escape, \udXXX.
         return "".join(["{\n", *lines, "}\n"]).encode("utf-8", "backslashreplace")
 
     def _point(self, point: Point) -> dict[str, Any]:
-        known = {} if point.measured is None else {"measured": _digits(point.measured)}
+        measured = {} if point.measured is None else {"measured": _rounded(point.measured)}
         bpw = round(point.stored_bytes * 8 / self.parameters, 4)
-        return {"stored_bytes": point.stored_bytes, "bpw": bpw, "predicted": _digits(point.predicted), **known}
+        return {"stored_bytes": point.stored_bytes, "bpw": bpw, "predicted": _rounded(point.predicted), **measured}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a plan comes from: as in `Plan`. error, words: as in `Sensitivity`, None where none was asked."""
+    """Where a plan comes from: fields of `Plan`. error, words: as in `Sensitivity`; None without a search."""
 
     model: str
     digest: str
@@ -110,15 +111,17 @@ class Origin:
 def plan_of(
     origin: Origin, candidates: Sequence[Candidate], decisions: Sequence[TensorDecision], found: Found | None = None
 ) -> Plan:
-    """The plan that leads to these decisions, one for each candidate. found: what the search measured, if any."""
+    """The plan for these decisions, one for each candidate. found: the result of a search, if there was one."""
     measured = {tensor.name: tensor for tensor in found.tensors} if found else {}
     entries, others = [], []
-    for candidate, made in zip(candidates, decisions, strict=True):
+    for candidate, decision in zip(candidates, decisions, strict=True):
         if candidate.palettizable:
-            choice = KEEP if made.bits is None else Choice(made.bits, made.group_size)
-            entries.append(Entry(made.name, made.shape, choice, made.stored_bytes, measured.get(candidate.name)))
+            choice = KEEP if decision.bits is None else Choice(decision.bits, decision.group_size)
+            entries.append(
+                Entry(decision.name, decision.shape, choice, decision.stored_bytes, measured.get(candidate.name))
+            )
         else:
-            others.append(made)
+            others.append(decision)
     offered = [e.stored_bytes for e in entries if e.name not in measured] + [d.stored_bytes for d in others]
     rest = sum(offered)
     return Plan(
@@ -127,44 +130,44 @@ def plan_of(
         origin.asked,
         tuple(entries),
         len(others),
-        sum(made.parameters for made in others),
-        sum(made.stored_bytes for made in others),
+        sum(decision.parameters for decision in others),
+        sum(decision.stored_bytes for decision in others),
         origin.error,
         origin.words,
-        _whole(found.chosen, rest) if found else None,
-        tuple(_whole(point, rest) for point in found.curve) if found else (),
+        _with_rest(found.chosen, rest) if found else None,
+        tuple(_with_rest(point, rest) for point in found.curve) if found else (),
     )
 
 
-def _whole(point: Point, rest: int) -> Point:
+def _with_rest(point: Point, rest: int) -> Point:
     return Point(point.stored_bytes + rest, point.predicted, point.measured)
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    line: dict[str, Any] = {
         "name": entry.name,
         **_choice(entry.choice),
         "shape": entry.shape,
         "stored_bytes": entry.stored_bytes,
     }
     if entry.measured is not None:
-        told["costs"] = [
+        line["costs"] = [
             {
                 **_choice(option.choice),
                 "stored_bytes": option.stored_bytes,
-                "cost": _digits(option.cost),
+                "cost": _rounded(option.cost),
             }
             for option in entry.measured.options
         ]
-    return told
+    return line
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
     return {"bits": choice.bits, "group_size": choice.group_size}
 
 
-def _digits(value: float) -> float:
-    """Six digits: more would tell of the machine, not of the model."""
+def _rounded(value: float) -> float:
+    """Six digits: further ones differ between machines."""
     return float(f"{value:.6g}")
 
 

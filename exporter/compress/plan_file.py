@@ -1,4 +1,4 @@
-"""Reads a `plan.json` that somebody wrote or edited, against the model that it is for."""
+"""Reads a `plan.json`, which a user may have edited, and checks it against the model."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ from exporter.errors import Diagnostic, InputError, file_problem
 from exporter.graph.palette import PALETTE_BITS
 from exporter.strict_json import parse_json
 
-MAX_BYTES = 16 << 20  # a tensor with its costs takes up to 2 kB: 8,000 matrices
-MAX_ROWS = 1 << 31  # of a group: no matrix has more
-TOLD = 100  # problems; who has more has one
+MAX_BYTES = 16 << 20  # enough for 8,000 matrices: each takes up to 2 kB with its costs
+MAX_GROUP_SIZE = 1 << 31  # more rows than any matrix has
+MAX_PROBLEMS = 100  # reported one by one; then only their number is reported
 
 _FROM_BUNDLE = "the plan.json of a bundle made from this checkpoint fits"
-_NO_PAIRS = "make the plan again with this version, or remove cluster_dim and choose the bits again"
+_WITHOUT_PAIRS = "make the plan again with this version, or remove cluster_dim and choose the bits again"
 
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """What a file asks for. choices: tensor → how it is stored; digest: of the checkpoint that it was made for."""
+    """A plan read from a file. choices: tensor → how to store it; digest: of the checkpoint that it was made for."""
 
     choices: Mapping[str, Choice]
     digest: str | None
 
 
 def read_plan(path: Path, candidates: Sequence[Candidate]) -> SavedPlan:
-    """The plan in `path`, for exactly the matrices among `candidates`. InputError with everything wrong at once."""
+    """The plan in `path`; it must name exactly the matrices among `candidates`. Raises InputError with all problems."""
     raw = _raw(path)
     try:
         data = parse_json(raw)
     except ValueError as error:
         raise _error(path, f"is not JSON: {str(error)[:200]}") from None
     if not isinstance(data, dict) or not isinstance(data.get("tensors"), list):
-        raise _error(path, 'is no plan: it has no list "tensors"', "kogata export --bpw … writes one into the bundle")
+        raise _error(
+            path, 'is not a plan: the list "tensors" is missing', "kogata export --bpw … writes one into the bundle"
+        )
     version = data.get("schema_version")
     if type(version) is not int or version < 1:
         raise _error(path, f'"schema_version" must be {SCHEMA_VERSION}')
@@ -74,7 +76,7 @@ def _error(path: Path, message: str, hint: str = "") -> InputError:
 
 @dataclass
 class _Reader:
-    """Collects choices and problems. matrices: those that need a choice; known: names of all the model's tensors."""
+    """Collects choices and problems. matrices: they need a choice; known: the names of all the model's tensors."""
 
     file: str
     raw: bytes
@@ -96,18 +98,18 @@ class _Reader:
         self.seen.add(name)
         candidate = self.matrices.get(name)
         if candidate is None:
-            self.stranger(name)
+            self.unknown(name)
             return
         shape = item.get("shape", list(candidate.shape))
         if shape != list(candidate.shape):
-            told = json.dumps(shape)[:60]
-            self.problem(name, f"has shape {told} in the plan and {list(candidate.shape)} in the model", _FROM_BUNDLE)
+            given = json.dumps(shape)[:60]
+            self.problem(name, f"has shape {given} in the plan and {list(candidate.shape)} in the model", _FROM_BUNDLE)
         choice = self.choice(name, candidate.shape, item)
         if choice is not None:
             self.choices[name] = choice.fitted(candidate.shape)
 
     def choice(self, name: str, shape: tuple[int, ...], item: Mapping[str, Any]) -> Choice | None:
-        """The choice, or None after a problem."""
+        """The choice, or None if there is a problem."""
         bits, rows = item.get("bits"), item.get("group_size")
         allowed = (*PALETTE_BITS, UNCOMPRESSED)
         if type(bits) is not int or bits not in allowed:
@@ -116,28 +118,32 @@ class _Reader:
             return None
         if bits == UNCOMPRESSED:
             return Choice(UNCOMPRESSED)
-        if type(rows) is not int or not 1 <= rows < MAX_ROWS:
-            told = json.dumps(rows)[:40]
-            self.problem(name, f"group_size must be the number of output rows that share a LUT, not {told}")
+        if type(rows) is not int or not 1 <= rows < MAX_GROUP_SIZE:
+            given = json.dumps(rows)[:40]
+            self.problem(name, f"group_size must be the number of output rows that share a LUT, not {given}")
             return None
         dim = item.get("cluster_dim", 1)  # in older plans; 2 meant LUTs of pairs of weights
         if type(dim) is not int or dim != 1:
-            told = json.dumps(dim)[:40]
-            self.problem(name, f"cluster_dim must be 1, not {told}: LUTs of pairs are no longer supported", _NO_PAIRS)
+            given = json.dumps(dim)[:40]
+            self.problem(
+                name, f"cluster_dim must be 1, not {given}: LUTs of pairs are no longer supported", _WITHOUT_PAIRS
+            )
             return None
         return Choice(bits, min(rows, shape[0]))
 
-    def stranger(self, name: str) -> None:
-        """A name that is none of the matrices."""
+    def unknown(self, name: str) -> None:
+        """Reports a name that belongs to no matrix."""
         if name in self.known:
-            self.problem(name, "is always kept: no matrix of a linear layer or an embedding", "leave it out")
+            self.problem(
+                name, "is always kept: it is not a matrix of a linear layer or an embedding", "remove it from the plan"
+            )
             return
-        near = difflib.get_close_matches(name[:200], self.matrices, n=1) if len(self.problems) < TOLD else []
-        self.problem(name, "the model has no such tensor", f"did you mean {near[0]}?" if near else _FROM_BUNDLE)
+        similar = difflib.get_close_matches(name[:200], self.matrices, n=1) if len(self.problems) < MAX_PROBLEMS else []
+        self.problem(name, "the model has no such tensor", f"did you mean {similar[0]}?" if similar else _FROM_BUNDLE)
 
     def problem(self, where: str, message: str, hint: str = "") -> None:
-        """With the line, where it can be found."""
-        if len(self.problems) >= TOLD:
+        """Adds a problem, with its line number if the name is in the file."""
+        if len(self.problems) >= MAX_PROBLEMS:
             self.problems.append(Diagnostic("plan.invalid", message))
             return
         at = self.raw.find(json.dumps(where, ensure_ascii=False).encode("utf-8", "backslashreplace"))
@@ -145,12 +151,12 @@ class _Reader:
         self.problems.append(Diagnostic("plan.invalid", message, f"{self.file}{line}: {where[:200]}", hint))
 
     def finish(self) -> None:
-        """Raises InputError with all problems, those of missing tensors among them."""
+        """Adds a problem for each missing matrix, and raises InputError if there are problems."""
         for name in self.matrices:
             if name not in self.seen:
                 self.problem(name, "is missing: the plan must name every matrix", _FROM_BUNDLE)
-        more = len(self.problems) - TOLD
-        told = self.problems[:TOLD]
+        more = len(self.problems) - MAX_PROBLEMS
+        shown = self.problems[:MAX_PROBLEMS]
         if more > 0:
-            told.append(Diagnostic("plan.invalid", f"and {more:,} more problems", self.file))
-        InputError.raise_all(told)
+            shown.append(Diagnostic("plan.invalid", f"and {more:,} more problems", self.file))
+        InputError.raise_all(shown)

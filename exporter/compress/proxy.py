@@ -1,10 +1,10 @@
-"""Sensitivities without calibration text: a stated stand-in that looks at nothing but the weights.
+"""Sensitivities without calibration text: a stand-in that looks only at the weights; reports say so.
 
 A matrix's cost is its relative squared error, Σ (w - ŵ)² / Σ w², times its number of weights. To first order the loss
-grows by Σ a_l · t_l², with t_l² the relative error of layer l (the linearity theorem of HIGGS, arXiv 2411.17525), and
-without data the a_l are unknown. All a_l alike would starve a large embedding: on two small decoders, at the bytes of
-uniform 4 bits, they get two to three times the KL. In proportion to the size it is about that of uniform bits: what
-this offers is a size that is met, not a better model. That takes calibration text.
+grows by Σ a_l · t_l², where t_l² is the relative error of layer l (the linearity theorem of HIGGS, arXiv 2411.17525).
+Without data the a_l are unknown. Equal a_l would give a large embedding too few bits: two small decoders then had two
+to three times the KL of uniform 4 bits at the same size. With a_l in proportion to the number of weights, KL is about
+that of uniform bits. So this stand-in reaches a wanted size, but gives no better model: for that, use calibration text.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from exporter.compress.search import Choices, ErrorKind, Offer
 from exporter.errors import InputError, KogataError, UnsupportedError
 from exporter.progress import Progress
 
-STEP = 2  # rows that runs begin and end on: costs, and with them plans, stay those of earlier versions
-SAMPLE = 1 << 20  # weights of a matrix that are clustered: enough for an error to within a percent or two
+ROW_STEP = 2  # runs of rows begin and end at multiples of this: so plans stay the same as in earlier versions
+SAMPLE_WEIGHTS = 1 << 20  # of a matrix: enough to estimate its error to within 1 or 2 %
 
 
 class WeightError:
@@ -32,26 +32,26 @@ class WeightError:
 
     @property
     def kind(self) -> ErrorKind:
-        """Nothing was run."""
+        """Nothing but the weights."""
         return "weights"
 
     @property
     def words(self) -> str:
         """For reports."""
         return (
-            "squared error of each matrix over its mean square, summed over all matrices: "
-            "a stand-in that no text was run for"
+            "squared error of each matrix divided by its mean square, summed over all matrices: "
+            "an estimate from the weights alone, without running any text"
         )
 
     @property
     def measurements(self) -> int:
-        """No joint error is known."""
+        """Joint errors can't be measured."""
         return 0
 
     def costs(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
-        """Of k-means palettes. Raises InputError and UnsupportedError, naming all weights that can't be palettized."""
+        """Costs of k-means palettes. Raises InputError or UnsupportedError for all weights that can't be palettized."""
         progress.stage("measure weight errors", len(offers))
-        found: dict[str, Sequence[float]] = {}
+        costs: dict[str, Sequence[float]] = {}
         problems: list[KogataError] = []
         with ThreadPoolExecutor(cores()) as pool:
             for offer in offers:
@@ -60,28 +60,30 @@ class WeightError:
                 if problem is not None:
                     problems.append(problem)
                 else:
-                    found[offer.candidate.name] = list(
+                    costs[offer.candidate.name] = list(
                         pool.map(_error, repeat(sample), offer.choices, repeat(offer.candidate.parameters))
                     )
                 progress.advance(offer.candidate.name)
         for kind in (InputError, UnsupportedError):
             kind.raise_all([d for problem in problems if isinstance(problem, kind) for d in problem.diagnostics])
-        return found
+        return costs
 
     def joint(self, choices: Choices) -> float | None:  # noqa: ARG002
-        """Unknown."""
+        """Unknown: None."""
         return None
 
 
 def _sample(candidate: Candidate) -> NDArray[np.float32]:
     rows, columns = candidate.shape
-    return np.concatenate([candidate.load(part) for part in spread(rows, max(STEP, SAMPLE // columns), STEP)])
+    return np.concatenate(
+        [candidate.load(part) for part in spread(rows, max(ROW_STEP, SAMPLE_WEIGHTS // columns), ROW_STEP)]
+    )
 
 
 def spread(rows: int, wanted: int, step: int = 1) -> list[slice]:
-    """Runs of rows, evenly spread, about `wanted` in all: neighbours stay neighbours, as they are within a group.
+    """Evenly spread runs of rows, about `wanted` rows in all. Within a run, rows are neighbours, as in a group.
 
-    step: of which lengths and beginnings are multiples; `wanted` is at least that.
+    step: lengths and first rows are multiples of it; `wanted` is at least `step`.
     """
     if rows <= wanted:
         return [slice(0, rows)]
@@ -92,7 +94,7 @@ def spread(rows: int, wanted: int, step: int = 1) -> list[slice]:
 
 
 def _error(sample: NDArray[np.float32], choice: Choice, weights: int) -> float:
-    """Squared error over the mean square, of a matrix of so many weights with these rows among them."""
+    """Squared error divided by the mean square, of a matrix with `weights` weights, estimated from a sample of rows."""
     if choice.group_size is None:
         return 0.0
     total = float(np.square(sample, dtype=np.float64).sum())

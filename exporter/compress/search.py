@@ -1,11 +1,11 @@
-"""Which bits meet a budget: the knapsack's answer, held against the error of all tensors together, and repaired.
+"""The bits for a budget: the knapsack's answer, corrected by the error of all tensors together.
 
-Costs are measured tensor by tensor; together they only roughly add up. So the joint error of an allocation is measured
-too, a bounded number of times: to find the fewest bytes that keep a wanted quality, and to correct the costs. For that,
-tensors are moved one step up or down from the allocation, one at a time, those first for which most is at stake. Where
-the joint error changes by another factor than the costs said, all costs of that tensor get this factor, and the
-knapsack is solved again: bits move from the tensors that were measured too dear to those that were measured too cheap.
-What that yields is kept only where it has the smaller joint error.
+Costs are measured tensor by tensor; their sum is only roughly the joint error. So the joint error of an allocation is
+measured too, a limited number of times: to find the fewest bytes for a wanted quality, and to correct the costs. For
+the correction, tensors move one step up or down from the allocation, one at a time, those with the largest predicted
+change first. If the joint error changes by another factor than predicted, all costs of that tensor are multiplied by
+this factor, and the knapsack is solved again: bits move from tensors whose costs were too high to those whose costs
+were too low. The new allocation is kept only if its joint error is smaller.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from exporter.compress.choices import Choice
 from exporter.compress.decisions import Candidate
 from exporter.progress import Progress
 
-MEASUREMENTS = 32  # of joint errors for one budget, at most: each takes as long as running the texts once
-ROUNDS = 2  # of the repair, at least
-ROUND = 32  # measurements for a round, about, where there are enough
-SURVEY = (0.7, 0.85, 1.2, 1.5)  # of the bytes: where the curve is measured beside the budget itself
-CLOSE = 0.004  # of the bytes: a search for a quality ends when its bracket is as narrow as that
-FACTORS = (1 / 4, 4)  # a measured correction of costs beyond this is taken for noise
-CURVE = 40  # points of the predicted curve
+MAX_MEASUREMENTS = 32  # of joint errors for one budget: each takes as long as running the texts once
+MIN_ROUNDS = 2  # of the correction
+MEASUREMENTS_PER_ROUND = 32  # approximate, where there are enough measurements
+SURVEYED_SHARES = (0.7, 0.85, 1.2, 1.5)  # of the budget: more sizes at which the curve is measured
+BRACKET_WIDTH = 0.004  # as a share of the bytes: a search for a quality ends at this width
+FACTOR_RANGE = (1 / 4, 4)  # corrections of costs beyond this range are treated as noise
+CURVE_POINTS = 40  # points of the predicted curve
 
 ErrorKind = Literal["kl", "distance", "weights"]
 Choices = Mapping[str, Choice]
@@ -35,38 +35,41 @@ Choices = Mapping[str, Choice]
 
 @dataclass(frozen=True)
 class Offer:
-    """A matrix, and the ways to store it that are allowed; at least one."""
+    """A matrix, and the allowed ways to store it; at least one."""
 
     candidate: Candidate
     choices: tuple[Choice, ...]
 
 
 class Sensitivity(Protocol):
-    """What errors in the weights cost."""
+    """Measures the cost of errors in the weights."""
 
     @property
     def kind(self) -> ErrorKind:
-        """Of the numbers: "kl": nats to the uncompressed model; "distance": of embeddings or scores to the uncompressed
-        model's; "weights": a stand-in that looks at nothing but the weights."""
+        """The kind of error.
+
+        "kl": KL in nats from the uncompressed model; "distance": of embeddings or scores from the uncompressed model's;
+        "weights": a stand-in that looks only at the weights.
+        """
 
     @property
     def words(self) -> str:
-        """The same in words, for reports: "KL in nats on 16 sequences of the built-in texts"."""
+        """The kind in words, for reports: "KL in nats on 16 sequences of the built-in texts"."""
 
     @property
     def measurements(self) -> int:
-        """How many joint errors are worth their time for one budget."""
+        """How many joint errors to measure for one budget."""
 
     def costs(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
-        """Tensor → the model's error with this tensor alone stored as each of its offer's choices; 0 for keeping it."""
+        """Tensor → for each choice of its offer, the model's error if only this tensor is stored so (kept: 0)."""
 
     def joint(self, choices: Choices) -> float | None:
-        """The model's error with all tensors stored like this; those that are not named are kept. None: not known."""
+        """The model's error with these choices; tensors without a choice are kept. None: it can't be measured."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Either: stored_bytes, of all the tensors on offer, at most so many; or error, the joint error at most that."""
+    """Either stored_bytes, the most bytes for all offered tensors, or error, the highest joint error."""
 
     stored_bytes: int | None = None
     error: float | None = None
@@ -78,7 +81,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Point:
-    """Of the size/quality curve. stored_bytes: of the tensors on offer; measured: the joint error, None if unknown."""
+    """A point of the size/quality curve. stored_bytes: of the offered tensors. measured: the joint error, or None."""
 
     stored_bytes: int
     predicted: float
@@ -87,7 +90,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Found:
-    """tensors: the offers with their costs, as measured one by one. curve: by bytes, the chosen point among them."""
+    """The result of a search. tensors: the offers with costs measured one by one. curve: by bytes, with `chosen`."""
 
     choices: Choices
     tensors: tuple[TensorOptions, ...]
@@ -96,7 +99,7 @@ class Found:
 
 
 class UnreachableQualityError(ValueError):
-    """Nothing on offer has so small a joint error. least: the smallest that was measured."""
+    """No choices have so small a joint error. least: the smallest that was measured."""
 
     def __init__(self, least: float) -> None:
         super().__init__(f"at least {least}")
@@ -104,13 +107,15 @@ class UnreachableQualityError(ValueError):
 
 
 def priced(offers: Sequence[Offer], costs: Mapping[str, Sequence[float]]) -> tuple[TensorOptions, ...]:
-    """The offers with what they cost. ValueError where costs are missing."""
-    found = []
+    """The offers with their costs. Raises ValueError if a cost is missing."""
+    priced_tensors = []
     for offer in offers:
         candidate = offer.candidate
         options = zip(offer.choices, costs[candidate.name], strict=True)
-        found.append(TensorOptions(candidate.name, tuple(Option(c, candidate.bytes_as(c), e) for c, e in options)))
-    return tuple(found)
+        priced_tensors.append(
+            TensorOptions(candidate.name, tuple(Option(c, candidate.bytes_as(c), e) for c, e in options))
+        )
+    return tuple(priced_tensors)
 
 
 def search(
@@ -118,9 +123,9 @@ def search(
     goal: Goal,
     joint: Callable[[Choices], float | None],
     progress: Progress,
-    measurements: int = MEASUREMENTS,
+    measurements: int = MAX_MEASUREMENTS,
 ) -> Found:
-    """The choices that meet the goal best; nothing depends on anything but the arguments.
+    """The best choices for the goal; the result depends only on the arguments.
 
     Raises UnreachableBudgetError, UnreachableQualityError; ValueError for a goal in error without joint errors.
     """
@@ -144,7 +149,7 @@ def search(
 
 @dataclass
 class _Meter:
-    """Measures joint errors, each only once, and no more than `left`. original: with the costs as they came."""
+    """Measures joint errors, each only once, and at most `left`. original: the frontier with uncorrected costs."""
 
     original: Frontier
     joint: Callable[[Choices], float | None]
@@ -155,11 +160,11 @@ class _Meter:
     started: bool = False
 
     def begin(self, choices: Choices) -> bool:
-        """Whether joint errors are known at all: measures these."""
+        """Measures these choices. Returns whether joint errors can be measured at all."""
         return self.value(choices) is not None
 
     def value(self, choices: Choices, *, draw: bool = True) -> float | None:
-        """The joint error; draw: it is a point of the curve, and not of a trial with one tensor moved."""
+        """The joint error. draw: add a point to the curve; False for a trial that moves one tensor."""
         key = tuple(choices[tensor.name] for tensor in self.original.tensors)
         if draw:
             self.drawn[key] = dict(choices)
@@ -177,21 +182,21 @@ class _Meter:
         return self.known[key]
 
     def error(self, choices: Choices, *, draw: bool = True) -> float:
-        """The joint error where there is one. ValueError elsewhere."""
+        """The joint error. Raises ValueError if it can't be measured."""
         value = self.value(choices, draw=draw)
         if value is None:
-            raise ValueError("without calibration no joint error is known")
+            raise ValueError("joint errors can't be measured without calibration")
         return value
 
     def survey(self, budget: int) -> None:
-        """Some points around the budget, for the curve."""
-        for share in SURVEY:
+        """Measures some points around the budget, for the curve."""
+        for share in SURVEYED_SHARES:
             nearby = round(share * budget)
-            if self.original.least <= nearby <= self.original.most and self.left > len(SURVEY):
+            if self.original.least <= nearby <= self.original.most and self.left > len(SURVEYED_SHARES):
                 self.value(self.original.at(nearby))
 
     def point(self, choices: Choices) -> Point:
-        """With all that is known of it."""
+        """The point of these choices, with the joint error if it was measured."""
         key = tuple(choices[tensor.name] for tensor in self.original.tensors)
         measured = self.known.get(key)
         return Point(
@@ -203,8 +208,8 @@ class _Meter:
 
 def _curve(meter: _Meter, chosen: Point) -> tuple[Point, ...]:
     frontier = meter.original
-    span = (frontier.most - frontier.least) / (CURVE - 1)
-    predicted = [meter.point(frontier.at(frontier.least + int(i * span))) for i in range(CURVE)]
+    span = (frontier.most - frontier.least) / (CURVE_POINTS - 1)
+    predicted = [meter.point(frontier.at(frontier.least + int(i * span))) for i in range(CURVE_POINTS)]
     measured = [meter.point(choices) for choices in meter.drawn.values()]
     return tuple(sorted({*predicted, *measured, chosen}, key=lambda p: (p.stored_bytes, p.predicted, p.measured or 0)))
 
@@ -214,8 +219,9 @@ def _smallest(
 ) -> dict[str, Choice]:
     """Choices of few bytes whose joint error is at most `limit`.
 
-    Guesses where the predicted cost, times the factor by which predictions were last wrong, is the limit; cuts the
-    bracket in half where a guess would not make it smaller. bracket: bytes that may not do, and choices that do.
+    A guess is the size at which predicted cost times a factor reaches the limit; the factor is the measured over the
+    predicted error of the last guess. Where a guess would not narrow the bracket, the bracket is halved.
+    bracket: bytes that may be too few, and choices within the limit.
     """
     if bracket is None:
         bracket = (frontier.least, frontier.at(frontier.most))
@@ -226,10 +232,10 @@ def _smallest(
     factor = 1.0
     for turn in range(tries):
         high = frontier.stored_bytes(best)
-        if high - low <= CLOSE * high or meter.left <= 0:
+        if high - low <= BRACKET_WIDTH * high or meter.left <= 0:
             break
         guess = frontier.bytes_for(limit / factor)
-        if not low < guess < high or turn % 3 == 2:  # a third of the steps shrink the bracket whatever predictions say
+        if not low < guess < high or turn % 3 == 2:  # every third step ignores the prediction
             guess = (low + high) // 2 if turn % 3 == 2 or guess <= low else round(0.9 * high + 0.1 * low)
         tried = frontier.at(guess)
         error = meter.error(tried)
@@ -246,9 +252,9 @@ def _smallest(
 def _repaired(
     frontier: Frontier, choices: dict[str, Choice], budget: int, meter: _Meter
 ) -> tuple[Frontier, dict[str, Choice]]:
-    """The frontier with corrected costs, and its choices within `budget`, or `choices` where these do better."""
+    """The frontier with corrected costs and its choices within `budget`; `choices` if their joint error is smaller."""
     error = meter.error(choices)
-    rounds = max(ROUNDS, round(meter.left / ROUND))
+    rounds = max(MIN_ROUNDS, round(meter.left / MEASUREMENTS_PER_ROUND))
     for turn in range(rounds):
         trials = (meter.left - 4) // (rounds - turn) - 2
         if trials < 2 or error == 0:
@@ -257,8 +263,8 @@ def _repaired(
         for strength in (1.0, 0.5):
             corrected = _corrected(frontier, factors, strength)
             moved = corrected.at(budget)
-            if meter.left > 0 and (found := meter.error(moved)) < error:
-                frontier, choices, error = corrected, moved, found
+            if meter.left > 0 and (moved_error := meter.error(moved)) < error:
+                frontier, choices, error = corrected, moved, moved_error
                 break
         else:
             break
@@ -266,20 +272,20 @@ def _repaired(
 
 
 def _factors(frontier: Frontier, choices: Choices, error: float, meter: _Meter, trials: int) -> dict[str, float]:
-    """Tensor → measured over predicted change of the joint error, as a multiple of their median."""
+    """Tensor → measured over predicted change of the joint error, divided by the median of these ratios."""
     moves = sorted(filter(None, (_move(tensor, choices[tensor.name]) for tensor in frontier.tensors)), reverse=True)
-    found = {}
+    factors = {}
     for predicted, name, choice, sign in moves[:trials]:
         changed = meter.error({**choices, name: choice}, draw=False) - error
-        found[name] = sign * changed / predicted if math.isfinite(changed) else FACTORS[1]
-    usual = median([factor for factor in found.values() if factor > 0] or [1.0])
-    return {name: min(max(factor / usual, FACTORS[0]), FACTORS[1]) for name, factor in found.items()}
+        factors[name] = sign * changed / predicted if math.isfinite(changed) else FACTOR_RANGE[1]
+    usual = median([factor for factor in factors.values() if factor > 0] or [1.0])
+    return {name: min(max(factor / usual, FACTOR_RANGE[0]), FACTOR_RANGE[1]) for name, factor in factors.items()}
 
 
 def _move(tensor: TensorOptions, choice: Choice) -> tuple[float, str, Choice, int] | None:
-    """The best step up or down: the predicted change, name, choice, and whether the error grows (1) or shrinks (-1).
+    """The best step up or down: predicted change, name, choice, and whether the error grows (1) or shrinks (-1).
 
-    None where there is no other way.
+    None if there is no other option.
     """
     now = tensor.option(choice)
     steps = []

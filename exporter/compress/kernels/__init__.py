@@ -1,1 +1,1 @@
-"""What numba compiles: the loops of clustering and fitting."""
+"""The loops of clustering and fitting, compiled by numba."""

@@ -1,20 +1,20 @@
 """1-D k-means, compiled: one LUT per group of rows, optimal on the weights' float16 values.
 
-A weight is decoded to one of its LUT's float16 entries, so a group is first reduced to its distinct float16 values
-and their masses: at most 63,487 points, sorted by two radix passes. Then
+A weight is decoded to one of its LUT's float16 entries. So a group is first reduced to its distinct float16 values and
+their masses: at most 63,487 points, sorted by two radix passes. Then
 
 1. the points are gathered into a few bins per cluster of about equal distortion (mass · width², the condition that
-   optimal cells obey: Panter and Dite, 1951), so tails and outliers keep bins of their own;
+   optimal cells obey: Panter and Dite, 1951), so tails and outliers get their own bins;
 2. a least-weight path over the bins gives the optimal clustering: within-cluster squared error is a Monge cost, so the
-   error is convex in the number of clusters, and one penalty per cluster (searched for) yields just the wanted number
-   (Aggarwal, Schieber and Tokuyama, 1994). What that takes hardly depends on the number of clusters;
+   error is convex in the number of clusters, and a penalty per cluster, found by search, gives exactly the wanted
+   number (Aggarwal, Schieber and Tokuyama, 1994). The time hardly depends on the number of clusters;
 3. Lloyd's steps on prefix sums over the points move the boundaries from bin to point resolution; the last steps keep
-   the centroids on the float16 grid, where the nearest entry to a cell's mean is that cell's best.
+   the centroids on the float16 grid, where the value nearest to a cell's mean is optimal for that cell.
 
-There is no random start, and a group's result depends on that group alone: any split over threads gives the same bits.
-`compiled.py` compiles `cluster_groups` and caches it on disk. numba's cache notices changes of that function's own file
-only, so everything that is compiled into it is in this file. It allocates nothing and takes plain arrays: that halves
-the time to compile.
+There is no random start, and a group's result depends only on that group: any split over threads gives the same bits.
+`clusters_compiled.py` compiles `cluster_groups` and caches it on disk. numba's cache only notices changes in that
+function's own file, so everything that is compiled into it is in this file. It allocates no memory and takes plain
+arrays, which halves the compile time.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ ZERO = 31743  # the code of 0.0: codes count float16 values in ascending order, 
 CODES = 2 * ZERO + 1
 BINS, BINS_PER_CLUSTER = 256, 16  # bins = BINS + BINS_PER_CLUSTER · clusters: < 0.05 % above the optimum, tests say
 
-MASS, FIRST, VALUE, BEST = 0, 1, 2, 3  # rows of `points` and `bins`: Σ mass, Σ mass · (value - mean), value | path cost
+# Rows of `points` and `bins`: Σ mass, Σ mass · (value - mean), value | path cost.
+MASS, MOMENT, VALUE, COST = 0, 1, 2, 3
 EDGE, ORIGIN, CUTS = 0, 1, 2  # rows of `steps`: first point of a bin, predecessor on the path, cuts (three rows)
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
 def _inlined(function: F) -> F:
-    """`function` compiled for calls from compiled code only, which saves its Python wrapper."""
+    """Compiles `function` for calls from compiled code only; the Python wrapper is left out to save compile time."""
     return cast(F, numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)(function))
 
 
@@ -82,41 +83,42 @@ def _sort(codes: Halves, samples: Singles, masses: Singles, n: int, count: Ints)
 
 @_inlined
 def _points(codes: Halves, samples: Singles, masses: Singles, n: int, points: Floats) -> tuple[int, float, float]:
-    """Weights of one float16 value, gathered at their mean: value, and prefix sums of mass and mass · (value - mean).
+    """Merges the weights that share a float16 value into one point at their mean.
 
-    Returns the number of points, the mean of all, and the summed squared error of one cluster.
+    Fills `points`: values, and prefix sums of mass and of mass · (value - mean). Returns the number of points, the mean
+    of all weights, and the squared error of a single cluster.
     """
-    found, last, total, moment = -1, -1, 0.0, 0.0
+    count, last, total, moment = -1, -1, 0.0, 0.0
     for i in range(n):
         mass = np.float64(masses[0, i]) if masses.size else 1.0
         if mass > 0.0:
             if codes[0, i] != last:
                 last = int(codes[0, i])
-                found += 1
-                points[MASS, found + 1] = points[FIRST, found] = 0.0
-            points[MASS, found + 1] += mass
-            points[FIRST, found] += mass * samples[0, i]
+                count += 1
+                points[MASS, count + 1] = points[MOMENT, count] = 0.0
+            points[MASS, count + 1] += mass
+            points[MOMENT, count] += mass * samples[0, i]
             total += mass
             moment += mass * samples[0, i]
-    found += 1
+    count += 1
     mean = moment / total
     squares, moment = 0.0, 0.0
     points[MASS, 0] = 0.0
-    for p in range(found):
-        points[VALUE, p] = points[FIRST, p] / points[MASS, p + 1]
-        mass = max(points[MASS, p + 1], 1e-13 * total)  # less would be lost in the sums, and divide by zero
+    for p in range(count):
+        points[VALUE, p] = points[MOMENT, p] / points[MASS, p + 1]
+        mass = max(points[MASS, p + 1], 1e-13 * total)  # a smaller mass vanishes in the sums: division by zero
         offset = points[VALUE, p] - mean
-        points[FIRST, p] = moment
+        points[MOMENT, p] = moment
         moment += mass * offset
         squares += mass * offset * offset
         points[MASS, p + 1] = points[MASS, p] + mass
-    points[FIRST, found] = moment
-    return found, mean, squares
+    points[MOMENT, count] = moment
+    return count, mean, squares
 
 
 @_inlined
 def _pack_bins(points: Floats, n: int, limit: float, steps: Ints, capacity: int) -> int:
-    """Greedy bins with mass · width² ≤ limit. Returns their number, or -(points covered) when capacity is short."""
+    """Greedy bins with mass · width² ≤ limit. Returns their number, or -(points covered) if `capacity` is exceeded."""
     bins, start = 0, 0
     steps[EDGE, 0] = 0
     for p in range(1, n):
@@ -133,7 +135,7 @@ def _pack_bins(points: Floats, n: int, limit: float, steps: Ints, capacity: int)
 
 @_inlined
 def _bins(points: Floats, n: int, wanted: int, steps: Ints) -> int:
-    """First points of about `wanted` bins (between half and twice as many), or of one bin a point if those suffice."""
+    """Writes the first point of each of about `wanted` bins (half to twice as many); few points get one bin each."""
     if n <= wanted:
         for p in range(n + 1):
             steps[EDGE, p] = p
@@ -146,34 +148,35 @@ def _bins(points: Floats, n: int, wanted: int, steps: Ints) -> int:
             width = points[VALUE, p] - points[VALUE, start]
             spread += (mass * width * width) ** (1 / 3)
             start = p
-    limit, fitting = (spread / wanted) ** 3, np.inf
+    limit, feasible = (spread / wanted) ** 3, np.inf
     for _ in range(12):
         bins = _pack_bins(points, n, limit, steps, 2 * wanted)
         if 2 * bins >= wanted:
             return bins
         if bins > 0:
-            fitting = min(fitting, limit)
-        found = float(bins) if bins > 0 else 2.0 * wanted * n / -bins
-        limit *= (found / wanted) ** 3
-    # Values on scales too far apart for one limit: few bins, yet more than clusters (12 rounds reach over 40 decades).
-    return _pack_bins(points, n, fitting, steps, 2 * wanted)
+            feasible = min(feasible, limit)
+        estimate = float(bins) if bins > 0 else 2.0 * wanted * n / -bins
+        limit *= (estimate / wanted) ** 3
+    # The values span too many orders of magnitude for one limit: few bins, but more than clusters (12 rounds cover 40
+    # decades).
+    return _pack_bins(points, n, feasible, steps, 2 * wanted)
 
 
 @_inlined
 def _path(bins: Floats, n: int, penalty: float, steps: Ints, row: int) -> int:
-    """Least-weight path over the bins, each cluster costing its error + penalty. Returns the clusters, cuts in `row`.
+    """Least-weight path over the bins: a cluster costs its error + penalty. Returns their number; cuts in `row`.
 
-    The error of bins i…j-1 is a constant - (Σ first)² / Σ mass. The best i never decreases with j (Monge).
+    The error of bins i…j-1 is a constant - (Σ moment)² / Σ mass. The best i never decreases with j (Monge).
     """
-    bins[BEST, 0], steps[ORIGIN, 0] = 0.0, 0
+    bins[COST, 0], steps[ORIGIN, 0] = 0.0, 0
     for j in range(1, n + 1):
         least, at = np.inf, 0
         for i in range(steps[ORIGIN, j - 1], j):
-            first = bins[FIRST, j] - bins[FIRST, i]
-            cost = bins[BEST, i] - first * first / (bins[MASS, j] - bins[MASS, i])
+            moment = bins[MOMENT, j] - bins[MOMENT, i]
+            cost = bins[COST, i] - moment * moment / (bins[MASS, j] - bins[MASS, i])
             if cost < least:
                 least, at = cost, i
-        bins[BEST, j], steps[ORIGIN, j] = least + penalty, at
+        bins[COST, j], steps[ORIGIN, j] = least + penalty, at
     clusters, j = 0, n
     while j > 0:
         j = steps[ORIGIN, j]
@@ -187,9 +190,10 @@ def _path(bins: Floats, n: int, penalty: float, steps: Ints, row: int) -> int:
 
 @_inlined
 def _splice(few: Ints, n_few: int, many: Ints, n_many: int, clusters: int) -> bool:
-    """Into `few`: as many clusters as wanted, from paths with fewer and with more that are optimal at one penalty.
+    """Combines two paths that are optimal at one penalty, with fewer and with more clusters, into the wanted number.
 
-    Where an edge of `many` lies inside an edge of `few` and the counts add up, both can be left there at no cost.
+    Where an edge of `many` lies inside an edge of `few` and the counts add up, the path can change from `few` to `many`
+    at no cost. The result is in `few`. Returns whether there is such an edge.
     """
     ahead = n_many - clusters
     for c in range(n_few):
@@ -201,47 +205,47 @@ def _splice(few: Ints, n_few: int, many: Ints, n_many: int, clusters: int) -> bo
 
 
 @_inlined
-def _split(cuts: Ints, found: int, clusters: int) -> None:
-    """Halves the cluster with the most bins until there are enough: for splits whose gain drowns in rounding."""
-    while found < clusters:
+def _split(cuts: Ints, count: int, clusters: int) -> None:
+    """Halves the cluster with the most bins until there are enough; used when rounding hides the gain of a split."""
+    while count < clusters:
         widest = 0
-        for c in range(found):
+        for c in range(count):
             if cuts[c + 1] - cuts[c] > cuts[widest + 1] - cuts[widest]:
                 widest = c
-        for c in range(found, widest, -1):
+        for c in range(count, widest, -1):
             cuts[c + 1] = cuts[c]
         cuts[widest + 1] = (cuts[widest] + cuts[widest + 2]) // 2
-        found += 1
+        count += 1
 
 
 @_inlined
 def _cluster_bins(bins: Floats, n: int, squares: float, clusters: int, steps: Ints) -> int:
     """Optimal clustering of the bins (more bins than clusters). Returns the row of `steps` that holds its cuts."""
-    few, many, free = CUTS, CUTS + 1, CUTS + 2
+    few, many, spare = CUTS, CUTS + 1, CUTS + 2
     high, n_few, few_error = 0.0, 1, 0.0
     low, n_many, many_error = 0.0, 0, 0.0
     steps[few, 0], steps[few, 1] = 0, n
     penalty = 4 * squares / clusters**3  # error falls as 1 / clusters², its slope as 1 / clusters³
     grow = 2.0
     for run in range(100):
-        found = _path(bins, n, penalty, steps, free)
-        if found == clusters:
-            return free
-        if run > 8 and high and low and not n_few < found < n_many:
+        count = _path(bins, n, penalty, steps, spare)
+        if count == clusters:
+            return spare
+        if run > 8 and high and low and not n_few < count < n_many:
             break  # the penalty was a chord's slope, and no point of the convex error curve lies below the chord
-        error = bins[BEST, n] - penalty * found
-        if found < clusters:
-            high, n_few, few_error = penalty, found, error
-            few, free = free, few
+        error = bins[COST, n] - penalty * count
+        if count < clusters:
+            high, n_few, few_error = penalty, count, error
+            few, spare = spare, few
         else:
-            low, n_many, many_error = penalty, found, error
-            many, free = free, many
+            low, n_many, many_error = penalty, count, error
+            many, spare = spare, many
         if high and low and run < 8:
             penalty = low * (high / low) ** (np.log(n_many / clusters) / np.log(n_many / n_few))
         elif high and low:
             penalty = (few_error - many_error) / (n_many - n_few)
         else:
-            ratio = (found / clusters) ** 3
+            ratio = (count / clusters) ** 3
             penalty *= max(ratio, grow) if ratio > 1 else min(ratio, 1 / grow)
             grow = min(grow * grow, 1e30)
         if not penalty > 1e-17 * squares:
@@ -259,27 +263,27 @@ def _lloyd(points: Floats, moments: tuple[float, float], cuts: Ints, centres: Fl
     stay float16 values.
     """
     mean, squares = moments
-    clusters, before = centres.size, np.inf
+    clusters, previous = centres.size, np.inf
     for _ in range(100):
         error = squares
         for c in range(clusters):
             mass = points[MASS, cuts[c + 1]] - points[MASS, cuts[c]]
             if mass > 0.0:
-                first = points[FIRST, cuts[c + 1]] - points[FIRST, cuts[c]]
-                centre = first / mass + mean
+                moment = points[MOMENT, cuts[c + 1]] - points[MOMENT, cuts[c]]
+                centre = moment / mass + mean
                 if values.size:
                     centre = values[_nearest(values, centre)]
                 centres[c] = centre
                 offset = centre - mean
-                error -= (2 * first - mass * offset) * offset
-        if not error < before * (1 - 1e-6):
+                error -= (2 * moment - mass * offset) * offset
+        if not error < previous * (1 - 1e-6):
             return
-        before = error
+        previous = error
         for c in range(1, clusters):
-            middle, p = (centres[c - 1] + centres[c]) / 2, cuts[c]
-            while p > cuts[c - 1] and points[VALUE, p - 1] > middle:
+            boundary, p = (centres[c - 1] + centres[c]) / 2, cuts[c]
+            while p > cuts[c - 1] and points[VALUE, p - 1] > boundary:
                 p -= 1
-            while p < cuts[clusters] and points[VALUE, p] <= middle:
+            while p < cuts[clusters] and points[VALUE, p] <= boundary:
                 p += 1
             cuts[c] = p
 
@@ -322,12 +326,12 @@ def _assign(weight: Singles, indices: Bytes, lut: Singles, bounds: Singles) -> f
 
 
 @_inlined
-def _cluster(points: Floats, found: int, squares: float, bins: Floats, steps: Ints, clusters: int) -> int:
+def _cluster(points: Floats, n_points: int, squares: float, bins: Floats, steps: Ints, clusters: int) -> int:
     """Optimal clustering of the points (more points than clusters). Returns the row of `steps` that holds its cuts."""
-    count = _bins(points, found, BINS + BINS_PER_CLUSTER * clusters, steps)
-    for b in range(count + 1):
-        bins[MASS, b], bins[FIRST, b] = points[MASS, steps[EDGE, b]], points[FIRST, steps[EDGE, b]]
-    row = _cluster_bins(bins, count, squares, clusters, steps)
+    n_bins = _bins(points, n_points, BINS + BINS_PER_CLUSTER * clusters, steps)
+    for b in range(n_bins + 1):
+        bins[MASS, b], bins[MOMENT, b] = points[MASS, steps[EDGE, b]], points[MOMENT, steps[EDGE, b]]
+    row = _cluster_bins(bins, n_bins, squares, clusters, steps)
     for c in range(clusters + 1):
         steps[row, c] = steps[EDGE, steps[row, c]]
     return row
@@ -345,7 +349,7 @@ def cluster_groups(weights: Weights, groups: tuple[int, int, int], out: Out, wor
         (float32 ≥ 0, or of size 0), and the float16 values by code, float64 `[CODES]`.
     groups: first, last, size.
     out: LUTs float32 `[groups, entries]`, indices uint8 flat, squared errors float64 `[groups]`.
-    work: what `compiled.buffers` returns.
+    work: the result of `clusters_compiled.buffers`.
     """
     weight, bits, importance, values = weights
     luts, indices, errors = out
@@ -360,19 +364,19 @@ def cluster_groups(weights: Weights, groups: tuple[int, int, int], out: Out, wor
             if importance.size:
                 masses[0, i] = importance[start + i]
                 total += masses[0, i]
-        if importance.size and total == 0.0:  # a group without any importance counts all its weights alike
+        if importance.size and total == 0.0:  # without any importance, all weights of a group count equally
             masses[0, :n] = 1.0
         _sort(codes, samples, masses, n, steps[EDGE])
-        found, mean, squares = _points(codes, samples, masses, n, points)
-        if found > entries:
-            cuts = steps[_cluster(points, found, squares, bins, steps, entries)]
+        n_points, mean, squares = _points(codes, samples, masses, n, points)
+        if n_points > entries:
+            cuts = steps[_cluster(points, n_points, squares, bins, steps, entries)]
             for e in range(entries):
-                centres[e] = points[VALUE, min(cuts[e], found - 1)]  # what an empty cell keeps
+                centres[e] = points[VALUE, min(cuts[e], n_points - 1)]  # an empty cell keeps this value
             _lloyd(points, (mean, squares), cuts, centres, values[:0])
             _lloyd(points, (mean, squares), cuts, centres, values)
         else:
             for e in range(entries):
-                centres[e] = values[_nearest(values, points[VALUE, min(e, found - 1)])]
+                centres[e] = values[_nearest(values, points[VALUE, min(e, n_points - 1)])]
         for e in range(entries):
             luts[group, e] = centres[e]
         errors[group] = _assign(weight[start:end], indices[start:end], luts[group], bounds)

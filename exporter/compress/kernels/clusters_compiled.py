@@ -1,4 +1,4 @@
-"""Compiles the k-means kernel, or loads it from numba's cache, when it is imported. Import it lazily."""
+"""Compiles the k-means kernel on import, or loads it from numba's cache. Import this module lazily."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Kernel = Callable[[Weights, tuple[int, int, int], Out, Work], None]
 
 
 def buffers(size: int, entries: int, weighted: bool) -> Work:
-    """Scratch memory for groups of up to `size` weights: some 12 bytes per weight (20 weighted), plus at most 2 MB."""
-    room = min(size, CODES) + 1
-    width = 2 * (BINS + BINS_PER_CLUSTER * entries) + 2  # also at least 257: sorting counts in the first row of steps
+    """Scratch memory for groups of up to `size` weights: about 12 bytes per weight (20 if weighted), and up to 2 MB."""
+    length = min(size, CODES) + 1
+    width = 2 * (BINS + BINS_PER_CLUSTER * entries) + 2  # at least 257: sorting counts in the first row of steps
     return (
         np.empty((2, size), np.uint16),
         np.empty((2, size), np.float32),
         np.empty((2, size if weighted else 0), np.float32),
-        np.empty((3, room)),
+        np.empty((3, length)),
         np.empty((4, width)),
         np.empty((5, width), np.int64),
         np.empty(entries),
@@ -36,7 +36,7 @@ def _array(dtype: types.Type, rank: int = 1, readonly: bool = False) -> types.Ty
 
 
 def _signature() -> types.Type:
-    """Of `cluster_groups`, so that it is compiled once, here, and not by the first threads that call it."""
+    """The types of `cluster_groups`: it is compiled once, here, and not by the first threads that call it."""
     single, double, matrix = types.float32, types.float64, 2
     scratch = [_array(kind, matrix) for kind in (types.uint16, single, single, double, double, types.int64)]
     return types.void(
@@ -48,7 +48,7 @@ def _signature() -> types.Type:
 
 
 def compile_kernel(*, cache: bool) -> Kernel:
-    """`cluster_groups` compiled, without the GIL; some 2 s, or 0.2 s from the cache."""
+    """Compiles `cluster_groups`; it runs without the GIL. Takes about 2 s, or 0.2 s from the cache."""
     return cast(Kernel, numba.njit(_signature(), nogil=True, error_model="numpy", cache=cache)(cluster_groups))
 
 
@@ -56,7 +56,7 @@ def _kernel() -> Kernel:
     try:
         return compile_kernel(cache=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
-        # No writable folder for the cache (numba says RuntimeError), a full disk, or a damaged cache: do without.
+        # The cache has no writable folder (numba raises RuntimeError), the disk is full, or the cache is damaged.
         return compile_kernel(cache=False)
 
 

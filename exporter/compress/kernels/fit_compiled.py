@@ -1,4 +1,4 @@
-"""Compiles the kernels of data-aware fitting, or loads them from numba's cache, when imported. Import it lazily."""
+"""Compiles the kernels of data-aware fitting on import, or loads them from numba's cache. Import this module lazily."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from exporter.compress.kernels.luts import refit_luts as _refit_luts
 from exporter.compress.kernels.luts import update_rows as _update_rows
 from exporter.compress.kernels.rows import improve_rows as _improve_rows
 
-BLOCK = 32  # rows of a factor that are made before what is left of the matrix is updated; a multiple of 8
-SHARE = 256  # rows of what is left for a thread
-PIVOT = 1e-9  # smaller pivots of a factor, as a share of the largest, are lifted
+FACTOR_ROWS = 32  # rows of a factor that are computed before the rest of the matrix is updated; a multiple of 8
+ROWS_PER_THREAD = 256  # rows of the rest that one thread updates
+MIN_PIVOT = 1e-9  # of the largest pivot: smaller pivots are raised to this
 
 F = TypeVar("F", bound=Callable[..., object])
-SINGLE, DOUBLE, WHOLE = types.float32, types.float64, types.int64
+FLOAT32, FLOAT64, INT64 = types.float32, types.float64, types.int64
 
 
 def array(dtype: types.Type, rank: int, readonly: bool = False) -> types.Type:
@@ -34,64 +34,67 @@ def array(dtype: types.Type, rank: int, readonly: bool = False) -> types.Type:
 
 def _improve() -> types.Type:
     return types.void(
-        types.Tuple([array(SINGLE, rank, True) for rank in (2, 3, 2, 2)]),
-        types.Tuple([array(SINGLE, 3, True), array(SINGLE, 2, True), array(WHOLE, 2, True), array(WHOLE, 1, True)]),
-        array(SINGLE, 2),
+        types.Tuple([array(FLOAT32, rank, True) for rank in (2, 3, 2, 2)]),
+        types.Tuple([array(FLOAT32, 3, True), array(FLOAT32, 2, True), array(INT64, 2, True), array(INT64, 1, True)]),
+        array(FLOAT32, 2),
         array(types.uint8, 2),
-        types.UniTuple(WHOLE, 3),
-        types.Tuple([array(DOUBLE, 3), array(DOUBLE, 2), array(WHOLE, 1)]),
+        types.UniTuple(INT64, 3),
+        types.Tuple([array(FLOAT64, 3), array(FLOAT64, 2), array(INT64, 1)]),
     )
 
 
 def _refit() -> types.Type:
     return types.void(
-        array(SINGLE, 2),
+        array(FLOAT32, 2),
         array(types.uint8, 2),
-        WHOLE,
-        types.Tuple([array(DOUBLE, 3), array(DOUBLE, 2)]),
-        types.Tuple([array(DOUBLE, 2), array(WHOLE, 2)]),
+        INT64,
+        types.Tuple([array(FLOAT64, 3), array(FLOAT64, 2)]),
+        types.Tuple([array(FLOAT64, 2), array(INT64, 2)]),
     )
 
 
 def compiled(function: F, signature: types.Type) -> F:
-    """`function` compiled, without the GIL; from the cache where there is one."""
+    """Compiles `function` to run without the GIL, or loads it from numba's cache."""
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
         return cast(F, numba.njit(signature, cache=True, **options)(function))
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
-        # No writable folder for the cache (numba says RuntimeError), a full disk, or a damaged cache: do without.
+        # The cache has no writable folder (numba raises RuntimeError), the disk is full, or the cache is damaged.
         return cast(F, numba.njit(signature, cache=False, **options)(function))
 
 
 improve_rows = compiled(_improve_rows, _improve())
 refit_luts = compiled(_refit_luts, _refit())
 factor_rows = compiled(
-    _factor_rows, types.void(array(DOUBLE, 2), array(WHOLE, 1), array(DOUBLE, 1), types.UniTuple(WHOLE, 2), DOUBLE)
+    _factor_rows, types.void(array(FLOAT64, 2), array(INT64, 1), array(FLOAT64, 1), types.UniTuple(INT64, 2), FLOAT64)
 )
-update_rows = compiled(_update_rows, types.void(array(DOUBLE, 2), types.UniTuple(WHOLE, 2), types.UniTuple(WHOLE, 2)))
+update_rows = compiled(_update_rows, types.void(array(FLOAT64, 2), types.UniTuple(INT64, 2), types.UniTuple(INT64, 2)))
 add_costs = compiled(
     _add_costs,
     types.void(
-        array(DOUBLE, 2),
-        array(SINGLE, 2, True),
-        array(SINGLE, 1, True),
-        array(DOUBLE, 1),
-        types.UniTuple(array(DOUBLE, 2), 2),
+        array(FLOAT64, 2),
+        array(FLOAT32, 2, True),
+        array(FLOAT32, 1, True),
+        array(FLOAT64, 1),
+        types.UniTuple(array(FLOAT64, 2), 2),
     ),
 )
 
 
 def factorize(pool: ThreadPoolExecutor, matrix: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The order of columns for which `matrix`, symmetric, is about UᵀU; U is its upper half then.
+    """Factors a symmetric matrix with pivoting and returns the order of its columns: in that order it is about UᵀU.
 
-    Each pivot is the smallest that is left: the columns that a search fixes first have the most conditional curvature.
+    The upper half of `matrix` becomes U. Each pivot is the smallest remaining one, so that the columns which a search
+    fixes first have the most conditional curvature.
     """
-    order, left = np.arange(len(matrix)), matrix.diagonal().copy()
-    least = PIVOT * float(left.max())
-    for start in range(0, len(matrix), BLOCK):
-        span = start, min(start + BLOCK, len(matrix))
-        factor_rows(matrix, order, left, span, least)
-        rows = [(first, min(first + SHARE, len(matrix))) for first in range(span[1], len(matrix), SHARE)]
+    order, remaining = np.arange(len(matrix)), matrix.diagonal().copy()
+    least = MIN_PIVOT * float(remaining.max())
+    for start in range(0, len(matrix), FACTOR_ROWS):
+        span = start, min(start + FACTOR_ROWS, len(matrix))
+        factor_rows(matrix, order, remaining, span, least)
+        rows = [
+            (first, min(first + ROWS_PER_THREAD, len(matrix))) for first in range(span[1], len(matrix), ROWS_PER_THREAD)
+        ]
         update = functools.partial(update_rows, matrix, span)
         list(pool.map(update, rows) if len(rows) > 1 else map(update, rows))
     return order

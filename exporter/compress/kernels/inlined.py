@@ -1,4 +1,4 @@
-"""The decorator of functions that only compiled code calls, in all kernels of data-aware fitting."""
+"""The decorator for functions that only compiled code calls; for all kernels of data-aware fitting."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def inlined(function: F) -> F:
-    """`function` compiled for calls from compiled code only, which saves its Python wrapper.
+    """Compiles `function` for calls from compiled code only; the Python wrapper is left out to save compile time.
 
-    Nothing of this file is compiled, so kernels may share it; but for other options numba's cache must be emptied.
+    No code in this file is compiled itself, so kernels may share it. After a change of `options`, empty numba's cache.
     """
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     return cast(F, numba.njit(no_cpython_wrapper=True, **options)(function))

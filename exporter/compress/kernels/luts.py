@@ -1,7 +1,7 @@
-"""The other half of a fit, compiled: LUT entries for given indices, and the Cholesky factors that assignment needs.
+"""Compiled: LUT entries for given indices, and the Cholesky factors for assigning indices (see `rows.py`).
 
-`fit_compiled.py` compiles what is public here. numba's cache notices changes of this file only, so all that is compiled
-into those functions is here.
+`fit_compiled.py` compiles the public functions. numba's cache only notices changes in this file, so everything that is
+compiled into those functions is in this file.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Singles = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
-LARGEST = 65504.0  # of float16
-STEPS = 96  # of conjugate gradients, at most: from the last LUT, in float64, a dozen or two are usual
-TILE = 512  # columns of a sum of rows: 9 rows of as many numbers fit the caches
-PRECISION = 1e-12  # of the preconditioned residual's square, where conjugate gradients end
+MAX_FLOAT16 = 65504.0  # the largest finite float16 value
+MAX_STEPS = 96  # of conjugate gradients; starting from the last LUT, 12 to 24 are usual
+TILE = 512  # columns that are summed at once: 9 rows of this length fit the caches
+TOLERANCE = 1e-12  # conjugate gradients end where the preconditioned squared residual has fallen by this
 
 
 @inlined
@@ -31,26 +31,26 @@ def _half(x: float) -> float:
         return 0.0
     _, exponent = math.frexp(x)
     unit = math.ldexp(1.0, max(exponent - 11, -24))  # 11 significant bits; subnormal values are multiples of 2**-24
-    return float(min(max(np.rint(x / unit) * unit, -LARGEST), LARGEST))
+    return float(min(max(np.rint(x / unit) * unit, -MAX_FLOAT16), MAX_FLOAT16))
 
 
 @inlined
 def _solve(gram: Doubles, gradient: Doubles, work: Doubles) -> None:
-    """work[0] = the step x with gram·x = gradient, by conjugate gradients from 0 with the diagonal as preconditioner.
+    """Solves gram·x = gradient into work[0], by conjugate gradients from 0 with the diagonal as preconditioner.
 
-    Every step lowers the cost, and entries that nobody uses (a zero row and column) stay, however singular gram is.
+    Every step lowers the cost. Unused entries (a zero row and column) stay unchanged, even where gram is singular.
     """
-    x, left, scaled, direction, image = work[0], work[1], work[2], work[3], work[4]
+    x, residual, scaled, direction, image = work[0], work[1], work[2], work[3], work[4]
     entries = gradient.size
-    before = 0.0
+    previous = 0.0
     for a in range(entries):
-        x[a], left[a] = 0.0, gradient[a]
-        scaled[a] = left[a] / gram[a, a] if gram[a, a] > 0.0 else 0.0
+        x[a], residual[a] = 0.0, gradient[a]
+        scaled[a] = residual[a] / gram[a, a] if gram[a, a] > 0.0 else 0.0
         direction[a] = scaled[a]
-        before += scaled[a] * left[a]
-    enough = PRECISION * before
-    for _ in range(STEPS):
-        if not before > enough:
+        previous += scaled[a] * residual[a]
+    target = TOLERANCE * previous
+    for _ in range(MAX_STEPS):
+        if not previous > target:
             return
         curvature = 0.0
         image[:] = 0.0
@@ -62,20 +62,20 @@ def _solve(gram: Doubles, gradient: Doubles, work: Doubles) -> None:
             curvature += direction[a] * image[a]
         if not curvature > 0.0:
             return
-        step, now = before / curvature, 0.0
+        step, current = previous / curvature, 0.0
         for a in range(entries):
             x[a] += step * direction[a]
-            left[a] -= step * image[a]
-            scaled[a] = left[a] / gram[a, a] if gram[a, a] > 0.0 else 0.0
-            now += scaled[a] * left[a]
+            residual[a] -= step * image[a]
+            scaled[a] = residual[a] / gram[a, a] if gram[a, a] > 0.0 else 0.0
+            current += scaled[a] * residual[a]
         for a in range(entries):
-            direction[a] = scaled[a] + now / before * direction[a]
-        before = now
+            direction[a] = scaled[a] + current / previous * direction[a]
+        previous = current
 
 
 @inlined
 def _rounded(gram: Doubles, gradient: Doubles, lut: Singles, work: Doubles) -> None:
-    """work[0] becomes a step to float16 entries: each is rounded in turn, and those after it make up for that."""
+    """Changes the step in work[0] so that it leads to float16 entries: rounds one by one, later ones compensate."""
     step, image = work[0], work[1]
     entries = lut.size
     image[:] = 0.0
@@ -103,7 +103,7 @@ def refit_luts(
 ) -> None:
     """Least-squares LUTs for the indices, as float16 values and ascending; the indices follow their entries.
 
-    luts: float32 `[groups, entries]`; indices: uint8 `[rows, in]`; equations: what `improve_rows` added up.
+    luts: float32 `[groups, entries]`; indices: uint8 `[rows, in]`; equations: the sums of `improve_rows`.
     work: float64 `[5, entries]` and int64 `[2, entries]`. A group's cost never grows by more than rounding errors.
     """
     grams, gradients = equations
@@ -119,7 +119,7 @@ def refit_luts(
         for a in range(entries):
             lut[a] = np.float32(lut[a] + solution[0, a])
         order, position = ranks[0], ranks[1]
-        for a in range(entries):  # insertion sort: nearly sorted, and stable
+        for a in range(entries):  # insertion sort: stable, and fast for nearly sorted entries
             b = a
             while b > 0 and lut[order[b - 1]] > lut[a]:
                 order[b] = order[b - 1]
@@ -128,11 +128,11 @@ def refit_luts(
         for a in range(entries):
             position[order[a]] = a
             solution[1, a] = lut[order[a]]
-        moved = False
+        reordered = False
         for a in range(entries):
             lut[a] = np.float32(solution[1, a])
-            moved = moved or position[a] != a
-        if moved:
+            reordered = reordered or position[a] != a
+        if reordered:
             for i in range(g * group_size, min((g + 1) * group_size, indices.shape[0])):
                 for c in range(indices.shape[1]):
                     indices[i, c] = position[indices[i, c]]
@@ -161,7 +161,7 @@ def _add_rows(out: Doubles, shares: Doubles, matrix: Doubles, start: int) -> Non
 
 @inlined
 def _swap(matrix: Doubles, a: int, b: int) -> None:
-    """Exchanges two rows and columns, a < b, of a symmetric matrix of which there is the upper half."""
+    """Exchanges two rows and columns, a < b, of a symmetric matrix; only its upper half is stored."""
     for j in range(a):
         matrix[j, a], matrix[j, b] = matrix[j, b], matrix[j, a]
     for j in range(a + 1, b):
@@ -171,36 +171,36 @@ def _swap(matrix: Doubles, a: int, b: int) -> None:
     matrix[a, a], matrix[b, b] = matrix[b, b], matrix[a, a]
 
 
-def factor_rows(matrix: Doubles, order: Ints, left: Doubles, span: tuple[int, int], least: float) -> None:
-    """Some rows of the factor U of a matrix UᵀU, in its upper half, with the smallest pivot that is left for each.
+def factor_rows(matrix: Doubles, order: Ints, remaining: Doubles, span: tuple[int, int], least: float) -> None:
+    """Computes some rows of the factor U of a matrix UᵀU, in its upper half; each pivot is the smallest remaining one.
 
-    What the rows before them explain has been subtracted already, as `update_rows` does.
-    order: the columns that rows stand for. left: what is left of the diagonal; both are in and out.
-    span: first row, and end. least: what smaller pivots are lifted to, with no more in their rows.
+    The share of the rows before them must be subtracted already: see `update_rows`.
+    order: the column of each row; remaining: the rest of the diagonal. Both are in and out.
+    span: first row, and end. least: smaller pivots are raised to this, and the rest of their rows is set to 0.
     """
     size = order.size
     for j in range(span[0], span[1]):
-        pivot = j + int(np.argmin(left[j:]))
+        pivot = j + int(np.argmin(remaining[j:]))
         if pivot != j:
             order[j], order[pivot] = order[pivot], order[j]
-            left[j], left[pivot] = left[pivot], left[j]
+            remaining[j], remaining[pivot] = remaining[pivot], remaining[j]
             _swap(matrix, j, pivot)
-        row, rest = matrix[j, j + 1 :], left[j + 1 :]
+        row, rest = matrix[j, j + 1 :], remaining[j + 1 :]
         for k in range(span[0], j):
             factor, source = matrix[k, j], matrix[k, j + 1 :]
             for c in range(row.size):
                 row[c] -= factor * source[c]
-        matrix[j, j] = np.sqrt(max(left[j], least))
-        if left[j] > least:
+        matrix[j, j] = np.sqrt(max(remaining[j], least))
+        if remaining[j] > least:
             for c in range(size - j - 1):
                 row[c] /= matrix[j, j]
                 rest[c] -= row[c] * row[c]
         else:
-            row[:] = 0.0  # about what it is where the matrix is positive semidefinite
+            row[:] = 0.0  # a positive semidefinite matrix has about 0 there
 
 
 def update_rows(matrix: Doubles, span: tuple[int, int], rows: tuple[int, int]) -> None:
-    """Subtracts from some rows, in the upper half, what a span of the factor's rows, a multiple of 8, explains."""
+    """Subtracts the share of a span of factor rows (a multiple of 8) from some rows of the upper half."""
     shares = np.empty(8)
     for tile in range(rows[0], matrix.shape[0], TILE):
         end = min(tile + TILE, matrix.shape[0])
@@ -217,7 +217,7 @@ def add_costs(
 ) -> None:
     """Adds coefficient · eᵀ B e of each row to `costs`, summed in float64. errors: `[rows, in]`.
 
-    work: `[rows, in]` and `[8, in]`. B is symmetric: of two elements that mirror each other the upper counts twice.
+    work: `[rows, in]` and `[8, in]`. B is symmetric: elements of its upper half are read, and count twice.
     """
     sums, panel = work
     rows, columns = errors.shape

@@ -1,15 +1,15 @@
 """Assignment of weights to LUT entries under a quadratic cost, compiled: rows with errors e that cost eᵀ H e.
 
-Given the LUTs, every row is a closest-vector problem over a box of LUT entries. Two steps come close:
+Given the LUTs, every row is a closest-vector problem over a box of LUT entries. Two steps approximate its solution:
 
 1. a search through a Cholesky factor H ≈ L·Lᵀ, from the last column to the first: each choice passes its error on to
    the columns that are still open. That is Babai's nearest plane, and GPTQ's recursion (arXiv 2507.18553);
-2. cyclic coordinate descent on the true H: r = H·e is kept up to date, an unchanged coordinate costs two comparisons.
+2. cyclic coordinate descent on H itself: r = H·e is kept up to date; an unchanged coordinate costs two comparisons.
 
-What is quadratic in the columns is done by `_spread` and `_gram`, on stretches of a few rows that stay in the caches.
-`fit_compiled.py` compiles `improve_rows`. numba's cache notices changes of this file only, so all that is compiled into
-it is here. A product may be fused with a sum, but no sum is reordered, and stretches of rows never depend on threads:
-results are the same bits for any number of threads.
+`_add_product` and `_gram` do the work that is quadratic in the columns, on batches of rows that stay in the caches.
+`fit_compiled.py` compiles `improve_rows`. numba's cache only notices changes in this file, so everything that is
+compiled into it is in this file. A product may be fused with a sum, but no sum is reordered, and batches of rows don't
+depend on threads: results are the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Problem = tuple[Singles, Singles, Singles, Singles]
 Factors = tuple[Singles, Singles, Ints, Ints]
-Table = tuple[Singles, Singles, Ints]  # LUTs, their upper bounds, and each row's LUT
+Lookup = tuple[Singles, Singles, Ints]  # LUTs, the upper bounds of their entries, and each row's LUT
 Out = tuple[Doubles, Doubles, Ints]
 
-ROWS = 32  # rows that are worked on together: a row of H that was read serves them all
-BLOCK = 32  # columns that the search chooses one by one, before it passes their errors on together
-PANEL = 64  # columns of H that `_gram` adds up at once: as many rows of as many floats are in the second cache
-TILE = 512  # columns of a sum of rows: 6 rows of as many floats are in the first cache
-MARGIN = np.float32(0.9999)  # a change must gain more than rounding errors, or two entries could alternate
+ROWS = 32  # rows that are processed together: each row of H is read once for all of them
+BLOCK = 32  # columns whose indices are chosen one by one before their errors are passed on together
+PANEL = 64  # columns of H that `_gram` adds up at once: PANEL rows of this length fit the second-level cache
+TILE = 512  # columns that are summed at once: 6 rows of this length fit the first-level cache
+GAIN_FACTOR = np.float32(0.9999)  # a change must gain more than rounding errors, or two entries could alternate
 
 
 @inlined
 def _nearest(bounds: Singles, x: float) -> int:
-    """Position of the entry nearest to x (ties: the lower) in a LUT with these upper bounds, the last of them infinite.
+    """Position of the entry nearest to x (ties: the lower) in a LUT with these upper bounds; the last is infinite.
 
-    Counting needs no branch that data decides, and is faster than halving for up to 64 entries.
+    Counting needs no branch that depends on data: it is faster than a binary search for up to 64 entries.
     """
     index = 0
     for k in range(bounds.size):
@@ -49,7 +49,7 @@ def _nearest(bounds: Singles, x: float) -> int:
 
 @inlined
 def _bounds(luts: Singles) -> Singles:
-    """Where entries cease to be the nearest ones: half way to the next, or at infinity."""
+    """The upper end of the interval in which an entry is the nearest: half way to the next entry, or infinity."""
     bounds = np.empty(luts.shape, np.float32)
     for g in range(luts.shape[0]):
         for k in range(luts.shape[1] - 1):
@@ -60,18 +60,18 @@ def _bounds(luts: Singles) -> Singles:
 
 @inlined
 def _rows(count: int, group_size: int, changes: Ints) -> Ints:
-    """Rows of the groups that are not to be left alone."""
-    rows, found = np.empty(count, np.int64), 0
+    """The rows of the groups that may change."""
+    chosen, size = np.empty(count, np.int64), 0
     for i in range(count):
         if changes[min(i // group_size, changes.size - 1)]:
-            rows[found] = i
-            found += 1
-    return rows[:found]
+            chosen[size] = i
+            size += 1
+    return chosen[:size]
 
 
 @inlined
 def _add_to_two(out: tuple[Singles, Singles], shares: Singles, j: int, matrix: Singles, start: int) -> None:
-    """out += shares[:2, j : j + 4] @ matrix[:4, start:], which takes few reads and writes for a product."""
+    """out += shares[:2, j : j + 4] @ matrix[:4, start:], with few reads and writes per product."""
     a, b = out
     stop = start + a.size
     m0, m1, m2, m3 = matrix[0, start:stop], matrix[1, start:stop], matrix[2, start:stop], matrix[3, start:stop]
@@ -94,7 +94,9 @@ def _add_to_one(out: Singles, shares: Singles, j: int, matrix: Singles, start: i
 
 
 @inlined
-def _spread(out: Singles, shares: Singles, matrix: Singles, rows: tuple[int, int], inner: tuple[int, int, int]) -> None:
+def _add_product(
+    out: Singles, shares: Singles, matrix: Singles, rows: tuple[int, int], inner: tuple[int, int, int]
+) -> None:
     """out[first:last, :stop] += shares[first:last, begin:end] @ matrix[begin:end, :stop]; inner: begin, end, stop."""
     (first, last), (begin, end, stop) = rows, inner
     whole = begin + (end - begin) // 4 * 4
@@ -127,15 +129,15 @@ def _residuals(bases: Singles, coefficients: Singles, errors: Singles, residuals
                 for c in range(columns):
                     scaled[last, c] = coefficients[last, b] * errors[last, c]
                 last += 1
-            _spread(residuals, scaled, bases[b], (first, last), (0, columns, columns))
+            _add_product(residuals, scaled, bases[b], (first, last), (0, columns, columns))
             first = last + 1
 
 
 @inlined
-def _search(weight: Singles, factors: Factors, table: Table, indices: Bytes, work: Singles) -> None:
-    """Babai's nearest plane for all rows: indices are set. work: scratch, `[2, rows, in]`."""
-    lower, inverse, orders, which = factors
-    luts, bounds, group = table
+def _nearest_plane(weight: Singles, factors: Factors, lookup: Lookup, indices: Bytes, work: Singles) -> None:
+    """Sets the indices of all rows by Babai's nearest plane. work: scratch, `[2, rows, in]`."""
+    lower, inverse, orders, factor_of = factors
+    luts, bounds, group = lookup
     sums, errors = work[0], work[1]
     rows, columns = weight.shape
     sums[:rows] = 0
@@ -143,7 +145,7 @@ def _search(weight: Singles, factors: Factors, table: Table, indices: Bytes, wor
         stop = min(start + BLOCK, columns)
         for j in range(stop - 1, start - 1, -1):
             for i in range(rows):
-                f, g = which[i], group[i]
+                f, g = factor_of[i], group[i]
                 c = orders[f, j]
                 k = _nearest(bounds[g], weight[i, c] + sums[i, j] * inverse[f, j])
                 error = weight[i, c] - luts[g, k]
@@ -154,15 +156,15 @@ def _search(weight: Singles, factors: Factors, table: Table, indices: Bytes, wor
         first = 0
         while first < rows and start:
             last = first + 1
-            while last < rows and which[last] == which[first]:
+            while last < rows and factor_of[last] == factor_of[first]:
                 last += 1
-            _spread(sums, errors, lower[which[first]], (first, last), (start, stop, start))
+            _add_product(sums, errors, lower[factor_of[first]], (first, last), (start, stop, start))
             first = last
 
 
 @inlined
-def _limit(lut: Singles, bounds: Singles, k: int, limits: Singles) -> None:
-    """The residuals between which an entry is the best one. limits: curvature, lowest, highest."""
+def _set_interval(lut: Singles, bounds: Singles, k: int, limits: Singles) -> None:
+    """Sets the interval of residuals in which an entry is the best. limits: curvature, lowest, highest residual."""
     curvature = limits[0]
     limits[1] = (bounds[k - 1] - lut[k]) * curvature if k > 0 and curvature > 0 else -np.inf
     limits[2] = (bounds[k] - lut[k]) * curvature if k + 1 < lut.size and curvature > 0 else np.inf
@@ -170,14 +172,14 @@ def _limit(lut: Singles, bounds: Singles, k: int, limits: Singles) -> None:
 
 @inlined
 def _descend(
-    problem: Problem, i: int, table: Table, state: tuple[Bytes, Singles], limits: Singles, sweeps: int
+    problem: Problem, i: int, lookup: Lookup, state: tuple[Bytes, Singles], limits: Singles, sweeps: int
 ) -> None:
-    """Coordinate descent in row i, at most `sweeps` times over all columns; ends when nothing changes.
+    """Coordinate descent in row i, at most `sweeps` times over all columns; ends when no index changes.
 
     state: indices and residuals of all rows, kept up to date. limits: scratch, `[in, 3]`.
     """
     weight, bases, diagonals, coefficients = problem
-    lut, bounds, shares = table[0][table[2][i]], table[1][table[2][i]], coefficients[i]
+    lut, bounds, shares = lookup[0][lookup[2][i]], lookup[1][lookup[2][i]], coefficients[i]
     indices, residuals = state[0][i], state[1][i]
     limits[:] = 0
     for b in range(bases.shape[0]):
@@ -185,8 +187,8 @@ def _descend(
             limits[c, 0] += shares[b] * diagonals[b, c]
     for c in range(indices.size):
         if not limits[c, 0] > 0:
-            indices[c] = _nearest(bounds, weight[i, c])  # costs nothing
-        _limit(lut, bounds, indices[c], limits[c])
+            indices[c] = _nearest(bounds, weight[i, c])  # errors here cost nothing
+        _set_interval(lut, bounds, indices[c], limits[c])
     for _ in range(sweeps):
         changed = False
         for c in range(indices.size):
@@ -195,10 +197,10 @@ def _descend(
             old = indices[c]
             target = lut[old] + residuals[c] / limits[c, 0]
             new = _nearest(bounds, target)
-            if abs(lut[new] - target) < MARGIN * abs(lut[old] - target):
+            if abs(lut[new] - target) < GAIN_FACTOR * abs(lut[old] - target):
                 changed = True
                 indices[c] = new
-                _limit(lut, bounds, new, limits[c])
+                _set_interval(lut, bounds, new, limits[c])
                 for b in range(bases.shape[0]):
                     step, source = shares[b] * (lut[old] - lut[new]), bases[b, c]
                     if step:
@@ -209,10 +211,10 @@ def _descend(
 
 
 @inlined
-def _settle(problem: Problem, table: Table, state: tuple[Bytes, Singles], work: Singles, sweeps: int) -> None:
-    """Descends from some rows' indices. state: indices, in and out, and residuals, out. work: `[2, rows, in]`."""
+def _refine(problem: Problem, lookup: Lookup, state: tuple[Bytes, Singles], work: Singles, sweeps: int) -> None:
+    """Improves indices by coordinate descent. state: indices (in, out), residuals (out). work: `[2, rows, in]`."""
     weight, bases, _, coefficients = problem
-    luts, _, group = table
+    luts, _, group = lookup
     indices, residuals = state
     rows, columns = weight.shape
     for i in range(rows):
@@ -222,7 +224,7 @@ def _settle(problem: Problem, table: Table, state: tuple[Bytes, Singles], work: 
     _residuals(bases, coefficients, work[0], residuals, work[1])
     limits = np.empty((columns, 3), np.float32)
     for i in range(rows):
-        _descend(problem, i, table, state, limits, sweeps)
+        _descend(problem, i, lookup, state, limits, sweeps)
 
 
 @inlined
@@ -238,33 +240,34 @@ def _cost(weight: Singles, lut: Singles, indices: Bytes, residuals: Singles) -> 
 def _improve(
     problem: Problem,
     factors: Factors,
-    table: Table,
+    lookup: Lookup,
     states: tuple[Bytes, Singles],
     work: Singles,
     steps: tuple[int, bool],
 ) -> None:
-    """Better indices for a few rows. states: theirs, `[2, rows, in]`; the first in and out, the other scratch.
+    """Better indices for a few rows.
 
-    steps: sweeps, and whether there are no indices yet.
+    states: indices and residuals, `[2, rows, in]`; the first are in and out, the second scratch. steps: sweeps, and
+    whether there are no indices yet.
     """
-    weight, luts, group = problem[0], table[0], table[2]
+    weight, luts, group = problem[0], lookup[0], lookup[2]
     sweeps, fresh = steps
-    kept, found = (states[0][0], states[1][0]), (states[0][1], states[1][1])
-    _search(weight, factors, table, found[0], work)
-    _settle(problem, table, found, work, sweeps)
+    current, trial = (states[0][0], states[1][0]), (states[0][1], states[1][1])
+    _nearest_plane(weight, factors, lookup, trial[0], work)
+    _refine(problem, lookup, trial, work, sweeps)
     if not fresh:
-        _settle(problem, table, kept, work, sweeps)
+        _refine(problem, lookup, current, work, sweeps)
     for i in range(weight.shape[0]):
-        lut, cost = luts[group[i]], _cost(weight[i], luts[group[i]], found[0][i], found[1][i])
-        if fresh or cost < _cost(weight[i], lut, kept[0][i], kept[1][i]):
-            kept[0][i], kept[1][i] = found[0][i], found[1][i]
+        lut, cost = luts[group[i]], _cost(weight[i], luts[group[i]], trial[0][i], trial[1][i])
+        if fresh or cost < _cost(weight[i], lut, current[0][i], current[1][i]):
+            current[0][i], current[1][i] = trial[0][i], trial[1][i]
 
 
 @inlined
 def _gram(base: Singles, shares: Singles, indices: Bytes, group: Ints, grams: Doubles, work: Singles) -> None:
     """Adds, per row, a matrix A with A + Aᵀ = share · Pᵀ B P, where P is the 0/1 matrix of the row's assignment.
 
-    It is the upper half of B, its diagonal halved, that is summed: panel by panel, first its rows, then its columns.
+    The upper half of B is summed, with half of its diagonal: panel by panel, first its rows, then its columns.
     work: `[entries + in, PANEL]`.
     """
     columns, entries = indices.shape[1], grams.shape[1]
@@ -294,46 +297,49 @@ def _gram(base: Singles, shares: Singles, indices: Bytes, group: Ints, grams: Do
 def improve_rows(
     problem: Problem, factors: Factors, luts: Singles, indices: Bytes, steps: tuple[int, int, int], out: Out
 ) -> None:
-    """Better indices for some rows, and the normal equations of their LUTs.
+    """Improves the indices of some rows, and adds up the normal equations of their LUTs.
 
     problem: weight `[rows, in]`, bases `[k, in, in]`, their diagonals `[k, in]`, coefficients `[rows, k]`.
     factors: lower Cholesky factors `[f, in, in]`, their inverse diagonals `[f, in]`, their orders of columns `[f, in]`,
         and each row's factor `[rows]`.
     luts: float32 `[groups, entries]`, ascending. indices: uint8 `[rows, in]`, in and out.
     steps: group size, sweeps of descent, and whether there are no indices yet (0 or 1).
-    out: A with A + Aᵀ = Σ Pᵀ H P, float64 `[groups, entries, entries]`, and Σ Pᵀ H e, `[groups, entries]`: added to, so
-        that rows of one group may come in several calls, or of size 0. And int64 `[groups]`: in, 0 for groups to leave
-        alone; out, how many indices changed, which all did where there were none. The first row begins a group, or the
-        group is the only one.
+    out: A with A + Aᵀ = Σ Pᵀ H P, float64 `[groups, entries, entries]`, and Σ Pᵀ H e, `[groups, entries]`. Sums are
+        added to both, so that rows of one group may come in several calls; arrays of size 0 get none. int64 `[groups]`:
+        in, 0 for groups that must not change; out, how many indices changed (all, where there were none).
+
+    The first row must begin a group, unless there is only one group.
     """
     weight, bases, diagonals, coefficients = problem
-    lower, inverse, orders, which = factors
+    lower, inverse, orders, factor_of = factors
     columns, entries = weight.shape[1], luts.shape[1]
     group_size, sweeps, fresh = steps
-    some, shares = np.empty((ROWS, columns), np.float32), np.empty((ROWS, bases.shape[0]), np.float32)
+    weights, shares = np.empty((ROWS, columns), np.float32), np.empty((ROWS, bases.shape[0]), np.float32)
     states = (np.empty((2, ROWS, columns), np.uint8), np.empty((2, ROWS, columns), np.float32))
     work, panel = np.empty((2, ROWS, columns), np.float32), np.empty((entries + columns, PANEL), np.float32)
     factor, group, bounds = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64), _bounds(luts)
     rows = _rows(weight.shape[0], group_size, out[2])
     out[2][:] = 0
-    step = max(1, -(-rows.size // max(1, -(-rows.size // ROWS))))  # equal stretches, none of a few rows
+    step = max(
+        1, -(-rows.size // max(1, -(-rows.size // ROWS)))
+    )  # batches of equal size: a small last one would be slow
     for first in range(0, rows.size, step):
-        few = rows[first : first + step]
-        for n in range(few.size):
-            i = few[n]
-            some[n], shares[n], states[0][0, n], factor[n] = weight[i], coefficients[i], indices[i], which[i]
+        batch = rows[first : first + step]
+        for n in range(batch.size):
+            i = batch[n]
+            weights[n], shares[n], states[0][0, n], factor[n] = weight[i], coefficients[i], indices[i], factor_of[i]
             group[n] = min(i // group_size, luts.shape[0] - 1)
-        part = (some[: few.size], bases, diagonals, shares[: few.size])
-        table = (luts, bounds, group)
-        _improve(part, (lower, inverse, orders, factor), table, states, work, (sweeps, fresh != 0))
-        found, residuals = states[0][0, : few.size], states[1][0]
-        for n in range(few.size):
+        part = (weights[: batch.size], bases, diagonals, shares[: batch.size])
+        lookup = (luts, bounds, group)
+        _improve(part, (lower, inverse, orders, factor), lookup, states, work, (sweeps, fresh != 0))
+        improved, residuals = states[0][0, : batch.size], states[1][0]
+        for n in range(batch.size):
             for c in range(columns):
-                out[2][group[n]] += fresh != 0 or indices[few[n], c] != found[n, c]
-                indices[few[n], c] = found[n, c]
+                out[2][group[n]] += fresh != 0 or indices[batch[n], c] != improved[n, c]
+                indices[batch[n], c] = improved[n, c]
         if out[0].size:
             for b in range(bases.shape[0]):
-                _gram(bases[b], part[3][:, b].copy(), found, group, out[0], panel)
-            for n in range(few.size):
+                _gram(bases[b], part[3][:, b].copy(), improved, group, out[0], panel)
+            for n in range(batch.size):
                 for c in range(columns):
-                    out[1][group[n], found[n, c]] += np.float64(residuals[n, c])
+                    out[1][group[n], improved[n, c]] += np.float64(residuals[n, c])

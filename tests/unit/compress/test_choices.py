@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.compress import KEEP, Choice, Menu
-from exporter.compress.choices import GROUP, stored_bytes
+from exporter.compress.choices import MAX_GROUP_WEIGHTS, stored_bytes
 from exporter.errors import UsageError
 from exporter.graph.palette import PALETTE_BITS, Palette
 
@@ -49,7 +49,7 @@ def test_a_menu_keeps_to_what_was_asked_for() -> None:
 def test_one_lut_for_all_rows_stays_within_memory() -> None:
     """An embedding of 150 million weights isn't clustered in one piece."""
     for choice in Menu().choices((151_936, 1024), 2 * 151_936 * 1024):
-        assert choice.group_size is None or choice.group_size * 1024 <= GROUP
+        assert choice.group_size is None or choice.group_size * 1024 <= MAX_GROUP_WEIGHTS
 
 
 def test_choices_that_make_no_sense() -> None:

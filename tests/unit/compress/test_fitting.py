@@ -141,9 +141,9 @@ def test_mixed_curvatures() -> None:
 @pytest.mark.parametrize(("bits", "group_size"), [(4, 16), (4, 300), (3, 150)])
 def test_large_groups_are_as_good_as_small_ones(bits: int, group_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     weight, moments = problem(300, 64)
-    monkeypatch.setattr(fitting, "LARGE", 1000)
+    monkeypatch.setattr(fitting, "MAX_GROUP_ROWS_PER_THREAD", 1000)
     small = fit_palette(weight, bits, group_size, moments)
-    monkeypatch.setattr(fitting, "LARGE", 15)
+    monkeypatch.setattr(fitting, "MAX_GROUP_ROWS_PER_THREAD", 15)
     large = fit_palette(weight, bits, group_size, moments)
     assert large.cost == pytest.approx(small.cost, rel=5e-3)
     assert large.cost < 0.25 * large.plain_cost

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from exporter.compress import KEEP, Candidate, Choice, CompressOptions, Menu, compress
 from exporter.compress.plan import Origin, Plan, plan_of
-from exporter.compress.plan_file import MAX_BYTES, TOLD, read_plan
+from exporter.compress.plan_file import MAX_BYTES, MAX_PROBLEMS, read_plan
 from exporter.compress.proxy import WeightError
 from exporter.compress.search import Goal, Offer, priced, search
 from exporter.errors import InputError
@@ -154,8 +154,8 @@ def test_a_problem_is_found_by_its_line(tmp_path: Path) -> None:
         (b"[" * 100_000, "is not JSON"),
         (b'{"tensors": NaN}', "NaN is not JSON"),
         (b'{"tensors": [], "tensors": []}', "appears twice"),
-        (b"[]", "is no plan"),
-        (b'{"tensors": {}}', "is no plan"),
+        (b"[]", "is not a plan"),
+        (b'{"tensors": {}}', "is not a plan"),
         (b'{"tensors": []}', '"schema_version" must be 1'),
         (b'{"schema_version": true, "tensors": []}', '"schema_version" must be 1'),
         (b'{"schema_version": 2, "tensors": []}', "has schema version 2, this kogata reads 1"),
@@ -182,7 +182,7 @@ def test_a_million_problems_are_told_in_short(tmp_path: Path) -> None:
     tensors = [{"name": f"x{i}", "bits": 4, "group_size": 16} for i in range(20_000)]
     with pytest.raises(InputError) as caught:
         read_plan(write(tmp_path, tensors=tensors), CANDIDATES)
-    assert len(caught.value.diagnostics) == TOLD + 1
+    assert len(caught.value.diagnostics) == MAX_PROBLEMS + 1
     assert "and 19,903 more problems" in caught.value.diagnostics[-1].message
 
 

@@ -32,7 +32,7 @@ def test_a_large_matrix_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = np.random.default_rng(1).standard_t(8, (2000, 640)).astype(np.float32)
     read = []
     whole = WeightError().costs([offer(weight, Choice(4, 16))], NoProgress())["w"][0]
-    monkeypatch.setattr("exporter.compress.proxy.SAMPLE", 64_000)
+    monkeypatch.setattr("exporter.compress.proxy.SAMPLE_WEIGHTS", 64_000)
     watched = Candidate("w", weight.shape, weight.nbytes, True, lambda rows: (read.append(rows), weight[rows])[1])
     part = WeightError().costs([Offer(watched, (Choice(4, 16),))], NoProgress())["w"][0]
     assert sum(rows.stop - rows.start for rows in read) <= 100
