@@ -1,6 +1,6 @@
-"""`kogata::LutToDense(indices, lut)`: the function that the hub adds to ONNX.
+"""`kogata::LutToDense(indices, lut)`: the function that Kogata adds to ONNX.
 
-Its body is standard ONNX, so every runtime that inlines model-local functions runs it as it is.
+Its body is standard ONNX, so every runtime that inlines model-local functions can run it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ NAME = "LutToDense"
 
 
 def lut_to_dense(opset: int) -> ir.Function:
-    """The function.
+    """The definition of the function.
 
     indices: unsigned integers `[groups * group_size, in]`; lut: float16 `[groups, entries]`; result: float32
     `[groups * group_size, in]`, where row r takes its values from `lut[r // group_size]`.

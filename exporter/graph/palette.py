@@ -1,4 +1,4 @@
-"""A palettized weight: what compression yields and both lowerings store."""
+"""A palettized weight: compression makes it, and both lowerings store it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from exporter.graph.bits import RUN, pack, packed_size, unpack
 from exporter.graph.spill import InMemory, Spill, Stored
 
-PALETTE_BITS = (1, 2, 3, 4, 6, 8)  # what Core ML's constexpr_lut_to_dense can index with (no 5, no 7)
+PALETTE_BITS = (1, 2, 3, 4, 6, 8)  # index widths of Core ML's constexpr_lut_to_dense (5 and 7 are missing)
 Float = TypeVar("Float", np.float16, np.float32)
 
-BLOCK = 1 << 22  # weights in memory at once, unpacked: what a pass over a matrix of any size takes
+BLOCK = 1 << 22  # unpacked weights in memory at once, for a matrix of any size
 
 
 @dataclass(frozen=True)
 class Palette:
     """Indices into one lookup table (LUT) per group of output rows.
 
-    packed: the indices, each < 2**bits, row by row as `graph.bits` packs them; in memory or in a file.
+    packed: the indices, each < 2**bits, row by row, packed as in `graph.bits`; in memory or in a file.
     shape: `(out, in)` of the dense weight.
     lut: float16 `[groups, 2**bits]`, ascending within a group; `groups = ceil(out / group_size)`.
-    bits: of an index.
-    group_size: rows that share a LUT; group g holds rows `g*group_size … (g+1)*group_size-1`, the last group may hold
+    bits: per index.
+    group_size: rows that share a LUT; group g has rows `g*group_size … (g+1)*group_size-1`, the last group may have
         fewer. Writers that need whole groups pad the rows.
     """
 
@@ -49,7 +49,7 @@ class Palette:
 
     @classmethod
     def of(cls, indices: NDArray[np.uint8], lut: NDArray[np.float16], bits: int, group_size: int) -> Self:
-        """From unpacked indices, uint8 `[out, in]`; they are packed in memory."""
+        """The palette for unpacked indices, uint8 `[out, in]`; packs them in memory."""
         rows, columns = indices.shape
         if indices.dtype != np.uint8:
             raise ValueError(f"indices are uint8, not {indices.dtype}")
@@ -63,16 +63,16 @@ class Palette:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the packed indices and of the LUTs, as the bits say (no container overhead)."""
+        """Bytes of the packed indices and of the LUTs, without container overhead."""
         return self.packed.size + self.lut.nbytes
 
     @property
     def indices(self) -> NDArray[np.uint8]:
-        """All indices, unpacked each time: uint8 `[out, in]`. `blocks` takes less memory."""
+        """All indices, uint8 `[out, in]`, unpacked at each call. `blocks` needs less memory."""
         return unpack(self.packed.read(0, self.packed.size), self.bits, self.size).reshape(self.shape)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Runs of up to `BLOCK` unpacked indices in row order, uint8 `[n]`, each after the number of indices before."""
+        """Runs of up to `BLOCK` unpacked indices in row order: (number of indices before the run, uint8 `[n]`)."""
         assert BLOCK % RUN == 0
         for first in range(0, self.size, BLOCK):
             count = min(BLOCK, self.size - first)
@@ -81,11 +81,11 @@ class Palette:
             yield first, unpack(packed, self.bits, count)
 
     def dense(self) -> NDArray[np.float32]:
-        """The weight that both phones decode: float32 `[out, in]`."""
+        """The weight that phones decode: float32 `[out, in]`."""
         return self._decoded(np.float32)
 
     def halves(self) -> NDArray[np.float16]:
-        """The same numbers as float16, which they are."""
+        """The same numbers as float16: exact, since LUT entries are float16."""
         return self._decoded(np.float16)
 
     def _decoded(self, dtype: type[Float]) -> NDArray[Float]:
@@ -101,5 +101,5 @@ class Palette:
 
 
 def spilled(palette: Palette, spill: Spill) -> Palette:
-    """The same with its indices on the disk."""
+    """The palette with its indices in a file on disk."""
     return replace(palette, packed=spill.append(palette.packed.read(0, palette.packed.size)))
