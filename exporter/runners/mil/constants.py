@@ -1,4 +1,4 @@
-"""Constants of a MIL program: written in place, or in the weight file; and the constexpr op that decodes palettes."""
+"""Constants of a MIL program, stored in the program or in the weight file; and the op that decodes palettes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LUT_TO_DENSE = "constexpr_lut_to_dense"  # the only constexpr op that our writer
 
 @dataclass(frozen=True)
 class Constant:
-    """A stored value; `load` reads and unpacks it anew: an array of `shape`, of strings (dtype object) for strings.
+    """A stored value. `load` reads and unpacks it at each call: an array of `shape`; strings have dtype object.
 
-    source: where it lies, the same for constants that share a blob; None for one that is written in place.
+    source: file and offset, the same for constants that share a blob; None if the value is in the program itself.
     """
 
     dtype: DataType
@@ -34,7 +34,7 @@ class Constant:
 def read_constant(value: Any, dtype: DataType, shape: tuple[int, ...], package: Package, where: str) -> Constant:
     """The constant of a MILSpec.Value message whose type is `dtype` and `shape`, checked but not yet decoded.
 
-    Raises InputError: neither in place nor in a blob, more or fewer values than the shape says, a damaged blob.
+    Raises InputError if there is no value, if the number of values doesn't fit the shape, or if the blob is damaged.
     """
     count = element_count(shape, where)
     kind = value.WhichOneof("value")
@@ -52,34 +52,36 @@ def read_constant(value: Any, dtype: DataType, shape: tuple[int, ...], package: 
 
 
 def _immediate(tensor: Any, dtype: DataType, count: int, where: str) -> Array:
-    """Values written in place. fp16 and the narrow integers lie as packed bytes, int16 and uint16 among the ints."""
+    """Values in the program itself. fp16 and narrow integers are packed bytes; int16 and uint16 are among `ints`."""
     kind = tensor.WhichOneof("value")
-    if kind is None:  # an empty field is not written at all
+    if kind is None:  # protobuf doesn't write an empty field
         values: Array = np.zeros(0, dtype.unpacked)
     elif kind == "bytes":
         data = np.frombuffer(tensor.bytes.values, np.uint8)
         if dtype.kind in "Sb" or data.size != packed_bytes(count, dtype.bits):
-            raise InputError.of("mil.constant", f"{data.size} bytes for {count} values of {dtype.name}", where=where)
+            raise InputError.of(
+                "mil.constant", f"{data.size} bytes don't hold {count} values of {dtype.name}", where=where
+            )
         values = unpack(data, dtype, count)
     else:
         fields = {"floats": "f", "doubles": "f", "ints": "iu", "longInts": "iu", "bools": "b", "strings": "S"}
         if dtype.kind not in fields[kind]:
-            raise InputError.of("mil.constant", f"{kind} for {dtype.name}", where=where)
+            raise InputError.of("mil.constant", f"values of {dtype.name} can't be stored as {kind}", where=where)
         wide = np.array(list(getattr(tensor, kind).values), object if kind == "strings" else None)
         with np.errstate(over="ignore"):
             values = wide.astype(dtype.unpacked)
         if dtype.kind in "iu" and not np.array_equal(values, wide):
             raise InputError.of("mil.constant", f"a value doesn't fit {dtype.name}", where=where)
     if values.size != count:
-        raise InputError.of("mil.constant", f"{values.size} values, the type says {count}", where=where)
+        raise InputError.of("mil.constant", f"has {values.size} values, but its type says {count}", where=where)
     return values
 
 
 def decode_palette(operands: Mapping[str, tuple[Array, DataType]], where: str) -> Array:
     """The dense value of a `constexpr_lut_to_dense` op of iOS 18. operands: name → value and type.
 
-    Raises InputError where indices and LUT don't fit each other, UnsupportedError for a form of the op that our writer
-    doesn't emit: other operands than `indices` and `lut`, and what `lut_to_dense` refuses.
+    Raises InputError if indices and LUT don't fit each other, and UnsupportedError for forms of the op that our writer
+    doesn't emit: operands other than `indices` and `lut`, and those that `lut_to_dense` refuses.
     """
     if set(operands) != {"indices", "lut"}:
         message = (
@@ -89,7 +91,7 @@ def decode_palette(operands: Mapping[str, tuple[Array, DataType]], where: str) -
     (indices, dtype), (lut, _) = operands["indices"], operands["lut"]
     entries = lut.shape[-2] if lut.ndim >= 2 else 0
     if dtype.kind != "u" or dtype.bits > 8 or entries != 1 << dtype.bits:
-        message = f"a LUT of {entries} entries for indices of type {dtype.name}"
+        message = f"a LUT of {entries} entries doesn't fit indices of type {dtype.name}"
         raise InputError.of("mil.constexpr", message, where=where)
     try:
         return lut_to_dense(indices, lut)
@@ -102,10 +104,10 @@ def decode_palette(operands: Mapping[str, tuple[Array, DataType]], where: str) -
 def lut_to_dense(indices: Array, lut: Array) -> Array:
     """`indices [rows, …]`, `lut [groups, 1, …, entries, 1]`: each LUT decodes `rows / groups` neighbouring rows.
 
-    Raises ValueError where they don't fit, NotImplementedError for blocks along other axes and entries of many values.
+    Raises ValueError if they don't fit each other, NotImplementedError for blocks along other axes or vector entries.
     """
     if indices.ndim < 1 or lut.ndim != indices.ndim + 2:
-        raise ValueError(f"a LUT of rank {lut.ndim} for indices of rank {indices.ndim}")
+        raise ValueError(f"a LUT of rank {lut.ndim} doesn't fit indices of rank {indices.ndim}")
     groups, *others, entries, values = lut.shape
     if values != 1:
         raise NotImplementedError(f"the reference runtime reads LUT entries of 1 value, not of {values}")
@@ -114,7 +116,7 @@ def lut_to_dense(indices: Array, lut: Array) -> Array:
     if groups < 1 or indices.shape[0] % groups:
         raise ValueError(f"{groups} LUT blocks don't divide {indices.shape[0]} rows of indices")
     if indices.size and int(indices.max()) >= entries:
-        raise ValueError(f"index {int(indices.max())} into {entries} LUT entries")
+        raise ValueError(f"index {int(indices.max())} is beyond the LUT's {entries} entries")
     dense, size = np.empty(indices.shape, lut.dtype), indices.shape[0] // groups
     for group in range(groups):
         rows = slice(group * size, (group + 1) * size)

@@ -142,7 +142,7 @@ class TorchGraph:
         for name in given.keys() & self._constants.keys():
             stored = slots[self._constants[name]]
             if given[name].shape != stored.shape:
-                raise ValueError(f"{name} is {tuple(stored.shape)}, what is given for it {tuple(given[name].shape)}")
+                raise ValueError(f"{name} has shape {tuple(stored.shape)}, its replacement {tuple(given[name].shape)}")
             slots[self._constants[name]] = given[name].to(stored.device, stored.dtype)
         for name, value in feeds.items():
             if name not in self.inputs:

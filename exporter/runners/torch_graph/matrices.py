@@ -1,7 +1,7 @@
-"""Weight matrices in one run: stored on disk, given as tensors, or palettized with LUTs that learn.
+"""Weight matrices in one run: read from disk, replaced by tensors, or palettized with trainable LUTs.
 
-The gradient for a palettized matrix goes into its LUT entries at once, some rows at a time. On the CPU every run gives
-the same numbers; other devices may add in any order.
+The gradient of a palettized matrix is added to its LUT entries directly, a few rows at a time. On the CPU every run
+gives the same numbers; other devices may add in any order.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from exporter.graph.palette import BLOCK, Palette
 from exporter.runners.torch_graph.stored import Stored, from_array
 
 RowGradients = Callable[[slice], Tensor]
-"""Some rows of a matrix → the gradient for them, `[rows, in]`."""
+"""Some rows of a matrix → their gradient, `[rows, in]`."""
 
 
 class Lookup:
-    """A weight as its palette's indices and a LUT as the palette's, of any float dtype, which may need a gradient.
+    """A weight as the indices of a palette, and a LUT of the palette's shape, in any float dtype.
 
-    Indices are unpacked each time that they are used; on another device than the CPU, they stay there as uint8.
+    The LUT may require a gradient. On the CPU, indices are unpacked at each use. Other devices keep them, as uint8.
     """
 
     def __init__(self, palette: Palette, lut: Tensor, indices: Tensor | None = None) -> None:
         if tuple(lut.shape) != palette.lut.shape:
-            raise ValueError(f"LUT is {tuple(lut.shape)}, the palette's {palette.lut.shape}")
+            raise ValueError(f"the LUT has shape {tuple(lut.shape)}, the palette's has {palette.lut.shape}")
         self.palette = palette
         self.lut = lut
         self._indices = indices
@@ -41,20 +41,20 @@ class Lookup:
         return self.palette.shape
 
     def with_lut(self, lut: Tensor) -> Lookup:
-        """The same indices into another LUT."""
+        """The same indices with another LUT."""
         return Lookup(self.palette, lut, self._indices)
 
     def indices(self) -> Tensor:
-        """uint8 `[out, in]`, not to be written to."""
+        """uint8 `[out, in]`; don't write to it."""
         return from_array(self.palette.indices) if self._indices is None else self._indices
 
     def read(self, dtype: torch.dtype) -> Tensor:
-        """The matrix `[out, in]`; the LUT gets its gradient."""
+        """The matrix `[out, in]`; gradients go to the LUT."""
         dense: Tensor = _Dense.apply(self.lut, self, dtype)  # type: ignore[no-untyped-call]
         return dense
 
     def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
-        """Rows `ids` `[…]`, none of them negative: `[…, in]`; the LUT gets its gradient."""
+        """Rows `ids` `[…]` (not negative): `[…, in]`; gradients go to the LUT."""
         rows: Tensor = _Rows.apply(self.lut, self, ids, dtype)  # type: ignore[no-untyped-call]
         return rows
 
@@ -68,42 +68,42 @@ class Lookup:
         return dense
 
     def places(self, ids: Tensor) -> Tensor:
-        """Where in the flat LUT the weights of rows `ids` `[n]` are, int64 `[n, in]`."""
+        """For the weights of rows `ids` `[n]`, the positions of their entries in the flat LUT, int64 `[n, in]`."""
         ids = ids.to(self.lut.device)
         starts = ids // self.palette.group_size * self.lut.shape[1]
         return self.indices()[ids].long() + starts[:, None]
 
     def gathered(self, gradients: RowGradients) -> Tensor:
-        """The LUT's gradient: for each entry, the sum over the weights that it stands for."""
+        """The LUT's gradient: for each entry, the sum over the weights that use it."""
         indices = self.indices()
-        found = torch.zeros(self.lut.shape, dtype=_summed(self.lut.dtype), device=self.lut.device)
+        gradient = torch.zeros(self.lut.shape, dtype=_sum_dtype(self.lut.dtype), device=self.lut.device)
         for rows, groups in runs(self.palette):
             shape = (groups.stop - groups.start, -1)
-            here = indices[rows].reshape(shape).long()
-            found[groups].scatter_add_(1, here, gradients(rows).to(found.dtype).reshape(shape))
-        return found.to(self.lut.dtype)
+            positions = indices[rows].reshape(shape).long()
+            gradient[groups].scatter_add_(1, positions, gradients(rows).to(gradient.dtype).reshape(shape))
+        return gradient.to(self.lut.dtype)
 
 
 def runs(palette: Palette) -> Iterator[tuple[slice, slice]]:
-    """Rows of about `BLOCK` indices and the groups they are in, of which each has the same number of these rows."""
+    """Runs of rows of about `BLOCK` indices, with their groups; each group has equally many of the run's rows."""
     (rows, columns), size = palette.shape, palette.group_size
     step = max(1, BLOCK // max(1, columns))
     first = 0
     while first < rows:
-        left, inside = rows - first, size - first % size  # where a group was begun, its rest comes next
+        left, inside = rows - first, size - first % size  # inside a group, the rest of the group comes next
         whole = min(step, left) // size * size if inside == size else 0
         stop = first + (whole or min(step, left, inside))
         yield slice(first, stop), slice(first // size, -(-stop // size))
         first = stop
 
 
-def _summed(dtype: torch.dtype) -> torch.dtype:
-    """In which gradients are added up."""
+def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype for sums of gradients."""
     return torch.promote_types(dtype, torch.float32)
 
 
 class _Dense(torch.autograd.Function):
-    """All of a matrix, for nodes that do with it what isn't known."""
+    """The whole matrix, for nodes other than products and lookups."""
 
     @staticmethod
     def forward(ctx: Any, lut: Tensor, lookup: Lookup, dtype: torch.dtype) -> Tensor:  # noqa: ARG004 - gets a gradient
@@ -124,9 +124,9 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         lut = ctx.lookup.lut
-        found = torch.zeros(lut.numel(), dtype=_summed(lut.dtype), device=lut.device)
-        found.index_add_(0, ctx.lookup.places(ctx.ids).reshape(-1), grads[0].reshape(-1).to(found.dtype))
-        return found.to(lut.dtype).reshape(lut.shape), None, None, None
+        gradient = torch.zeros(lut.numel(), dtype=_sum_dtype(lut.dtype), device=lut.device)
+        gradient.index_add_(0, ctx.lookup.places(ctx.ids).reshape(-1), grads[0].reshape(-1).to(gradient.dtype))
+        return gradient.to(lut.dtype).reshape(lut.shape), None, None, None
 
 
 Given = Callable[[str], Tensor | Lookup | None]
@@ -134,7 +134,7 @@ Given = Callable[[str], Tensor | Lookup | None]
 
 
 class Matrix:
-    """A weight in one run: its replacement, or the stored one, which is read whenever it is needed."""
+    """A weight in one run: its replacement, or the stored weight, which is read at each use."""
 
     __slots__ = ("_give", "_stored", "name")
 
@@ -144,20 +144,20 @@ class Matrix:
         self._give = give
 
     def given(self) -> Tensor | Lookup | None:
-        """The replacement of the stored matrix, if there is one. Raises ValueError for another shape."""
+        """The replacement of the stored matrix, or None. Raises ValueError if its shape differs."""
         given = None if self._give is None else self._give(self.name)
         if given is None:
             return None
         if tuple(given.shape) != self._stored.shape:
-            raise ValueError(f"{self.name} is {self._stored.shape}, what is given for it {tuple(given.shape)}")
+            raise ValueError(f"{self.name} has shape {self._stored.shape}, its replacement {tuple(given.shape)}")
         return given if isinstance(given, Lookup) else given.to(self._stored.device)
 
     def read(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The matrix `[out, in]`, in `dtype` or else the graph's."""
+        """The matrix `[out, in]` in `dtype`; None: in the graph's dtype."""
         return self.placed(self.given(), dtype)
 
     def placed(self, given: Tensor | Lookup | None, dtype: torch.dtype | None) -> Tensor:
-        """The matrix `[out, in]`, where `given` is already known."""
+        """Like `read`, for a replacement that the caller has already taken from `given()`."""
         if isinstance(given, Lookup):
             return given.read(dtype or self._stored.dtype)
         return self._stored.read(dtype) if given is None else given.to(dtype or self._stored.dtype)

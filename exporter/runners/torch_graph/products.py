@@ -1,4 +1,4 @@
-"""Products with weight matrices that don't keep the matrices in memory.
+"""Products with weight matrices that are not kept in memory.
 
 A matrix is read or decoded for the product, and again for the gradient.
 """
@@ -25,11 +25,11 @@ _OF_KERNEL = (gradients.conv1d_weight, gradients.conv2d_weight, gradients.conv3d
 class WeightUse:
     """One node that computes with a weight matrix `[out, in]`.
 
-    kind: "linear" (MatMul, Gemm, Conv) or "embedding" (Gather). input: the value that the matrix is multiplied with,
-        `[…, in]` (`[batch, channels, …]` for a convolution), or the ids that are looked up. output: the node's result,
-        `[…, out]`, before a bias that another node adds.
-    transposed: whether rows of the matrix make outputs, `x · Wᵀ`; otherwise it is `x · W`.
-    op: the node's op. window: of a convolution, whose kernel is the matrix in another shape.
+    kind: "linear" (MatMul, Gemm, Conv) or "embedding" (Gather). input: the other factor, `[…, in]` (for a convolution
+        `[batch, channels, …]`), or the ids to look up. output: the node's result, `[…, out]`, before a bias that
+        another node adds.
+    transposed: True for `x · Wᵀ`, False for `x · W`.
+    op: the node's op. window: for a convolution, whose kernel is the matrix in another shape.
     """
 
     weight: str
@@ -51,20 +51,20 @@ class WeightUse:
 
 @dataclass(frozen=True)
 class Product:
-    """The product of a node. kernel: the shape of a convolution's kernel. dtype: the one that it is computed in."""
+    """The product of a node. kernel: the shape of a convolution's kernel. dtype: used to compute it."""
 
     use: WeightUse
     kernel: tuple[int, ...] | None
     dtype: torch.dtype
 
     def __call__(self, matrix: Matrix, x: Tensor) -> Tensor:
-        """The product; unless the matrix learns, it is read again for the gradient instead of being kept for it."""
+        """The product. Unless the matrix is trained, it is not kept for the gradient but read again."""
         if self.use.window is not None:
             x = self.use.window.padded(x)
         given = matrix.given()
         if isinstance(given, Lookup) and given.lut.requires_grad and torch.is_grad_enabled():
-            made: Tensor = _Multiplied.apply(x, given.lut, given, self)  # type: ignore[no-untyped-call]
-            return made
+            result: Tensor = _Multiplied.apply(x, given.lut, given, self)  # type: ignore[no-untyped-call]
+            return result
         weight = matrix.placed(given, self.dtype)
         if weight.requires_grad or not (x.requires_grad and torch.is_grad_enabled()):
             return self.forward(x, weight)
@@ -72,7 +72,7 @@ class Product:
         return product
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """`x` times the matrix `[out, in]`, which has the product's dtype already; the result has that of `x`."""
+        """`x` times the matrix `[out, in]`, which must have the product's dtype; the result has the dtype of `x`."""
         dtype = x.dtype
         x = x.to(self.dtype)
         if self.use.window is not None:
@@ -81,7 +81,7 @@ class Product:
         return functional.linear(x, weight if self.use.transposed else weight.t()).to(dtype)
 
     def backward(self, grad: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-        """The gradient for an `x` of this shape."""
+        """The gradient with respect to an `x` of this shape."""
         dtype = grad.dtype
         grad = grad.to(self.dtype)
         window = self.use.window
@@ -90,11 +90,11 @@ class Product:
         assert self.kernel is not None
         of_input: Any = _OF_INPUT[len(window.kernel) - 1]
         kernel = weight.reshape(self.kernel)
-        found: Tensor = of_input(shape, kernel, grad, window.strides, 0, window.dilations, window.groups)
-        return found.to(dtype)
+        gradient: Tensor = of_input(shape, kernel, grad, window.strides, 0, window.dilations, window.groups)
+        return gradient.to(dtype)
 
     def gradients(self, x: Tensor, grad: Tensor) -> RowGradients:
-        """The gradient for the matrix, some rows at a time on request; a convolution computes all of them at once."""
+        """The gradient with respect to the matrix: some rows per call; a convolution computes all rows at once."""
         x, grad = x.to(self.dtype), grad.to(self.dtype)
         window = self.use.window
         if window is not None:
@@ -108,7 +108,7 @@ class Product:
 
 
 class _Reread(torch.autograd.Function):
-    """A product that keeps neither of its factors: the gradient for one needs only the other, which lies on disk."""
+    """A product that keeps neither factor: the gradient of `x` needs only the matrix, which is read again from disk."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, matrix: Matrix, product: Product) -> Tensor:
@@ -124,7 +124,7 @@ class _Multiplied(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, lut: Tensor, lookup: Lookup, product: Product) -> Tensor:
         ctx.lookup, ctx.product = lookup, product
-        ctx.save_for_backward(x, lut)  # the LUT takes no memory, but must not have been written to
+        ctx.save_for_backward(x, lut)  # saving the LUT makes torch refuse a backward pass after the LUT was changed
         return product.forward(x, lookup.decoded(product.dtype))
 
     @staticmethod

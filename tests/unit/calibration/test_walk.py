@@ -173,7 +173,7 @@ def test_palettes_are_walked_as_dense_weights_are() -> None:
 
 def test_a_matrix_of_another_shape_is_refused() -> None:
     hub = hub_of("llama/plain")
-    with pytest.raises(ValueError, match="what is given for it"):
+    with pytest.raises(ValueError, match="its replacement"):
         walk(TorchGraph(hub), batches_of(hub), lambda _: lambda: torch.zeros(3, 5))
 
 

@@ -1,8 +1,8 @@
-"""The ops of the MIL reference runtime, one function each, by kind.
+"""The ops of the executor for ML Programs: one function per op, in files by kind.
 
-The ops are those that `exporter/lower/coreml` emits. Semantics are those of coremltools' op documentation, iOS 18.
-Floating-point tensors are torch.float32 whatever the program's type, since the runtime rounds each result afterwards;
-integers are int32 (int64 for 64 bits).
+These are the ops that `exporter/lower/coreml` emits, with the semantics of coremltools' op documentation for iOS 18.
+Floating-point tensors are torch.float32, whatever the program's type: the runtime rounds each result afterwards.
+Integers are int32 (int64 for 64 bits).
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ OPS.unary(
         "identity": lambda x: x,
         "logical_not": torch.logical_not,
         "relu": torch.relu,
-        "round": torch.round,  # half to even, as numpy's in coremltools' value inference
+        "round": torch.round,  # half to even, as in coremltools' value inference
         "sign": torch.sign,
     },
     exact=True,
@@ -49,7 +49,7 @@ OPS.binary(
     {
         "add": torch.add,
         "floor_div": torch.floor_divide,
-        "mod": torch.remainder,  # takes the sign of y, as Python's %
+        "mod": torch.remainder,  # has the sign of y, like Python's %
         "mul": torch.mul,
         "pow": torch.pow,
         "sub": torch.sub,
@@ -75,7 +75,7 @@ OPS.binary(
 
 @OPS(same=("x", "y"))
 def real_div(x: Tensor, y: Tensor) -> Tensor:
-    """x / y. Of integers too, whose quotient is an integer by its type: how it is rounded is not documented."""
+    """x / y, for floats. An integer quotient would be rounded, and no documentation says how."""
     if not x.is_floating_point():
         raise ValueError("real_div of integers has no documented rounding; cast to fp16 first")
     return x / y
@@ -136,7 +136,7 @@ def select(cond: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 _CASTS = {
-    "fp16": torch.float32,  # rounded afterwards, as every fp16 result
+    "fp16": torch.float32,  # rounded afterwards, like every fp16 result
     "fp32": torch.float32,
     "bool": torch.bool,
     **dict.fromkeys(("int8", "int16", "int32", "uint8", "uint16"), torch.int32),  # wrapped afterwards
@@ -145,13 +145,13 @@ _CASTS = {
 
 @OPS()
 def cast(x: Tensor, dtype: str) -> Tensor:
-    """`x` in another type; floats lose their fraction. Not defined for floats that no int32 holds."""
+    """Converts `x` to another type. Floats lose their fraction; floats beyond int32 are an error."""
     if dtype not in _CASTS:
-        raise ValueError(f"cast to {dtype!r}")
-    if x.is_floating_point() and _CASTS[dtype] is torch.int32 and not _holds(x):
+        raise ValueError(f"cast has no type {dtype!r}")
+    if x.is_floating_point() and _CASTS[dtype] is torch.int32 and not _fits_int32(x):
         raise ValueError(f"cast to {dtype}: values beyond 32 bits")
     return x.to(_CASTS[dtype])
 
 
-def _holds(x: Tensor) -> bool:
-    return x.numel() == 0 or float(x.abs().max()) < 2**31  # not so for NaN
+def _fits_int32(x: Tensor) -> bool:
+    return x.numel() == 0 or float(x.abs().max()) < 2**31  # False for NaN

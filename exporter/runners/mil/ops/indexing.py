@@ -1,4 +1,4 @@
-"""Gather and scatter. Indices count from 0 and must lie inside: negative ones are undefined since iOS 17."""
+"""Gather and scatter. Indices must be in 0 … size-1: negative indices are undefined since iOS 17."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ OPS = OpTable()
 def gather(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0) -> Tensor:
     """Slices of x along `axis`: shape x[:axis] + indices[batch_dims:] + x[axis + 1:].
 
-    The first `batch_dims` axes of x and indices belong together. Indices are checked whatever `validate_indices` says:
-    without it Core ML reads something undefined, which a reference must not hide.
+    The first `batch_dims` axes of x and indices correspond. Indices are always checked: without a check, Core ML
+    would read undefined values then, and a reference must report that.
     """
     at = range(x.ndim)[axis]
     check_indices(indices, x.shape[at])
@@ -34,7 +34,7 @@ def gather(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0) -> Te
 
 @OPS(exact=True, ignores=("validate_indices",))
 def gather_along_axis(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
-    """For each place of `indices` the element of x that it names along `axis`; other axes agree in size."""
+    """For each position in `indices` the element of x at that index along `axis`; other axes have equal sizes."""
     check_indices(indices, x.shape[axis])
     _check_aligned(x, indices, axis)
     return x.gather(axis, indices.to(torch.int64))
@@ -42,7 +42,7 @@ def gather_along_axis(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
 
 @OPS(exact=True, ignores=("validate_indices",))
 def gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
-    """x[indices[…, 0], indices[…, 1], …] behind the first `batch_dims` axes, which belong together."""
+    """x[indices[…, 0], indices[…, 1], …] after the first `batch_dims` axes, which correspond."""
     depth = indices.shape[-1]
     if not 0 <= batch_dims < indices.ndim or batch_dims + depth > x.ndim or depth == 0:
         raise ValueError(f"indices {list(indices.shape)} into {list(x.shape)} with {batch_dims} batch axes")
@@ -61,25 +61,25 @@ def gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
 
 @OPS(same=("data", "updates"), ignores=("validate_indices",))
 def scatter_along_axis(data: Tensor, indices: Tensor, updates: Tensor, axis: int = 0, mode: str = "add") -> Tensor:
-    """Puts each element of `updates` where `indices`, of the same shape, says along `axis` of a copy of data."""
+    """Combines each element of `updates` into a copy of data, at its index (same shape) along `axis`."""
     at = range(data.ndim)[axis]
     check_indices(indices, data.shape[at])
     _check_aligned(data, indices, at)
     if updates.shape != indices.shape:
         raise ValueError(f"updates {list(updates.shape)} at indices {list(indices.shape)}")
-    places = torch.meshgrid(*[torch.arange(size) for size in indices.shape], indexing="ij")
-    return _put(data, (*places[:at], indices.to(torch.int64), *places[at + 1 :]), updates, mode)
+    positions = torch.meshgrid(*[torch.arange(size) for size in indices.shape], indexing="ij")
+    return _scatter(data, (*positions[:at], indices.to(torch.int64), *positions[at + 1 :]), updates, mode)
 
 
 @OPS(same=("data", "updates"), ignores=("validate_indices",))
 def scatter_nd(data: Tensor, indices: Tensor, updates: Tensor, mode: str = "add") -> Tensor:
-    """Puts slices of `updates` at data[indices[…, 0], indices[…, 1], …] of a copy of data."""
+    """Combines slices of `updates` into a copy of data, at [indices[…, 0], indices[…, 1], …]."""
     depth = indices.shape[-1]
     if not 0 < depth <= data.ndim or tuple(updates.shape) != (*indices.shape[:-1], *data.shape[depth:]):
         raise ValueError(f"updates {list(updates.shape)} of data {list(data.shape)} at indices {list(indices.shape)}")
     for axis in range(depth):
         check_indices(indices[..., axis], data.shape[axis])
-    return _put(data, indices.to(torch.int64).unbind(-1), updates, mode)
+    return _scatter(data, indices.to(torch.int64).unbind(-1), updates, mode)
 
 
 def _check_aligned(x: Tensor, indices: Tensor, axis: int) -> None:
@@ -91,9 +91,9 @@ def _check_aligned(x: Tensor, indices: Tensor, axis: int) -> None:
         raise ValueError(f"indices {list(indices.shape)} along axis {at} of {list(x.shape)}")
 
 
-def _put(data: Tensor, places: tuple[Tensor | slice, ...], updates: Tensor, mode: str) -> Tensor:
-    """Combines `updates` into a copy of data, one after the other where places repeat."""
-    flat = torch.arange(data.numel()).reshape(data.shape)[places].reshape(-1)
+def _scatter(data: Tensor, positions: tuple[Tensor | slice, ...], updates: Tensor, mode: str) -> Tensor:
+    """Combines `updates` into a copy of data, one after the other where positions repeat."""
+    flat = torch.arange(data.numel()).reshape(data.shape)[positions].reshape(-1)
     values = updates.reshape(-1)
     result = data.clone().reshape(-1)
     if mode == "update":
@@ -104,5 +104,5 @@ def _put(data: Tensor, places: tuple[Tensor | slice, ...], updates: Tensor, mode
         reduce = {"max": "amax", "min": "amin", "mul": "prod"}[mode]
         result.scatter_reduce_(0, flat, values, reduce)
     else:
-        raise ValueError(f"no scatter of {data.dtype} by {mode!r}")
+        raise ValueError(f"scatter has no mode {mode!r}")
     return result.reshape(data.shape)

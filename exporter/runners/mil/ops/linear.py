@@ -42,11 +42,11 @@ def conv(  # noqa: PLR0913, PLR0917 - the op's own parameters
     spatial = x.ndim - 2
     if not 1 <= spatial <= 3 or weight.ndim != x.ndim:
         raise ValueError(f"conv of rank {x.ndim} with a weight of rank {weight.ndim}")
-    steps, spread = strides or (1,) * spatial, dilations or (1,) * spatial
-    spans = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], spread, strict=True)]
-    around = spatial_padding(x, spans, steps, (pad_type, pad))
+    steps, dilation = strides or (1,) * spatial, dilations or (1,) * spatial
+    windows = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
+    around = spatial_padding(x, windows, steps, (pad_type, pad))
     function = (F.conv1d, F.conv2d, F.conv3d)[spatial - 1]
-    return function(F.pad(x, around), weight, bias, stride=steps, dilation=spread, groups=groups)
+    return function(F.pad(x, around), weight, bias, stride=steps, dilation=dilation, groups=groups)
 
 
 @OPS()
@@ -60,7 +60,7 @@ def conv_transpose(  # noqa: PLR0913, PLR0917 - the op's own parameters
     dilations: tuple[int, ...] | None = None,
     groups: int = 1,
 ) -> Tensor:
-    """Transposed convolution of x `[n, in, d…]` with weight `[in, out / groups, k…]`; `pad` is cut off its sides."""
+    """Transposed convolution of x `[n, in, d…]` with weight `[in, out / groups, k…]`; `pad` is cropped."""
     spatial = x.ndim - 2
     if not 1 <= spatial <= 3 or weight.ndim != x.ndim or pad_type not in ("valid", "custom"):
         raise ValueError(f"conv_transpose of rank {x.ndim} with a weight of rank {weight.ndim}, {pad_type!r}")
@@ -73,9 +73,9 @@ def conv_transpose(  # noqa: PLR0913, PLR0917 - the op's own parameters
 
 
 def spatial_padding(
-    x: Tensor, spans: Sequence[int], steps: Sequence[int], padding: tuple[str, tuple[int, ...] | None]
+    x: Tensor, windows: Sequence[int], steps: Sequence[int], padding: tuple[str, tuple[int, ...] | None]
 ) -> list[int]:
-    """How much to pad the spatial axes of x, in torch's order (last axis first), for windows of `spans` every `steps`.
+    """The padding of the spatial axes of x, in torch's order (last axis first), for `windows` that move by `steps`.
 
     padding: MIL's `pad_type` and `pad`.
     """
@@ -83,16 +83,16 @@ def spatial_padding(
     spatial = x.ndim - 2
     if pad_type == "custom":
         return [side for axis in reversed(range(spatial)) for side in (pad or ())[2 * axis : 2 * axis + 2]]
-    pairs = [_around(x.shape[2 + axis], spans[axis], steps[axis], pad_type) for axis in reversed(range(spatial))]
+    pairs = [_around(x.shape[2 + axis], windows[axis], steps[axis], pad_type) for axis in reversed(range(spatial))]
     return [side for pair in pairs for side in pair]
 
 
 def _around(size: int, window: int, step: int, pad_type: str) -> tuple[int, int]:
-    """Zeros before and after one axis. `same` keeps ceil(size / step) results, an odd zero going behind."""
+    """Zeros before and after one axis. `same` gives ceil(size / step) results; an odd zero goes to the end."""
     if pad_type == "valid":
         return 0, 0
     if pad_type not in ("same", "same_lower"):
-        raise ValueError(f"there is no pad_type {pad_type!r}")
+        raise ValueError(f"unknown pad_type {pad_type!r}")
     total = max((-(-size // step) - 1) * step + window - size, 0)
     less, more = total // 2, total - total // 2
     return (less, more) if pad_type == "same" else (more, less)

@@ -1,4 +1,4 @@
-"""Normalizations and softmax. Statistics are taken in float32; only the result is rounded."""
+"""Normalizations and softmax. Statistics are computed in float32; only the result is rounded."""
 
 from __future__ import annotations
 

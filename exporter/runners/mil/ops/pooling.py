@@ -1,4 +1,4 @@
-"""Pools over one to three spatial axes of `[n, channels, d…]`."""
+"""Pooling over one to three spatial axes of `[n, channels, d…]`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def avg_pool(  # noqa: PLR0913, PLR0917 - the op's own parameters
     exclude_padding_from_average: bool = False,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """The mean of each window; zeros around count unless `exclude_padding_from_average`."""
+    """The mean of each window; padding counts as zeros unless `exclude_padding_from_average`."""
     spatial = _spatial(x, kernel_sizes, ceil_mode)
     around = spatial_padding(x, kernel_sizes, strides or (1,) * spatial, (pad_type, pad))
     function = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[spatial - 1]
@@ -52,10 +52,10 @@ def avg_pool(  # noqa: PLR0913, PLR0917 - the op's own parameters
 
 
 def _spatial(x: Tensor, kernel_sizes: tuple[int, ...], ceil_mode: bool) -> int:
-    """How many spatial axes there are. Raises ValueError for what no program of ours asks for."""
+    """The number of spatial axes. Raises ValueError for forms of the op that our writer doesn't emit."""
     spatial = x.ndim - 2
     if not 1 <= spatial <= 3 or len(kernel_sizes) != spatial:
-        raise ValueError(f"a pool of shape {list(kernel_sizes)} over {list(x.shape)}")
+        raise ValueError(f"a pool of shape {list(kernel_sizes)} doesn't fit an input of shape {list(x.shape)}")
     if ceil_mode:
-        raise ValueError("the reference runtime has no ceil_mode; pad by what it adds instead")
+        raise ValueError("the reference runtime has no ceil_mode; use padding instead")
     return spatial

@@ -1,4 +1,4 @@
-"""Reductions. Sums are taken in float32 and rounded once."""
+"""Reductions. Sums are computed in float32 and rounded once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ OPS = OpTable()
 
 
 def _over(x: Tensor, axes: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The axes to reduce; none given: all. torch, unlike MIL, takes an empty tuple for all."""
+    """The axes to reduce; None means all. An empty tuple is an error: for torch, unlike MIL, it would mean all."""
     if axes == ():
-        raise ValueError("a reduction over no axes")
+        raise ValueError("a reduction needs at least one axis")
     return tuple(range(x.ndim)) if axes is None else tuple(range(x.ndim)[axis] for axis in axes)
 
 
@@ -25,7 +25,7 @@ def reduce_sum(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool =
 
 @OPS()
 def reduce_mean(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims: bool = False) -> Tensor:
-    """Mean; of integers: without its fraction, as coremltools' value inference."""
+    """Mean. For integers its fraction is dropped, as in coremltools' value inference."""
     if x.is_floating_point():
         return x.mean(_over(x, axes), keepdim=keep_dims)
     return x.to(torch.float64).mean(_over(x, axes), keepdim=keep_dims).to(x.dtype)
@@ -97,7 +97,7 @@ def reduce_argmin(x: Tensor, axis: int = -1, keep_dims: bool = False, output_dty
 
 @OPS()
 def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
-    """Sums of everything up to each element; exclusive: without it; reverse: from the end."""
+    """Cumulative sums. exclusive: without the element itself; reverse: from the end."""
     ordered = x.flip(axis) if reverse else x
     sums = ordered.cumsum(axis, dtype=x.dtype)
     result = sums - ordered if exclusive else sums
@@ -113,7 +113,7 @@ def topk(
     return_indices: bool = True,
     output_indices_dtype: str = "int32",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The k largest (ascending: smallest) values and their indices; k = -1: all. Always sorted here."""
+    """The k largest (ascending: smallest) values and their indices; k = -1: all. Always sorted."""
     _index_type(output_indices_dtype)
     count = x.shape[axis] if k == -1 else k
     values, indices = x.topk(count, axis, largest=not ascending, sorted=True)
@@ -122,4 +122,4 @@ def topk(
 
 def _index_type(name: str) -> None:
     if name not in ("int32", "uint16"):
-        raise ValueError(f"indices of type {name!r}")
+        raise ValueError(f"indices must be int32 or uint16, not {name!r}")

@@ -1,8 +1,8 @@
-"""How an op is written down: a function whose signature says what it takes.
+"""The definition of an op: a function whose signature lists the op's operands.
 
 A parameter is annotated with `Tensor`, `tuple[Tensor, ...]`, or a Python type (`int`, `float`, `bool`, `str`,
-`tuple[int, ...]`, `tuple[bool, ...]`) that the runtime converts the MIL tensor to, once where it is constant. Its
-default is the op's own; `| None` is allowed beside it.
+`tuple[int, ...]`, `tuple[bool, ...]`) that the runtime converts the MIL tensor to (once, if it is constant). Its
+default is the op's default; `| None` may follow the type.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of an op. convert: makes the Python value from a tensor; None where the op takes the tensor."""
+    """One parameter of an op. convert: tensor → Python value; None if the op takes the tensor itself."""
 
     name: str
     required: bool
@@ -35,8 +35,8 @@ class Parameter:
 class Op:
     """One op.
 
-    exact: its result holds only values of its operands, or is exact in their type: needs no rounding. same: operands
-    that must be of the same type. ignores: operands that say nothing about the result.
+    exact: the result needs no rounding, since it has values of the operands, or is exact in their type. same: operands
+    that must have the same type. ignores: operands without influence on the result.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Op:
 
 
 class OpTable(dict[str, Op]):
-    """The ops of one file; its decorator adds a function under its own name, which is the MIL op's."""
+    """The ops of one file. Its decorator adds a function as the MIL op of the same name."""
 
     def __call__(
         self, *, exact: bool = False, same: tuple[str, ...] = (), ignores: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class OpTable(dict[str, Op]):
             self[kind] = Op(kind, function, (Parameter("x", True, None, False, None),), exact)
 
     def binary(self, functions: Mapping[str, Callable[[Tensor, Tensor], Tensor]], *, exact: bool = False) -> None:
-        """Registers ops of two tensors `x` and `y` that broadcast as numpy's do."""
+        """Registers ops of two tensors `x` and `y`, which broadcast as in numpy."""
         parameters = (Parameter("x", True, None, False, None), Parameter("y", True, None, False, None))
         for kind, function in functions.items():
             self[kind] = Op(kind, function, parameters, exact, same=("x", "y"))
@@ -92,12 +92,12 @@ class Registry(Mapping[str, Op]):
 
 
 def check_size(shape: tuple[int, ...]) -> None:
-    """Raises ValueError before an op makes a tensor that no program for a phone needs."""
+    """Raises ValueError before an op makes a tensor larger than any program for a phone needs."""
     count = 1
     for size in shape:
         count *= size
     if count > MAX_ELEMENTS:
-        raise ValueError(f"a result of shape {list(shape)} is too large")
+        raise ValueError(f"a result of shape {list(shape)} is too large: more than {MAX_ELEMENTS:,} elements")
 
 
 def check_indices(indices: Tensor, size: int) -> None:
@@ -148,10 +148,10 @@ _CONVERT: dict[str, Callable[[Any], Any] | None] = {
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
-    found = []
+    parameters = []
     for name, parameter in inspect.signature(function).parameters.items():
         kind = str(parameter.annotation).removesuffix(" | None")
         required = parameter.default is inspect.Parameter.empty
         default = None if required else parameter.default
-        found.append(Parameter(name, required, default, kind == "tuple[Tensor, ...]", _CONVERT[kind]))
-    return tuple(found)
+        parameters.append(Parameter(name, required, default, kind == "tuple[Tensor, ...]", _CONVERT[kind]))
+    return tuple(parameters)

@@ -1,4 +1,4 @@
-"""Ops on shapes: they move, repeat or make values, and compute none."""
+"""Ops on shapes: they move, repeat or create values, without arithmetic."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ def transpose(x: Tensor, perm: tuple[int, ...]) -> Tensor:
 
 @OPS(exact=True)
 def reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The same values in another shape. -1: what remains; 0: the size of x's axis at that place, counted from the right
-    (1 where x has none): iOS 17's rule, which agrees with iOS 15's wherever that one is defined.
+    """The same values in another shape.
+
+    -1: the remaining size. 0: the size of x's axis at the same position, counted from the right (1 if x has none).
+    That is the rule of iOS 17; it agrees with that of iOS 15 wherever the latter is defined.
     """
     offset = x.ndim - len(shape)
     sizes = [
@@ -33,7 +35,7 @@ def reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 @OPS(exact=True)
 def expand_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Inserts axes of size 1 where the result has `axes`."""
+    """Inserts axes of size 1; `axes` are their positions in the result."""
     rank = x.ndim + len(axes)
     for axis in sorted(range(rank)[axis] for axis in axes):
         x = x.unsqueeze(axis)
@@ -42,13 +44,13 @@ def expand_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 @OPS(exact=True)
 def squeeze(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
-    """Removes axes of size 1 (default: all); leaves those of `axes` that are larger, as torch does."""
+    """Removes axes of size 1 (default: all). Larger ones among `axes` stay, as in torch."""
     return x.squeeze() if axes is None else x.squeeze(axes)
 
 
 @OPS(exact=True, same=("values",))
 def concat(values: tuple[Tensor, ...], axis: int, interleave: bool = False) -> Tensor:
-    """Joins tensors along `axis`, one behind the other or one element of each in turn; scalars become a vector."""
+    """Joins tensors along `axis`, one after the other or interleaved; scalars become a vector."""
     if all(value.ndim == 0 for value in values):
         return torch.stack(values)
     if not interleave:
@@ -61,11 +63,11 @@ def concat(values: tuple[Tensor, ...], axis: int, interleave: bool = False) -> T
 def split(
     x: Tensor, axis: int, num_splits: int | None = None, split_sizes: tuple[int, ...] | None = None
 ) -> tuple[Tensor, ...]:
-    """Cuts x along `axis` into even parts, or into parts of `split_sizes`."""
+    """Splits x along `axis` into equal parts, or into parts of `split_sizes`."""
     if split_sizes is not None:
         return torch.split_with_sizes(x, split_sizes, axis)
     if num_splits is None or num_splits < 1 or x.shape[axis] % num_splits:
-        raise ValueError(f"{x.shape[axis]} in {num_splits} even parts")
+        raise ValueError(f"a size of {x.shape[axis]} can't be split into {num_splits} equal parts")
     return torch.tensor_split(x, num_splits, axis)
 
 
@@ -73,7 +75,7 @@ def split(
 def tile(x: Tensor, reps: tuple[int, ...]) -> Tensor:
     """Repeats x along each axis."""
     if len(reps) != x.ndim or any(count < 1 for count in reps):
-        raise ValueError(f"{list(reps)} repetitions of shape {list(x.shape)}")
+        raise ValueError(f"repetitions {list(reps)} don't fit a tensor of shape {list(x.shape)}")
     check_size(tuple(size * count for size, count in zip(x.shape, reps, strict=True)))
     return x.repeat(reps)
 
@@ -102,7 +104,7 @@ def range_1d(start: Tensor, end: Tensor, step: Tensor) -> Tensor:
     """start, start + step, … below end."""
     first, last, stride = start.item(), end.item(), step.item()
     if not stride or not all(math.isfinite(bound) for bound in (first, last, stride)):
-        raise ValueError(f"a range from {first} to {last} by {stride}")
+        raise ValueError(f"there is no range from {first} to {last} by {stride}")
     count = max(0, math.ceil((last - first) / stride))
     check_size((count,))
     return torch.arange(count, dtype=start.dtype) * stride + first
@@ -116,21 +118,21 @@ def one_hot(
     on_value: Tensor | None = None,
     off_value: Tensor | None = None,
 ) -> Tensor:
-    """on_value (default 1) at each index along a new axis, off_value (default 0) elsewhere."""
+    """A new axis with on_value (default 1) at each index, and off_value (default 0) elsewhere."""
     check_size((*indices.shape, one_hot_vector_size))
     at = range(indices.ndim + 1)[axis]
-    places = torch.arange(one_hot_vector_size).reshape(-1, *[1] * (indices.ndim - at))
+    positions = torch.arange(one_hot_vector_size).reshape(-1, *[1] * (indices.ndim - at))
     on = torch.tensor(1, dtype=torch.int32) if on_value is None else on_value
     off = torch.zeros_like(on) if off_value is None else off_value
-    return torch.where(indices.unsqueeze(at) == places, on, off)
+    return torch.where(indices.unsqueeze(at) == positions, on, off)
 
 
 @OPS()
 def pad(x: Tensor, pad: tuple[int, ...], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
-    """Pads the last len(pad) / 2 axes by pad[2i] before and pad[2i + 1] behind, i from the first of them."""
+    """Pads the last len(pad) / 2 axes by pad[2i] before and pad[2i + 1] after; i = 0 is the first of these axes."""
     pairs = [pad[at : at + 2] for at in range(0, len(pad), 2)]
     if len(pad) % 2 or len(pairs) > x.ndim or any(count < 0 for count in pad):
-        raise ValueError(f"padding {list(pad)} of shape {list(x.shape)}")
+        raise ValueError(f"padding {list(pad)} doesn't fit a tensor of shape {list(x.shape)}")
     kept = x.ndim - len(pairs)
     check_size((*x.shape[:kept], *(size + sum(pair) for size, pair in zip(x.shape[kept:], pairs, strict=True))))
     if mode == "constant":
@@ -138,15 +140,15 @@ def pad(x: Tensor, pad: tuple[int, ...], mode: str = "constant", constant_val: f
     if mode not in ("reflect", "replicate"):
         raise ValueError(f"pad has no mode {mode!r}")
     for axis, (before, behind) in enumerate(pairs, kept):
-        x = x.index_select(axis, _beyond(x.shape[axis], before, behind, mode))
+        x = x.index_select(axis, _padded_indices(x.shape[axis], before, behind, mode))
     return x
 
 
-def _beyond(size: int, before: int, behind: int, mode: str) -> Tensor:
-    """Which element stands at each place from -before to size + behind."""
-    places = torch.arange(-before, size + behind)
+def _padded_indices(size: int, before: int, behind: int, mode: str) -> Tensor:
+    """The element for each position from -before to size + behind."""
+    positions = torch.arange(-before, size + behind)
     if mode == "replicate":
-        return places.clamp(0, size - 1)
+        return positions.clamp(0, size - 1)
     if max(before, behind) >= size:
-        raise ValueError(f"a reflection of {max(before, behind)} at an axis of {size}")
-    return (size - 1) - ((size - 1) - places.abs()).abs()
+        raise ValueError(f"an axis of {size} can't be padded by a reflection of {max(before, behind)}")
+    return (size - 1) - ((size - 1) - positions.abs()).abs()

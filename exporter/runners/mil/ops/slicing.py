@@ -1,4 +1,4 @@
-"""Slices, read and written."""
+"""Reading and writing of slices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def slice_by_index(  # noqa: PLR0913, PLR0917 - the op's own parameters
     end_mask: tuple[bool, ...] | None = None,
     squeeze_mask: tuple[bool, ...] | None = None,
 ) -> Tensor:
-    """x[begin:end:stride] per axis. begin_mask, end_mask: from the first, to the last; squeeze_mask: x[begin] alone."""
+    """x[begin:end:stride] per axis. begin_mask: from the start; end_mask: to the end; squeeze_mask: x[begin]."""
     bounds = (begin, end, stride, begin_mask, end_mask)
     slices = _slices(tuple(x.shape), bounds, squeeze_mask)
     for axis, part in enumerate(slices):
@@ -53,16 +53,16 @@ def slice_update(  # noqa: PLR0913, PLR0917 - the op's own parameters
     end_mask: tuple[bool, ...] | None = None,
     squeeze_mask: tuple[bool, ...] | None = None,
 ) -> Tensor:
-    """A copy of x with `update` in the place that slice_by_index would read. Shapes must agree: nothing broadcasts."""
+    """A copy of x with `update` where slice_by_index would read. Shapes must be equal: nothing broadcasts."""
     slices = _slices(tuple(x.shape), (begin, end, stride, begin_mask, end_mask), squeeze_mask)
     if any(part.step < 0 for part in slices):
-        raise ValueError("slice_update backwards")
+        raise ValueError("slice_update can't go backwards")
     result = x.clone()
     target = result[slices]
     if squeeze_mask is not None and any(squeeze_mask):
         target = target.squeeze(tuple(axis for axis, squeezed in enumerate(squeeze_mask) if squeezed))
     if target.shape != update.shape:
-        raise ValueError(f"an update of shape {list(update.shape)} for a slice of shape {list(target.shape)}")
+        raise ValueError(f"an update of shape {list(update.shape)} doesn't fit a slice of shape {list(target.shape)}")
     target.copy_(update)
     return result
 
@@ -74,15 +74,20 @@ def _slices(shape: tuple[int, ...], bounds: _Bounds, squeeze_mask: Mask) -> tupl
     """One slice per axis, with positive or negative steps, as numpy understands them."""
     begin, end, stride, begin_mask, end_mask = bounds
     rank = len(shape)
-    no = (False,) * rank
-    steps, from_first, to_last, alone = stride or (1,) * rank, begin_mask or no, end_mask or no, squeeze_mask or no
-    if any(len(values) != rank for values in (begin, end, steps, from_first, to_last, alone)):
-        raise ValueError(f"slice bounds for another rank than {rank}")
+    none = (False,) * rank
+    steps, from_first, to_last, squeezed = (
+        stride or (1,) * rank,
+        begin_mask or none,
+        end_mask or none,
+        squeeze_mask or none,
+    )
+    if any(len(values) != rank for values in (begin, end, steps, from_first, to_last, squeezed)):
+        raise ValueError(f"slice bounds must have {rank} values each, one for each axis")
     slices = []
     for axis, size in enumerate(shape):
         if steps[axis] == 0:
-            raise ValueError("a slice by steps of 0")
-        if alone[axis]:
+            raise ValueError("the step of a slice must not be 0")
+        if squeezed[axis]:
             at = begin[axis] + size if begin[axis] < 0 else begin[axis]
             at = 0 if from_first[axis] else at
             if not 0 <= at < size:

@@ -192,9 +192,9 @@ def test_an_input_gets_its_gradient_from_a_lookup_that_doesnt_learn() -> None:
 
 def test_wrong_shapes_are_refused() -> None:
     palette = random_palette((ROWS, COLUMNS), 2, 2, 7)
-    with pytest.raises(ValueError, match=r"LUT is \(3, 8\), the palette's \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"LUT has shape \(3, 8\), the palette's has \(3, 4\)"):
         Lookup(palette, torch.zeros(3, 8))
     other = random_palette((ROWS + 1, COLUMNS), 2, 2, 7)
     graph = drawn(NODES["rows make outputs"])
-    with pytest.raises(ValueError, match=r"w is \(6, 6\), what is given for it \(7, 6\)"):
+    with pytest.raises(ValueError, match=r"w has shape \(6, 6\), its replacement \(7, 6\)"):
         graph.run({"x": FEEDS["x"]}, weights=lambda _: Lookup(other, torch.from_numpy(other.lut)))

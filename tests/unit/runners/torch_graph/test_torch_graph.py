@@ -193,9 +193,9 @@ def test_wrong_names_and_shapes_are_told() -> None:
     with pytest.raises(ValueError, match="stores no tensor 'nothing'"):
         graph.run({"x": x}, weights={"nothing": matrix})
     for given in ({"up": matrix}, {"up": matrix}.get):
-        with pytest.raises(ValueError, match=r"up is \(6, 8\), what is given for it \(8, 6\)"):
+        with pytest.raises(ValueError, match=r"up has shape \(6, 8\), its replacement \(8, 6\)"):
             graph.run({"x": x}, weights=given)
-    with pytest.raises(ValueError, match=r"bias is \(4,\), what is given for it \(1,\)"):
+    with pytest.raises(ValueError, match=r"bias has shape \(4,\), its replacement \(1,\)"):
         graph.run({"x": x}, weights={"bias": torch.zeros(1)})
     with pytest.raises(KeyError):
         graph.weight("nothing")
