@@ -1,6 +1,6 @@
-"""The distance of an artifact's outputs from the reference's, for logits and embeddings, summed in float64.
+"""The distance between outputs of an artifact and of the reference, for logits and embeddings, summed in float64.
 
-Both comparisons take one prompt at a time, so that logits of a large vocabulary are never all in memory.
+Both comparisons take one prompt at a time, so that the logits of only one prompt are in memory.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-TIE_DB = 40.0  # what float16 hardware is granted: it can't tell apart what is nearer than that either
-EQUAL_DB = 300.0  # stands for an infinite PSNR: one bit of one float32 among 10**12 would still be below it
-_ROWS = 64  # positions turned into float64 at a time: 64 × a vocabulary of 150,000 are 77 MB
+TIE_DB = 40.0  # differences below this PSNR are within the error allowed for float16 hardware
+EQUAL_DB = 300.0  # stands for an infinite PSNR: one wrong bit among 10**12 float32 values gives less
+_ROWS = 64  # positions converted to float64 at a time: 77 MB for a vocabulary of 150,000
 
 
 @dataclass(frozen=True)
 class Metric:
-    """The meaning of a number in a report. `unit` is empty for shares and cosines."""
+    """The label of a number in a report. `unit` is empty for shares and cosines."""
 
     label: str
     unit: str = ""
@@ -31,23 +31,25 @@ METRICS: dict[str, Metric] = {
     "kl": Metric("KL divergence, mean over positions", "nats"),
     "kl_max": Metric("KL divergence, largest of all positions", "nats"),
     "top1": Metric("top-1 agreement", higher_is_better=True),
-    "top1_ties": Metric("top-1 disagreements that are near-ties in the reference", "positions"),
-    "top1_or_tie": Metric("top-1 agreement, near-ties in the reference not held against it", higher_is_better=True),
+    "top1_ties": Metric("positions that differ in top-1, but are near-ties in the reference", "positions"),
+    "top1_or_tie": Metric("top-1 agreement, near-ties in the reference count as agreement", higher_is_better=True),
     "psnr_db": Metric("PSNR", "dB", higher_is_better=True),
     "sentence_psnr_db": Metric("PSNR of the sentence embedding", "dB", higher_is_better=True),
     "max_abs_error": Metric("largest absolute error"),
-    "relative_error": Metric("largest absolute error over largest reference value"),
+    "relative_error": Metric("largest absolute error, divided by the largest reference value"),
     "cosine_mean": Metric("cosine, mean over prompts", higher_is_better=True),
     "cosine_min": Metric("cosine, lowest of all prompts", higher_is_better=True),
-    "unexplained": Metric("scores: squared error over the variance of the reference's"),
+    "unexplained": Metric("squared error of scores, divided by the variance of the reference's scores"),
     "order": Metric("pairs of prompts whose scores are in the same order", higher_is_better=True),
-    "self_retrieval": Metric("prompts whose embedding is nearest to its own reference", higher_is_better=True),
-    "greedy_equal": Metric("prompts whose greedy continuation is the same", higher_is_better=True),
-    "greedy_first_difference": Metric("first step at which a greedy continuation differs", "step"),
+    "self_retrieval": Metric(
+        "prompts whose embedding is nearest to the same prompt's reference", higher_is_better=True
+    ),
+    "greedy_equal": Metric("prompts with the same greedy continuation", higher_is_better=True),
+    "greedy_first_difference": Metric("earliest step at which a greedy continuation differs", "step"),
     "non_finite": Metric("values that are NaN or infinite", "values"),
-    "shapes": Metric("prompts whose outputs have another shape", "prompts"),
+    "shapes": Metric("prompts whose outputs have the wrong shape", "prompts"),
     "overflow": Metric("tensors with values beyond ±65504", "tensors"),
-    "weight_error": Metric("worst weight: squared error over variance"),
+    "weight_error": Metric("worst weight matrix: squared error divided by variance"),
     "positions": Metric("positions compared", "positions"),
     "prompts": Metric("prompts compared", "prompts"),
 }
@@ -66,7 +68,7 @@ def psnr(peak: float, squared_error: float, count: int) -> float:
 
 @dataclass
 class Difference:
-    """Elementwise difference of tensors, summed up over everything added."""
+    """Elementwise difference of tensors, summed over all added pairs."""
 
     peak: float = 0.0
     squared_error: float = 0.0
@@ -94,7 +96,7 @@ class Difference:
 
     @property
     def psnr_db(self) -> float:
-        """NaN as soon as one element was not finite."""
+        """PSNR in dB; NaN if any element was not finite."""
         return math.nan if self.non_finite else psnr(self.peak, self.squared_error, self.count)
 
     @property
@@ -116,8 +118,8 @@ def difference(reference: Floats, artifact: Floats) -> Difference:
 class LogitsComparison:
     """Decoder logits `[positions, vocab]`, reference against artifact.
 
-    `gaps` keeps, for each position whose top-1 differs, by how much the reference prefers its first choice to
-    the artifact's: whether that is a near-tie depends on the error that the row grants (`metrics`).
+    `gaps`: for each position whose top-1 differs, the reference's logit of its own choice minus that of the artifact's
+    choice. Whether that is a near-tie depends on the error that the row allows (`metrics`).
     """
 
     error: Difference = field(default_factory=Difference)
@@ -163,7 +165,7 @@ class LogitsComparison:
             self.greedy_first = min(self.greedy_first or step, step)
 
     def metrics(self, tie_db: float = TIE_DB) -> dict[str, float]:
-        """`tie_db`: a disagreement is a tie where the reference's own gap is below the error of that PSNR."""
+        """All metrics. tie_db: a disagreement is a tie if the reference's gap is below the error at that PSNR."""
         ties = sum(gap < self.error.peak * 10 ** (-tie_db / 20) for gap in self.gaps)
         result = {
             "kl": self.kl_sum / self.positions,
@@ -240,7 +242,7 @@ def cosine(a: Floats, b: Floats) -> NDArray[np.float64]:
 def self_retrieval(reference: Floats, artifact: Floats) -> float:
     """Share of rows of `artifact` `[n, hidden]` whose nearest row of `reference`, by cosine, is the same row.
 
-    Equal texts in a set count as the same row. Unlike a cosine, this means the same in every embedding space.
+    Equal texts count as the same row. Unlike a cosine, this means the same in every embedding space.
     """
     a, b = (x.astype(np.float64) for x in (reference, artifact))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.formats import Form
-from exporter.parity.keys import Key, Unrounded, row_name
+from exporter.parity.keys import Key, Unrounded, row_name, title
 from exporter.parity.metrics import EmbeddingComparison, LogitsComparison
 from exporter.parity.outputs import Outputs
 from exporter.parity.results import Check, Row
@@ -36,7 +36,7 @@ def cached_decode_row(
     """Pieces through the cache against the same text in one go, which `outputs` holds."""
     compared = _in_pieces(runner, form, texts, outputs, rope_switch)
     limits = CACHED_FP16 if rounds(form) else CACHED_FP32
-    compares = "fed in pieces through the cache against in one go"
+    compares = f"{title(form)}: text fed in pieces through the KV cache against the text at once"
     return _row(row_name(form, "cached decode"), compares, (form,), runner.name, compared, limits)
 
 
@@ -61,14 +61,14 @@ def padding_row(runner: Runner, key: Key, texts: Texts, outputs: Outputs) -> Row
     else:
         return None
     artifacts = (key,) if isinstance(key, Form) else ()
-    compares = "in a padded batch against alone"
+    compares = f"{title(key)}: text in a padded batch against the text by itself"
     return _row(row_name(key, "padding"), compares, artifacts, runner.name, compared, PADDING)
 
 
 def masks_row(runner: DecoderRunner, key: Unrounded, texts: Texts, outputs: Outputs, rope_switch: int | None) -> Row:
     """`runner` sends the other caller's mask, in pieces; `outputs` holds what the first caller got in one go."""
     compared = _in_pieces(runner, key, texts, outputs, rope_switch)
-    compares = "swift-transformers' mask of zeros against Apple's exact causal mask"
+    compares = f"{title(key)}: swift-transformers' mask of zeros against Apple's exact causal mask"
     return _row(row_name(key.form, "masks"), compares, (key.form,), runner.name, compared, MASKS)
 
 

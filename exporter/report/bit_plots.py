@@ -1,4 +1,4 @@
-"""Plots of mixed bits: the bits of each matrix, and the sizes and errors that they were chosen from."""
+"""Plots of mixed bits: the bits of each matrix, and the curve of size against error."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from exporter.report.clean import safe_line
 from exporter.report.plots import GRAPH, INK, LINE, ONNX, PAPER, SOFT, TEXT, drawing, power, svg_of
 
-KEPT = 16
-SHADES = {1: 0.08, 2: 0.17, 3: 0.3, 4: 0.45, 6: 0.66, 8: 0.83, KEPT: 1.0}  # bits → opacity of the cell
-DARK = 0.75  # a cell at least so opaque has its number in the paper's colour
-ROWS = 40  # kinds of matrices that are drawn; a model of one architecture has about ten
-ROOM = 0.13  # inches: a narrower cell has no room for a digit
-NAMED = 48  # characters of a kind's name
-ERRORS = {
+UNCOMPRESSED = 16
+OPACITY = {1: 0.08, 2: 0.17, 3: 0.3, 4: 0.45, 6: 0.66, 8: 0.83, UNCOMPRESSED: 1.0}  # bits → opacity of the cell
+LIGHT_TEXT_ABOVE = 0.75  # opacity: a darker cell has its number in the colour of the paper
+MAX_KINDS = 40  # kinds of matrices in the plot; a model usually has about ten
+MIN_CELL_INCHES = 0.13  # a narrower cell has no number
+MAX_NAME = 48  # characters of the name of a kind
+ERROR_LABELS = {
     "kl": "KL to the uncompressed model, nats",
     "distance": "distance to the uncompressed model's outputs",
-    "weights": "squared weight error, a stand-in",
+    "weights": "squared weight error (without running text)",
 }
 _NUMBER = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z0-9])")
 _ENDS = re.compile(r"^(model|transformer|encoder|decoder|bert|base_model)\.|\.weight$")
@@ -37,7 +37,7 @@ class Cell:
 
 def cells_of(tensors: Sequence[Mapping[str, Any]]) -> list[Cell]:
     """The matrices among a bundle's tensors, in order, without uncompressed tensors of fewer than two dimensions."""
-    found = []
+    cells = []
     for tensor in tensors:
         if tensor["bits"] is None and (len(tensor["shape"]) != 2 or tensor["stored_bytes"] == 0):
             continue
@@ -45,8 +45,8 @@ def cells_of(tensors: Sequence[Mapping[str, Any]]) -> list[Cell]:
         number = _NUMBER.search(name)
         kind = name if number is None else name[: number.start()] + "*" + name[number.end() :]
         layer = int(number[0]) if number and len(number[0]) < 6 else None
-        found.append(Cell(kind if layer is not None else name, layer, tensor["bits"] or KEPT))
-    return found
+        cells.append(Cell(kind if layer is not None else name, layer, tensor["bits"] or UNCOMPRESSED))
+    return cells
 
 
 def bits_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
@@ -55,23 +55,23 @@ def bits_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
     kinds = list(dict.fromkeys(cell.kind for cell in cells))
     if not kinds:
         return ""
-    drawn = kinds[:ROWS]
+    drawn = kinds[:MAX_KINDS]
     layers = sorted({cell.layer for cell in cells if cell.layer is not None}) or [0]
     column = {layer: x for x, layer in enumerate(layers)}
     pitch = min(1.0, 6.4 / len(layers))  # inches a column
-    with drawing(0.75 + 0.25 * len(drawn) + (0.2 if len(kinds) > ROWS else 0)) as (figure, axes):
+    with drawing(0.75 + 0.25 * len(drawn) + (0.2 if len(kinds) > MAX_KINDS else 0)) as (figure, axes):
         for cell in cells:
             if cell.kind in drawn:
                 place = (0, len(layers)) if cell.layer is None else (column[cell.layer], 1)
                 _cell(axes, place, drawn.index(cell.kind), cell.bits, pitch * place[1])
-        if pitch < ROOM:
+        if pitch < MIN_CELL_INCHES:
             _key(axes, sorted({cell.bits for cell in cells}))
         axes.set_xlim(-0.5, max(len(layers), 6.4 / pitch) - 0.5)
         axes.set_ylim(len(drawn) - 0.45, -0.55)
         axes.set_yticks(range(len(drawn)), [_label(kind) for kind in drawn])
         every = -(-len(layers) // 24)
         axes.set_xticks(range(0, len(layers), every), [str(layer) for layer in layers[::every]])
-        more = f"; {len(kinds) - ROWS} more kinds are in the table" if len(kinds) > ROWS else ""
+        more = f"; {len(kinds) - MAX_KINDS} more kinds are in the table" if len(kinds) > MAX_KINDS else ""
         axes.set_xlabel(f"layer{more}", loc="left")
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(axis="x", length=0)
@@ -82,14 +82,20 @@ def _cell(axes: Any, place: tuple[int, int], y: float, bits: int, inches: float)
     """place: first column and number of columns; inches: their width together."""
     from matplotlib.patches import Rectangle
 
-    shade, (x, columns) = SHADES.get(bits, 1.0), place
+    shade, (x, columns) = OPACITY.get(bits, 1.0), place
     corner = (x - 0.47, y - 0.44)
     axes.add_patch(Rectangle(corner, columns - 0.06, 0.88, facecolor=GRAPH, alpha=shade, linewidth=0))
-    if inches >= ROOM:
+    if inches >= MIN_CELL_INCHES:
         size = TEXT if inches >= 0.2 else TEXT - 2
         middle = x + (columns - 1) / 2
         axes.text(
-            middle, y, f"{bits:g}", ha="center", va="center", fontsize=size, color=PAPER if shade >= DARK else INK
+            middle,
+            y,
+            f"{bits:g}",
+            ha="center",
+            va="center",
+            fontsize=size,
+            color=PAPER if shade >= LIGHT_TEXT_ABOVE else INK,
         )
 
 
@@ -97,7 +103,7 @@ def _key(axes: Any, used: Sequence[int]) -> None:
     """The legend of shades and bits, for cells that have no room for the number."""
     from matplotlib.patches import Patch
 
-    patches = [Patch(facecolor=GRAPH, alpha=SHADES.get(bits, 1.0), linewidth=0, label=f"{bits:g}") for bits in used]
+    patches = [Patch(facecolor=GRAPH, alpha=OPACITY.get(bits, 1.0), linewidth=0, label=f"{bits:g}") for bits in used]
     place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": len(used), "borderaxespad": 0.2}
     axes.legend(handles=patches, frameon=False, title="bits", labelcolor=INK, alignment="right", **place)
 
@@ -109,7 +115,7 @@ def _label(kind: str) -> str:
         short = _ENDS.sub("", short)
     short = re.sub(r"^(layers|h|layer|blocks)\.\*\.", "", short)
     text = safe_line(short or kind)
-    return text if len(text) <= NAMED else f"{text[:16]}…{text[-(NAMED - 17) :]}"
+    return text if len(text) <= MAX_NAME else f"{text[:16]}…{text[-(MAX_NAME - 17) :]}"
 
 
 def curve_plot(curve: Mapping[str, Any]) -> str:
@@ -135,7 +141,7 @@ def curve_plot(curve: Mapping[str, Any]) -> str:
         axes.set_yticks([], minor=True)
         axes.set_ylim(min(low, *ticks) / 1.5, max(high, *ticks) * 1.5)
         axes.set_xlabel("bits per weight, whole model")
-        axes.set_ylabel(ERRORS.get(curve["kind"], "error"))
+        axes.set_ylabel(ERROR_LABELS.get(curve["kind"], "error"))
         axes.grid(color=LINE, linewidth=0.6)
         axes.legend(frameon=False, labelcolor=SOFT, loc="upper right")
         return svg_of(figure, "curve")
@@ -147,7 +153,7 @@ def _lines(axes: Any, predicted: Sequence[tuple[float, float]], measured: Sequen
         [y for _, y in predicted],
         color=GRAPH,
         linewidth=1.4,
-        label="predicted: the matrices' own errors, added up",
+        label="predicted: sum of the matrices' own errors",
     )
     if measured:
         xs, ys = [x for x, _ in measured], [y for _, y in measured]

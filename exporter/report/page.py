@@ -11,7 +11,7 @@ from exporter.report.clean import safe_text
 from exporter.report.model import shown_size
 
 VERDICTS = {"passed": "Passed", "failed": "Failed", "unchecked": "Unchecked"}
-# Errors that an app notices: sample → label of the axis, and the smallest error that is plotted as itself.
+# Errors that an app notices: metric → label of the axis, and the smallest error on it (smaller ones are plotted there).
 NOTICED = {
     "kl": ("KL divergence from the reference in nats", 1e-9),
     "cosine": ("1 − cosine to the reference's embedding", 1e-6),  # samples have 6 digits
@@ -115,7 +115,7 @@ def _shown(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _tells(row: Mapping[str, Any]) -> bool:
-    """Whether to show the worst prompts: not where they differ by rounding only."""
+    """Whether to show the worst prompts. Rows that differ only by rounding don't show them."""
     return bool(row["worst_prompts"]) and (row["verdict"] == "failed" or row["worst_prompts"][0]["metric"] in NOTICED)
 
 
@@ -127,10 +127,10 @@ def _kinds(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         kept = reason if reason.startswith("not stored") else f"kept: {reason}"
         fate = kept if tensor["bits"] is None else f"{tensor['bits']} bits"
         kinds.setdefault(fate, []).append(tensor)
-    found = []
+    rows = []
     for fate, members in kinds.items():
         known = [t["psnr_db"] for t in members if t.get("psnr_db") is not None]
-        found.append(
+        rows.append(
             {
                 "fate": fate,
                 "count": len(members),
@@ -138,7 +138,7 @@ def _kinds(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "psnr": (min(known), max(known)) if known else None,
             }
         )
-    return sorted(found, key=lambda kind: -kind["bytes"])
+    return sorted(rows, key=lambda kind: -kind["bytes"])
 
 
 def _title(artifact: str) -> str:

@@ -85,7 +85,7 @@ class Axis:
 def psnr_axis(identical_db: float) -> Axis:
     """0 to 160 dB: float32 added in another order gives about 150. `identical_db` and above is beyond the axis."""
     return Axis(
-        "PSNR of the outputs in dB: further right is nearer to the reference",
+        "PSNR of the outputs in dB (higher is better)",
         0,
         min(160, identical_db),
         False,

@@ -1,6 +1,6 @@
-"""Limits on what compression may cost a graph, each with its reason. `thresholds.py` has the limits of all other rows.
+"""Limits on the loss of graphs by compression, each with its reason. `thresholds.py` has the limits of all other rows.
 
-Logits that choose a token are held to the limits of decoders; classes, embeddings and feature maps to cosines.
+Logits that choose a token have the limits of decoders; classes, embeddings and feature maps have limits on cosines.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from exporter.graph.model import GraphSpec
 from exporter.parity.graphs.compare import LOGITS
 from exporter.parity.thresholds import FINITE, Limit, bits_class, compression_limits
 
-_SAME = "the scale of text embeddings, where other inputs are compared by the same measure"
-CHOICE = "an app shows the first class; near-ties in the reference are not held against it"
+_SAME = "the limit of text embeddings, applied to other outputs"
+CHOICE = "apps show the first class; near-ties in the reference count as agreement"
 
 # bits → limits on cosines of any output after compression
 COSINES: Mapping[int, tuple[Limit, ...]] = {
-    16: (Limit("cosine_mean", 0.9999, "nothing is compressed: float16 arithmetic keeps 5 nines"),),
+    16: (Limit("cosine_mean", 0.9999, "nothing is compressed: float16 arithmetic keeps 0.99999"),),
     8: (Limit("cosine_mean", 0.9995, f"256 values per group of rows; {_SAME}"),),
     6: (Limit("cosine_mean", 0.99, f"64 values per group of rows; {_SAME}"),),
     4: (Limit("cosine_mean", 0.90, f"16 values per group of rows; {_SAME}"),),
@@ -24,7 +24,7 @@ COSINES: Mapping[int, tuple[Limit, ...]] = {
     2: (Limit("cosine_mean", 0.65, f"4 values per group of rows; {_SAME}"),),
     1: (Limit("cosine_mean", 0.50, f"2 values per group of rows; {_SAME}"),),
 }
-# bits → share of samples whose first class must stay; below 4 bits the samples are too few to gate on
+# bits → share of samples whose first class must not change; below 4 bits there are too few samples for a limit
 CLASSES: Mapping[int, float] = {16: 0.99, 8: 0.98, 6: 0.9, 4: 0.75}
 
 

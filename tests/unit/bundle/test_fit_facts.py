@@ -100,8 +100,8 @@ def test_the_page_has_all_numbers() -> None:
     assert "<code>text_model</code>: Distance of the outputs" in text
     assert "<b>0.0022</b>" in text
     assert "tables trained" not in text
-    assert "<b>0.0456</b> with their tables trained. Used: recovered." in page(RECOVERED)
-    assert "Used: plain." in page(PLAIN)
+    assert "<b>0.0456</b> with trained LUTs. Used: trained LUTs." in page(RECOVERED)
+    assert "Used: plain k-means." in page(PLAIN)
     assert "plain k-means" not in page()
 
 

@@ -74,7 +74,7 @@ def test_two_forms_of_one_format_keep_rows_and_verdicts_apart(llama, quick, tmp_
     assert "compressed graph against shipped ONNX file for mobile" in finding.message
     page = render_parity_html("tiny", json.loads(json.dumps(made))).decode()
     assert "ONNX, mobile" in page
-    assert "<b>What ran for ONNX, mobile:</b>" in page
+    assert "<b>ONNX, mobile was run by:</b>" in page
 
 
 def test_two_forms_of_a_graph_s_format_keep_rows_and_verdicts_apart(classifier, tmp_path):

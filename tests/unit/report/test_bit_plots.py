@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.parity.results import ParityReport
 from exporter.report import render_parity_html
-from exporter.report.bit_plots import ROWS, Cell, bits_plot, cells_of, curve_plot
+from exporter.report.bit_plots import MAX_KINDS, Cell, bits_plot, cells_of, curve_plot
 
 HOSTILE = "<script>alert(1)</script>$\\frac{1}{0}$&\x1b\u202e\x00"
 
@@ -68,7 +68,7 @@ def test_every_cell_says_its_bits(layers: int) -> None:
 def test_many_layers_have_a_key_and_many_kinds_are_counted() -> None:
     assert "bits" in words(bits_plot(decoder(80)))
     assert "bits" not in words(bits_plot(decoder(24)))
-    said = words(bits_plot([tensor(f"m{'x' * i}", 4) for i in range(1, ROWS + 6)]))
+    said = words(bits_plot([tensor(f"m{'x' * i}", 4) for i in range(1, MAX_KINDS + 6)]))
     assert "layer; 5 more kinds are in the table" in said
     assert bits_plot([tensor("norm", None, (8,))]) == ""
 
@@ -81,7 +81,7 @@ def test_the_curve_marks_what_was_chosen() -> None:
     without = CURVE | {"chosen": CURVE["chosen"] | {"measured": None}, "points": CURVE["points"][:1], "kind": "weights"}
     said = words(curve_plot(without))
     assert "measured: all matrices together" not in said
-    assert "squared weight error, a stand-in" in said
+    assert "squared weight error (without running text)" in said
     assert curve_plot(CURVE | {"chosen": {"bpw": 16, "predicted": 0.0}, "points": []}) == ""
 
 
@@ -101,11 +101,11 @@ def page(tensors: list[dict[str, Any]], curve: dict[str, Any] | None, mixed: str
 
 def test_the_page_says_that_bits_are_mixed() -> None:
     mixed = page(decoder(2), CURVE, "--bpw 3.7")
-    assert "mixed, 3.46 bits an index on average" in mixed
+    assert "mixed, 3.46 bits per index on average" in mixed
     assert mixed.count("<svg") == 2
-    assert "rows a table" in mixed
+    assert "rows per LUT" in mixed
     uniform = page(decoder(2), None, None)
-    assert "rows a table" not in uniform
+    assert "rows per LUT" not in uniform
     assert uniform.count("<svg") == 0
 
 

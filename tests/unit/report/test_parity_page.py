@@ -71,7 +71,7 @@ def test_everything_that_was_found_is_on_the_page() -> None:
         "tiny-llama", "Failed", "compression", "Core ML", "KL divergence, mean over positions", "0.02", "≤ 0.25 nats",
         "because Wie geht's?", "Where the error comes from", "Worst prompts", "3 of 4", "25.00", "4.500",
         "layer.weight.4", "norm: rank 1", "30.0 to 34.0", "256", "identical", "0.999670",
-        "Nothing here was measured on a phone",
+        "Nothing in this report was measured on a phone",
     ):  # fmt: skip
         assert said in page.text, said
     assert sum(tag == "svg" for tag, _ in page.elements) == 3
@@ -187,6 +187,6 @@ def test_what_ran_stands_at_the_top_where_nothing_hides_it() -> None:
         if row["name"] == "coreml":
             row["runners"] = ["torch", "an executor; not run on a device"]
     head = render_parity_html("m", parity).decode().partition("</header>")[0]
-    assert "<b>What ran for Core ML:</b> an executor; not run on a device." in head
-    assert "<b>What ran for ONNX:</b> Hm?." in head
+    assert "<b>Core ML was run by:</b> an executor; not run on a device." in head
+    assert "<b>ONNX was run by:</b> Hm?." in head
     assert "measured on a phone" in head
