@@ -15,7 +15,7 @@ from typing import Any
 from exporter.compress.allocation import TensorOptions
 from exporter.compress.choices import KEEP, Choice
 from exporter.compress.decisions import Candidate, TensorDecision
-from exporter.compress.search import ErrorKind, Found, Point
+from exporter.compress.search import ErrorKind, Point, SearchResult
 
 SCHEMA_VERSION = 1
 
@@ -109,7 +109,10 @@ class Origin:
 
 
 def plan_of(
-    origin: Origin, candidates: Sequence[Candidate], decisions: Sequence[TensorDecision], found: Found | None = None
+    origin: Origin,
+    candidates: Sequence[Candidate],
+    decisions: Sequence[TensorDecision],
+    found: SearchResult | None = None,
 ) -> Plan:
     """The plan for these decisions, one for each candidate. found: the result of a search, if there was one."""
     measured = {tensor.name: tensor for tensor in found.tensors} if found else {}

@@ -89,7 +89,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The result of a search. tensors: the offers with costs measured one by one. curve: by bytes, with `chosen`."""
 
     choices: Choices
@@ -124,7 +124,7 @@ def search(
     joint: Callable[[Choices], float | None],
     progress: Progress,
     measurements: int = MAX_MEASUREMENTS,
-) -> Found:
+) -> SearchResult:
     """The best choices for the goal; the result depends only on the arguments.
 
     Raises UnreachableBudgetError, UnreachableQualityError; ValueError for a goal in error without joint errors.
@@ -144,7 +144,7 @@ def search(
         if goal.error is not None and meter.left >= 4:
             choices = _smallest(frontier, goal.error, meter, meter.left, (frontier.least, choices))
     chosen = meter.point(choices)
-    return Found(choices, tuple(tensors), chosen, _curve(meter, chosen))
+    return SearchResult(choices, tuple(tensors), chosen, _curve(meter, chosen))
 
 
 @dataclass

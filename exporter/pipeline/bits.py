@@ -14,10 +14,10 @@ from exporter.compress.plan_file import read_plan
 from exporter.compress.search import (
     Choices,
     ErrorKind,
-    Found,
     Goal,
     Offer,
     Point,
+    SearchResult,
     Sensitivity,
     UnreachableQualityError,
     priced,
@@ -46,7 +46,7 @@ class Mixed:
 
     choices: Choices
     asked: str
-    found: Found | None = None
+    found: SearchResult | None = None
     sensitivity: Sensitivity | None = None
     digest: str | None = None
 
@@ -215,7 +215,7 @@ def _fitting(frontier: Frontier, limit: int, size_of: SizeOf) -> int:
     return best
 
 
-def _repacked(found: Found, limit: int, size_of: SizeOf) -> Found:
+def _repacked(found: SearchResult, limit: int, size_of: SizeOf) -> SearchResult:
     """`found`; where its files exceed the limit, the knapsack's answer for a little less."""
     if size_of(found.choices) <= limit:
         return found

@@ -121,7 +121,11 @@ def test_no_calibration(decoder: Path, tmp_path: Path) -> None:
     [
         ("bad.jsonl", b'{"text": "good"}\nnonsense\n', "bad.jsonl:2: not JSON"),
         ("bad.jsonl", b'{"txt": "good"}\n', 'bad.jsonl:1: has no "text"'),
-        ("bad.jsonl", b'{"text": "good"}\n{"text": "\\ud800"}\n', "bad.jsonl:2: not valid Unicode: half a surrogate pair"),
+        (
+            "bad.jsonl",
+            b'{"text": "good"}\n{"text": "\\ud800"}\n',
+            "bad.jsonl:2: not valid Unicode: half a surrogate pair",
+        ),
         ("bad.txt", b"\n \n", "bad.txt: the file has no prompts"),
         ("bad.txt", b"\xff\xfe", "bad.txt: not UTF-8"),
         ("bad.csv", b"a,b", "must end in .txt or .jsonl"),
