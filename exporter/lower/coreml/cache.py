@@ -1,13 +1,17 @@
 """The decoder's KV cache as Core ML states, and the positions and attention masks that depend on it.
 
-States, all float16 (the only type of a state):
-    keyCache, valueCache  [layers, 1, kv_heads, context, head_dim]; kv_heads is the maximum over all layers
-    cachePosition         [2]: the number n of tokens in the caches as (n // 1024, n % 1024), both exact in float16
+States, float16 (the only type of a state), see `state_shape`:
+    keyCache, valueCache  [layers, 1, kv_heads, positions, width]; kv_heads is the maximum over all layers
 
-There are two kinds of callers. Apple's example sends a mask (1, 1, q, past + q), from which the past can be read.
-swift-transformers sends zeros (1, 1, 1, total + 1), which is one wider, in prefill and in decode.
-So the program counts tokens itself and computes past = min(width - q, counted). This is right for both, and the first
-kind of caller can return to an earlier position with a narrower mask.
+There are no other states, because programs with three states are reported to fail on the Neural Engine and to compute
+wrong values on the CPU. The program's own notes are in the last position of the key cache, layer 0 and head 0, which
+no token uses: the number n of tokens in the caches as (n // 1024, n % 1024), both exact in float16, and 1 if the caller
+sends wide masks. A new state has zeros there.
+
+There are two kinds of callers. Apple's example sends an exact mask (1, 1, q, past + q). swift-transformers sends a wide
+mask (1, 1, 1, total + 1), which is one wider than all tokens so far, in prefill and in decode. The first call of a
+state decides which kind its caller is (see `_is_wide`). Then the past can be read from the width of every mask, so both
+kinds of callers can return to an earlier position. No past is longer than the number of tokens in the caches.
 """
 
 from __future__ import annotations
@@ -22,9 +26,21 @@ import onnx_ir as ir
 from exporter.graph.model import CacheSpec
 from exporter.lower.coreml.mil import Var, mb
 
-KEY, VALUE, POSITION = "keyCache", "valueCache", "cachePosition"
+KEY, VALUE = "keyCache", "valueCache"
 MASKED = np.float16(-4e4)  # never -inf: the Neural Engine turns sums with it into NaN; softmax of -4e4 is 0 as well
-POSITION_BASE = 1024  # float16 counts exactly to 2048
+STATE_MULTIPLE = 32  # other state sizes fail on the Neural Engine: github.com/apple/coremltools/issues/2631
+_BASE = 1024  # float16 counts exactly to 2048
+_NOTES = 3  # numbers that the program keeps for itself
+
+
+def state_shape(spec: CacheSpec, context: int) -> tuple[int, int, int, int, int]:
+    """The shape of each state: [layers, 1, kv_heads, positions, width].
+
+    positions: at least context + 1, because the program's notes need one. width: at least head_dim. Both are multiples
+    of 32. The numbers of layers and heads aren't padded, as this would multiply the memory of the caches.
+    """
+    positions, width = (-(-size // STATE_MULTIPLE) * STATE_MULTIPLE for size in (context + 1, spec.head_dim))
+    return spec.layers, 1, max(spec.kv_heads), positions, width
 
 
 @dataclass(frozen=True)
@@ -35,23 +51,60 @@ class Span:
     total: Var
 
 
-def open_span(input_ids: Var, caller_mask: Var, position_state: Var) -> Span:
-    """Reads the number of cached tokens from the position state and adds the new ones to it."""
+def open_span(input_ids: Var, caller_mask: Var, key_state: Var) -> Span:
+    """Computes where the new tokens go, and stores the number of tokens after them and the caller's kind."""
     new = mb.gather(x=mb.shape(x=input_ids), indices=np.int32(1), axis=0, name="new_tokens")
-    width = mb.gather(x=mb.shape(x=caller_mask), indices=np.int32(3), axis=0, name="mask_width")
-    digits = mb.cast(x=mb.read_state(input=position_state), dtype="int32", name="counted_digits")
-    high, low = (
-        mb.squeeze(x=mb.slice_by_index(x=digits, begin=[i], end=[i + 1]), axes=[0], name=f"counted_digit_{i}")
-        for i in (0, 1)
+    rows, width = (
+        mb.gather(x=mb.shape(x=caller_mask), indices=np.int32(axis), axis=0, name=f"caller_mask_{label}")
+        for axis, label in ((2, "rows"), (3, "width"))
     )
-    counted = mb.add(x=mb.mul(x=high, y=np.int32(POSITION_BASE)), y=low, name="counted")
-    asked = mb.maximum(x=mb.sub(x=width, y=new), y=np.int32(0), name="past_by_mask")
-    past = mb.minimum(x=asked, y=counted, name="past")
+    high, low, noted = _read_notes(key_state)
+    counted = mb.add(x=mb.mul(x=high, y=np.int32(_BASE)), y=low, name="counted")
+    beyond = mb.maximum(x=mb.sub(x=width, y=new), y=np.int32(0), name="mask_beyond_new")
+    wide = mb.cast(x=_is_wide(rows, beyond, counted, noted), dtype="int32", name="mask_is_wide_number")
+    past = mb.minimum(x=mb.sub(x=beyond, y=wide, name="past_by_mask"), y=counted, name="past")
     total = mb.add(x=past, y=new, name="total")
-    digits = [mb.floor_div(x=total, y=np.int32(POSITION_BASE)), mb.mod(x=total, y=np.int32(POSITION_BASE))]
-    advanced = mb.concat(values=[mb.expand_dims(x=d, axes=[0]) for d in digits], axis=0, name="total_digits")
-    mb.coreml_update_state(state=position_state, value=mb.cast(x=advanced, dtype="fp16", name="total_digits_half"))
+    digits = [mb.floor_div(x=total, y=np.int32(_BASE)), mb.mod(x=total, y=np.int32(_BASE))]
+    _write_notes(key_state, [*digits, wide])
     return Span(past, total)
+
+
+def _is_wide(rows: Var, beyond: Var, counted: Var, noted: Var) -> Var:
+    """Whether the caller's mask is one wider than all tokens, a bool scalar.
+
+    rows: of the mask. beyond: how much wider it is than the new tokens. counted: tokens in the cache before this call.
+    noted: what the state's first call decided. The past of the first call is 0, so the width shows the kind. A mask
+    with several rows, or without columns for a past, is always exact.
+    """
+    first = mb.logical_and(x=mb.equal(x=counted, y=np.int32(0)), y=mb.equal(x=beyond, y=np.int32(1)))
+    later = mb.logical_and(x=mb.equal(x=noted, y=np.int32(1)), y=mb.greater(x=beyond, y=np.int32(0)))
+    one_row = mb.equal(x=rows, y=np.int32(1), name="mask_has_one_row")
+    return mb.logical_and(x=one_row, y=mb.logical_or(x=first, y=later), name="mask_is_wide")
+
+
+def _notes_place(state: Var) -> tuple[list[int], list[int]]:
+    """Begin and end of the program's notes in the key cache."""
+    position = state.shape[3] - 1
+    return [0, 0, 0, position, 0], [1, 1, 1, position + 1, _NOTES]
+
+
+def _read_notes(state: Var) -> list[Var]:
+    """The notes, int32 scalars."""
+    begin, end = _notes_place(state)
+    row = mb.slice_by_index(x=mb.read_state(input=state, name="key_cache_before"), begin=begin, end=end, name="notes")
+    flat = mb.cast(x=mb.reshape(x=row, shape=[_NOTES], name="flat_notes"), dtype="int32", name="noted_numbers")
+    indices = range(_NOTES)
+    return [mb.gather(x=flat, indices=np.int32(i), axis=0, name=f"noted_{i}") for i in indices]
+
+
+def _write_notes(state: Var, notes: list[Var]) -> None:
+    """Stores int32 scalars as the notes."""
+    begin, end = _notes_place(state)
+    row = mb.concat(values=[mb.expand_dims(x=note, axes=[0]) for note in notes], axis=0, name="new_notes")
+    row = mb.reshape(x=mb.cast(x=row, dtype="fp16"), shape=[1, 1, 1, 1, _NOTES], name="new_notes_row")
+    before = mb.read_state(input=state, name="key_cache_with_old_notes")
+    after = mb.slice_update(x=before, update=row, begin=begin, end=end, name="key_cache_with_notes")
+    mb.coreml_update_state(state=state, value=after, name="key_cache_noted")
 
 
 def positions(span: Span) -> Var:
@@ -111,39 +164,49 @@ class StateCache:
     def append(self, kind: Literal["key", "value"], layer: int, new: Var) -> Var:
         """Writes `new` `[1, kv_heads, q, head_dim]` after the past. Returns both, `total` tokens."""
         state = self._states[kind]
+        heads, width = self._spec.kv_heads[layer], self._spec.head_dim
         begin, end = self._slice_of(layer)
-        all_heads = self._spec.kv_heads[layer] == max(self._spec.kv_heads)
-        whole = [False, True, all_heads, False, True]  # layers and tokens are sliced, and heads if the layer has fewer
         updated = mb.slice_update(
             x=mb.read_state(input=state, name=f"{kind}_cache_before_{layer}"),
             update=mb.expand_dims(x=new, axes=[0], name=f"new_{kind}_{layer}"),
             begin=begin,
             end=end,
             begin_mask=[False, True, True, False, True],
-            end_mask=whole,
+            end_mask=[False, True, heads == state.shape[2], False, width == state.shape[4]],
             name=f"{kind}_cache_after_{layer}",
         )
-        return mb.slice_by_index(
+        padded = (heads, width) != (state.shape[2], state.shape[4])
+        tokens = mb.slice_by_index(
             x=mb.coreml_update_state(state=state, value=updated, name=f"{kind}_cache_{layer}"),
             begin=[layer, 0, 0, 0, 0],
             end=end,
             begin_mask=[False, True, True, True, True],
-            end_mask=whole,
+            end_mask=[False, True, True, False, True],
             squeeze_mask=[True, False, False, False, False],
+            name=f"padded_{kind}_{layer}" if padded else f"{kind}_{layer}",
+        )
+        if not padded:
+            return tokens
+        # a slice with constant ends of its own: only so are the numbers of heads and columns known in the program
+        cut = [True, False, True, False]
+        return mb.slice_by_index(
+            x=tokens,
+            begin=[0] * 4,
+            end=[1, heads, 0, width],
+            begin_mask=[True] * 4,
+            end_mask=cut,
             name=f"{kind}_{layer}",
         )
 
     def _slice_of(self, layer: int) -> tuple[Var, Var]:
         """Begin and end, int32 `[5]` each, of the slice of `layer` for new tokens; keys and values share them."""
         if layer not in self._bounds:
-            heads = self._spec.kv_heads[layer]
-            heads = (
-                0 if heads == max(self._spec.kv_heads) else heads
-            )  # the end of a whole axis is ignored, so 0 can be written
-            self._bounds[layer] = (_corner(layer, 0, self._span.past), _corner(layer + 1, heads, self._span.total))
+            begin = _corner(layer, 0, self._span.past, 0)
+            end = _corner(layer + 1, self._spec.kv_heads[layer], self._span.total, self._spec.head_dim)
+            self._bounds[layer] = (begin, end)
         return self._bounds[layer]
 
 
-def _corner(layer: int, head: int, token: Var) -> Var:
-    parts = [np.array([layer, 0, head], np.int32), mb.expand_dims(x=token, axes=[0]), np.array([0], np.int32)]
+def _corner(layer: int, head: int, token: Var, width: int) -> Var:
+    parts = [np.array([layer, 0, head], np.int32), mb.expand_dims(x=token, axes=[0]), np.array([width], np.int32)]
     return mb.concat(values=parts, axis=0)

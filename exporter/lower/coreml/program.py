@@ -36,17 +36,16 @@ def decoder_program(hub: Hub, spec: DecoderSpec, context: int) -> CoreMLProgram:
     """The program of a decoder, as swift-transformers and Apple's examples expect it; for its states see `cache`."""
     check_context(context, spec.context)
     q, rows, width = get_new_symbol(), get_new_symbol(), get_new_symbol()
-    shape = (spec.cache.layers, 1, max(spec.cache.kv_heads), context, spec.cache.head_dim)
+    shape = cache.state_shape(spec.cache, context)
     placeholders = {
         "inputIds": Placeholder((1, q), dtype=types.int32, name="inputIds"),
         "causalMask": Placeholder((1, 1, rows, width), dtype=types.fp16, name="causalMask"),
         cache.KEY: StateTensorPlaceholder(shape, types.fp16, name=cache.KEY),
         cache.VALUE: StateTensorPlaceholder(shape, types.fp16, name=cache.VALUE),
-        cache.POSITION: StateTensorPlaceholder((2,), types.fp16, name=cache.POSITION),
     }
     with Function(placeholders, opset_version=TARGET) as function:
         given = function.inputs
-        span = cache.open_span(given["inputIds"], given["causalMask"], given[cache.POSITION])
+        span = cache.open_span(given["inputIds"], given["causalMask"], given[cache.KEY])
         store = cache.StateCache(spec.cache, span, given[cache.KEY], given[cache.VALUE])
         lowering = Lowering(hub, cache=store)
         position_ids = cache.positions(span)

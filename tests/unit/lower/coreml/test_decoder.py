@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from support.checkpoints import tiny_llama
+from support.decoder_programs import exact_mask, feed, swift_mask
 from transformers import AutoModelForCausalLM
 
 from exporter.checkpoint import open_checkpoint
@@ -40,34 +41,6 @@ def palettes(hub: Hub, bits: int, group_size: int) -> dict[str, Palette]:
     return made
 
 
-def swift_mask(past: int, new: int) -> np.ndarray:
-    """What swift-transformers sends: zeros, one wider than all tokens so far."""
-    return np.zeros((1, 1, 1, past + new + 1), np.float16)
-
-
-def exact_mask(past: int, new: int) -> np.ndarray:
-    """What Apple's example sends."""
-    hidden = np.triu(np.ones((new, past + new), bool), past + 1)
-    return np.where(hidden, -np.inf, 0)[None, None].astype(np.float16)
-
-
-def feed(model: MilModel, chunks: list[list[int]], mask_of, state=None, past: int = 0) -> np.ndarray:
-    """Logits `[tokens, vocab]` of all chunks, fed one after another."""
-    state = state or model.new_state()
-    logits = []
-    for chunk in chunks:
-        inputs = {"inputIds": np.array([chunk], np.int32), "causalMask": mask_of(past, len(chunk))}
-        logits.append(model.predict(inputs, state)["logits"][0])
-        past += len(chunk)
-    return np.concatenate(logits).astype(np.float32)
-
-
-def reference(folder: Path, ids: list[int]) -> np.ndarray:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    with torch.no_grad():
-        return model(torch.tensor([ids])).logits[0].numpy()
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MilModel, Hub]:
     folder = tiny_llama(tmp_path_factory.mktemp("llama"), tie_word_embeddings=True)
@@ -75,28 +48,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MilModel, 
     path = folder.parent / "tiny.mlpackage"
     lower_coreml(hub, path, CoreMLOptions())
     return folder, load_mlpackage(path), hub
-
-
-@pytest.mark.parametrize("mask_of", [swift_mask, exact_mask])
-@pytest.mark.parametrize("cut", [[8], [5, 1, 1, 1], [1] * 8, [3, 5]])
-def test_both_callers_in_any_chunks(exported, mask_of, cut) -> None:
-    folder, model, _ = exported
-    ends = np.cumsum(cut)
-    chunks = [PROMPT[end - size : end] for end, size in zip(ends, cut, strict=True)]
-    expected = reference(folder, PROMPT)
-    got = feed(model, chunks, mask_of)
-    # fp16 keeps 11 bits; some 20 rounded ops a layer add up to a few units in the last place of the largest logit
-    assert np.abs(got - expected).max() < 2e-2 * np.abs(expected).max()
-    assert (got.argmax(-1) == expected.argmax(-1)).all()
-
-
-def test_going_back_by_a_narrower_exact_mask(exported) -> None:
-    folder, model, _ = exported
-    state = model.new_state()
-    feed(model, [PROMPT], exact_mask, state)
-    again = feed(model, [[1, 2]], exact_mask, state, past=4)
-    expected = reference(folder, [*PROMPT[:4], 1, 2])[4:]
-    assert np.abs(again - expected).max() < 2e-2 * np.abs(expected).max()
 
 
 def test_the_callers_mask_is_honoured(exported) -> None:
@@ -111,18 +62,6 @@ def test_the_callers_mask_is_honoured(exported) -> None:
     other = model.predict(inputs, model.new_state())["logits"][0].astype(np.float32)
     np.testing.assert_array_equal(hidden[3:], other[3:])
     assert np.abs(feed(model, [PROMPT], exact_mask) - hidden)[3:].max() > 1e-3
-
-
-def test_a_full_cache_still_counts_beyond_float16(tmp_path: Path) -> None:
-    """2,049 and more tokens: a single float16 could not count them."""
-    folder = tiny_llama(tmp_path / "llama", max_position_embeddings=4096, num_hidden_layers=1)
-    hub = import_checkpoint(open_checkpoint(folder))
-    lower_coreml(hub, tmp_path / "long.mlpackage", CoreMLOptions())
-    model = load_mlpackage(tmp_path / "long.mlpackage")
-    ids = np.random.default_rng(0).integers(5, 90, 2060).tolist()
-    got = feed(model, [ids[:2050], *[[i] for i in ids[2050:]]], swift_mask)[-1]
-    expected = reference(folder, ids)[-1]
-    assert np.abs(got - expected).max() < 3e-2 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("bits", PALETTE_BITS)
@@ -208,7 +147,10 @@ def test_every_missing_op_is_named_at_once(exported, tmp_path: Path) -> None:
 
 
 def test_the_program_stays_small(exported) -> None:
-    """Ops a layer that are not constants; more of them would mean that something is computed twice."""
+    """Ops a layer that are not constants; more of them would mean that something is computed twice.
+
+    Two ops of each layer cut its keys and values out of rows that are padded from 12 to 32.
+    """
     _, model, hub = exported
     count = sum(op.kind not in ("const", "constexpr_lut_to_dense") for op in model.function.operations)
-    assert count <= 50 + 57 * hub.spec.cache.layers
+    assert count <= 70 + 59 * hub.spec.cache.layers
