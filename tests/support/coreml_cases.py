@@ -135,6 +135,7 @@ ACTIVATION = [
     case("Asinh", normal(12)),
     case("Acosh", positive(12) + 1),
     *[case(op, normal(2, 3, 4, scale=4), axis=a) for op in ("Softmax", "LogSoftmax", "Hardmax") for a in (-1, 1)],
+    case("Hardmax", np.tile(np.float32([0, 2, 2, 1, 2]), (3, 1)), axis=-1),
     case("Softmax", normal(2, 5)),
 ]
 
@@ -155,6 +156,18 @@ REDUCE = [
     case("CumSum", ints(0, 4, 3, 4), known(np.array(-2))),
     *[case("TopK", normal(3, 7), known([3]), outputs=2, largest=large) for large in (0, 1)],
     case("TopK", normal(7, 3), known([2]), outputs=2, axis=0),
+    # equal values: the lowest index comes first
+    *[case(op, ints(0, 3, 3, 7).astype(np.float32), axis=a, keepdims=a) for op in ("ArgMax", "ArgMin") for a in (0, 1)],
+    *[case(op, ints(0, 3, 3, 7), axis=1) for op in ("ArgMax", "ArgMin")],
+    case("ArgMax", np.zeros((2, 3, 4), np.float32), axis=-2),
+    *[
+        case("TopK", ints(0, 3, 4, 9).astype(np.float32), known([k]), outputs=2, largest=large)
+        for k in (1, 2, 5, 9)
+        for large in (0, 1)
+    ],
+    case("TopK", np.zeros((2, 6), np.float32), known([4]), outputs=2),
+    case("TopK", ints(-1, 2, 8), known([5]), outputs=2),
+    case("TopK", ints(0, 3, 2, 6, 2, 3).astype(np.float32), known([4]), outputs=2, axis=1),
 ]
 
 NORM = [

@@ -16,6 +16,7 @@ from exporter.lower.coreml.ops import (
     layout,
     math,
     norm,
+    order,
     pool,
     reduce,
     resize,
@@ -24,7 +25,7 @@ from exporter.lower.coreml.ops import (
 )
 
 LowerOp = Callable[[Lowering, ir.Node], None]
-_FILES = (activation, attention, conv, einsum, index, layout, math, norm, pool, reduce, resize, shape, weight)
+_FILES = (activation, attention, conv, einsum, index, layout, math, norm, order, pool, reduce, resize, shape, weight)
 
 OPS: dict[str, LowerOp] = {name: lower for file in _FILES for name, lower in file.OPS.items()}
 CONSTANT: dict[str, tuple[int, ...]] = {

@@ -12,6 +12,7 @@ from exporter.lower.coreml.attributes import integer, number, string
 from exporter.lower.coreml.emit import name_of, operand, scalar_like, set_result, shape_of
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
+from exporter.lower.coreml.ops.order import place_of_extreme
 
 LowerOp = Callable[[Lowering, ir.Node], None]
 
@@ -174,9 +175,9 @@ def lower_hardmax(lowering: Lowering, node: ir.Node) -> None:
     """Hardmax: 1 at the first largest value along one axis, 0 elsewhere."""
     x, axis = operand(lowering, node), integer(node, "axis", -1)
     axis %= x.rank
-    at = mb.reduce_argmax(x=x, axis=axis, keep_dims=False, name=name_of(lowering, node, "place"))
+    at = place_of_extreme(lowering, node, x, axis, largest=True)
     var = mb.one_hot(
-        indices=at,
+        indices=mb.squeeze(x=at, axes=[axis], name=name_of(lowering, node, "flat_place")),
         one_hot_vector_size=shape_of(x)[axis],
         axis=axis,
         on_value=np.float16(1),

@@ -1,14 +1,13 @@
-"""Reductions, arg-reductions, sums along an axis, sorting."""
+"""Reductions, and sums along an axis."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import onnx_ir as ir
 
-from exporter.lower.coreml.attributes import constant_ints, integer, is_used, optional_input, required_input
-from exporter.lower.coreml.emit import back_to_bool, name_of, numeric, operand, set_result, shape_of
+from exporter.lower.coreml.attributes import constant_ints, integer, optional_input, required_input
+from exporter.lower.coreml.emit import back_to_bool, name_of, numeric, operand, set_result
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
 
@@ -48,21 +47,6 @@ def lower_reduce_log_sum_exp(lowering: Lowering, node: ir.Node) -> None:
     set_result(lowering, node, mb.add(x=total, y=peak, name=name_of(lowering, node)))
 
 
-def _arg(build: Callable[..., Var]) -> LowerOp:
-    def lower(lowering: Lowering, node: ir.Node) -> None:
-        x = operand(lowering, node)
-        axis, keep = integer(node, "axis", 0) % x.rank, bool(integer(node, "keepdims", 1))
-        if not integer(node, "select_last_index", 0):
-            set_result(lowering, node, build(x=x, axis=axis, keep_dims=keep, name=name_of(lowering, node)))
-            return
-        backwards = mb.reverse(x=x, axes=[axis], name=name_of(lowering, node, "backwards"))
-        place = build(x=backwards, axis=axis, keep_dims=keep, name=name_of(lowering, node, "from_the_end"))
-        last = np.int32(shape_of(x)[axis] - 1)
-        set_result(lowering, node, mb.sub(x=last, y=place, name=name_of(lowering, node)))
-
-    return lower
-
-
 def lower_cumsum(lowering: Lowering, node: ir.Node) -> None:
     """CumSum."""
     x = operand(lowering, node)
@@ -76,31 +60,10 @@ def lower_cumsum(lowering: Lowering, node: ir.Node) -> None:
     set_result(lowering, node, var)
 
 
-def lower_topk(lowering: Lowering, node: ir.Node) -> None:
-    """TopK: values and their indices."""
-    x = operand(lowering, node)
-    values, places = mb.topk(
-        x=x,
-        k=constant_ints(lowering, node, 1)[0],
-        axis=integer(node, "axis", -1),
-        ascending=not integer(node, "largest", 1),
-        name=name_of(lowering, node),
-    )
-    lowering.bind(node.outputs[0], values)
-    if is_used(node, 1):
-        lowering.bind(node.outputs[1], places)
-
-
 def refuse_integer_mean(node: ir.Node) -> str:
     """Supported: floats. ONNX truncates an integer mean; Core ML's behaviour isn't documented."""
     value = required_input(node, 0)
     return "" if value.dtype is None or value.dtype.is_floating_point() else "the mean of integers"
-
-
-def refuse_sorting_bools(node: ir.Node) -> str:
-    """Supported: numbers, not bools."""
-    value = required_input(node, 0)
-    return "bools" if value.dtype == ir.DataType.BOOL else ""
 
 
 OPS: dict[str, LowerOp] = {
@@ -114,11 +77,8 @@ OPS: dict[str, LowerOp] = {
     "ReduceSumSquare": _reduce(mb.reduce_sum_square),
     "ReduceLogSum": _reduce(mb.reduce_log_sum),
     "ReduceLogSumExp": lower_reduce_log_sum_exp,
-    "ArgMax": _arg(mb.reduce_argmax),
-    "ArgMin": _arg(mb.reduce_argmin),
     "CumSum": lower_cumsum,
-    "TopK": lower_topk,
 }
 CONSTANT: dict[str, tuple[int, ...]] = {**dict.fromkeys([op for op in OPS if op.startswith("Reduce")], (1,))}
-CONSTANT |= {"CumSum": (1,), "TopK": (1,)}
-REFUSALS: dict[str, Callable[[ir.Node], str]] = {"ReduceMean": refuse_integer_mean, "TopK": refuse_sorting_bools}
+CONSTANT |= {"CumSum": (1,)}
+REFUSALS: dict[str, Callable[[ir.Node], str]] = {"ReduceMean": refuse_integer_mean}

@@ -1,4 +1,9 @@
-"""Reductions. Sums are computed in float32 and rounded once."""
+"""Reductions. Sums are computed in float32 and rounded once.
+
+Core ML promises no order among equal values: "in case of ties, the identity of the return value is not guaranteed"
+(reduce_argmax in coremltools' reference). Here the last of them comes first. So a program that relies on the first one,
+as ONNX has it, fails its comparison.
+"""
 
 from __future__ import annotations
 
@@ -83,16 +88,16 @@ def reduce_log_sum_exp(x: Tensor, axes: tuple[int, ...] | None = None, keep_dims
 
 @OPS()
 def reduce_argmax(x: Tensor, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32") -> Tensor:
-    """Index of the largest value, of the first one where several are."""
+    """Index of the largest value; of the last one if several are equal."""
     _index_type(output_dtype)
-    return x.argmax(axis, keepdim=keep_dims).to(torch.int32)
+    return _last(x == x.amax(axis, keepdim=True), axis, keep_dims)
 
 
 @OPS()
 def reduce_argmin(x: Tensor, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32") -> Tensor:
-    """Index of the smallest value, of the first one where several are."""
+    """Index of the smallest value; of the last one if several are equal."""
     _index_type(output_dtype)
-    return x.argmin(axis, keepdim=keep_dims).to(torch.int32)
+    return _last(x == x.amin(axis, keepdim=True), axis, keep_dims)
 
 
 @OPS()
@@ -113,11 +118,25 @@ def topk(
     return_indices: bool = True,
     output_indices_dtype: str = "int32",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The k largest (ascending: smallest) values and their indices; k = -1: all. Always sorted."""
+    """The k largest (ascending: smallest) values and their indices; k = -1: all. Always sorted.
+
+    Among equal values, those with the highest indices are taken, and come first.
+    """
     _index_type(output_indices_dtype)
-    count = x.shape[axis] if k == -1 else k
-    values, indices = x.topk(count, axis, largest=not ascending, sorted=True)
+    size = x.shape[axis]
+    count = size if k == -1 else k
+    if count > size:
+        raise ValueError(f"the {count} largest of {size} values")
+    values, places = x.flip(axis).sort(dim=axis, descending=not ascending, stable=True)
+    values, indices = values.narrow(axis, 0, count), size - 1 - places.narrow(axis, 0, count)
     return (values, indices.to(torch.int32)) if return_indices else values
+
+
+def _last(found: Tensor, axis: int, keep_dims: bool) -> Tensor:
+    """Index of the last True along an axis; 0 if there is none."""
+    places = torch.arange(found.shape[axis], dtype=torch.int32)
+    shape = [-1 if i == axis % found.ndim else 1 for i in range(found.ndim)]
+    return (found.to(torch.int32) * places.reshape(shape)).amax(axis, keepdim=keep_dims)
 
 
 def _index_type(name: str) -> None:
