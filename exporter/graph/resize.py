@@ -36,6 +36,8 @@ def resize_plan(node: ir.Node, shape: tuple[int, ...]) -> dict[int, Matrix] | st
     reason = unsupported_resize(node)
     if reason:
         return reason
+    if _computed_scales(node):
+        return "scales that are known only at run time"
     sizes = [int(size) for size in x.shape if isinstance(size, int)]
     scales = _scales(node, len(sizes))
     axes = [Axis(size, out, scales.get(i, out / size)) for i, (size, out) in enumerate(zip(sizes, shape, strict=True))]
@@ -84,6 +86,12 @@ def linear_matrix(size: int, at: NDArray[np.float32]) -> Matrix:
     np.add.at(matrix, (rows, low), 1 - (places - low))
     np.add.at(matrix, (rows, np.minimum(low + 1, size - 1)), places - low)
     return matrix
+
+
+def _computed_scales(node: ir.Node) -> bool:
+    """Whether the node has scales that aren't constant. The result's shape doesn't tell them, because it is rounded."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    return value is not None and bool(value.name) and value.const_value is None
 
 
 def _scales(node: ir.Node, rank: int) -> dict[int, float]:

@@ -135,6 +135,7 @@ ACTIVATION = [
     case("Asinh", normal(12)),
     case("Acosh", positive(12) + 1),
     *[case(op, normal(2, 3, 4, scale=4), axis=a) for op in ("Softmax", "LogSoftmax", "Hardmax") for a in (-1, 1)],
+    *[case("Shape", normal(2, 3, 4), start=a, end=b) for a, b in ((-9, -1), (-9, 9), (1, 9), (-2, 3), (0, -2))],
     case("Hardmax", np.tile(np.float32([0, 2, 2, 1, 2]), (3, 1)), axis=-1),
     case("Softmax", normal(2, 5)),
 ]

@@ -175,12 +175,13 @@ def lower_tile(lowering: Lowering, node: ir.Node) -> None:
 
 
 def lower_shape(lowering: Lowering, node: ir.Node) -> None:
-    """Shape, or the part of it between `start` and `end`."""
+    """Shape, or the part of it between `start` and `end`, which are clamped to the rank as slices are in Python."""
     x = operand(lowering, node)
     shape = mb.shape(x=x)
-    start = integer(node, "start", 0) % x.rank
-    stop = integer(node, "end", x.rank)
-    stop = stop % x.rank if stop < 0 else min(stop, x.rank)
+    start, stop, _ = slice(integer(node, "start", 0), integer(node, "end", x.rank)).indices(x.rank)
+    if stop <= start:
+        set_result(lowering, node, mb.const(val=np.zeros(0, np.int32), name=name_of(lowering, node)))
+        return
     set_result(lowering, node, mb.slice_by_index(x=shape, begin=[start], end=[stop], name=name_of(lowering, node)))
 
 
