@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from exporter.errors import Diagnostic, UnsupportedError
+from exporter.lower.coreml.float32 import only_in_float32
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.ops import OPS
 
@@ -40,6 +41,8 @@ def lower_nodes(lowering: Lowering, nodes: Iterable[ir.Node]) -> None:
     UnsupportedError.raise_all([unknown_op(node) for node in todo if not has_rule(node)])
     for node in todo:
         if _done(lowering, node):  # already lowered as a part of another node, such as a bias with its linear layer
+            continue
+        if only_in_float32(node):  # lowered with the node that reads it
             continue
         OPS[node.op_type](lowering, node)
 

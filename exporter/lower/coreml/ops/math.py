@@ -22,6 +22,7 @@ from exporter.lower.coreml.emit import (
     scalar_like,
     set_result,
 )
+from exporter.lower.coreml.float32 import as_result, float32_var, is_tiny, starts_float32
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.masks import MASKED, may_mask
 from exporter.lower.coreml.mil import Var, mb
@@ -30,8 +31,13 @@ LowerOp = Callable[[Lowering, ir.Node], None]
 FLOAT16_MAX = 65504.0
 
 
-def _binary(build: Callable[..., Var]) -> LowerOp:
+def _binary(build: Callable[..., Var], *, exact: bool = False) -> LowerOp:
+    """exact: in float32 if an operand is a constant that is too small for float16."""
+
     def lower(lowering: Lowering, node: ir.Node) -> None:
+        if exact and any(is_tiny(value) for value in node.inputs):
+            _in_float32(lowering, node, build)
+            return
         x, y = (numeric(lowering, node, _small(lowering, node, i)) for i in (0, 1))
         set_result(lowering, node, build(x=x, y=y, name=name_of(lowering, node)))
 
@@ -47,6 +53,27 @@ def _small(lowering: Lowering, node: ir.Node, index: int) -> Any:
     tensor = value.const_value
     assert tensor is not None
     return np.full(tuple(tensor.shape.numpy()), np.copysign(MIN_FLOAT16, number), np.float16)
+
+
+def _in_float32(lowering: Lowering, node: ir.Node, build: Callable[..., Var]) -> None:
+    """An op of two operands in float32; a float result is float16 again."""
+    x, y = (float32_var(lowering, node, required_input(node, i)) for i in (0, 1))
+    var = build(x=x, y=y, name=name_of(lowering, node, "in_float32"))
+    set_result(lowering, node, var if is_bool(var) else as_result(lowering, node, var))
+
+
+def _root(build: Callable[..., Var], **fixed: np.float16) -> LowerOp:
+    """Log or Sqrt. Of an expression with a constant too small for float16: in float32, together with it."""
+
+    def lower(lowering: Lowering, node: ir.Node) -> None:
+        if not starts_float32(node):
+            set_result(lowering, node, build(x=operand(lowering, node), name=name_of(lowering, node), **fixed))
+            return
+        x = float32_var(lowering, node, required_input(node, 0))
+        wide = {key: np.float32(value) for key, value in fixed.items()}
+        set_result(lowering, node, as_result(lowering, node, build(x=x, name=name_of(lowering, node, "root"), **wide)))
+
+    return lower
 
 
 def _logic(build: Callable[..., Var]) -> LowerOp:
@@ -114,6 +141,9 @@ def lower_add(lowering: Lowering, node: ir.Node) -> None:
 
 def lower_div(lowering: Lowering, node: ir.Node) -> None:
     """Div. Integer division rounds towards 0 as in C, while MIL's floor_div rounds down."""
+    if any(is_tiny(required_input(node, i)) for i in (0, 1)):
+        _in_float32(lowering, node, mb.real_div)
+        return
     x, y = operand(lowering, node, 0), _small(lowering, node, 1)
     if is_float(x):
         set_result(lowering, node, mb.real_div(x=x, y=y, name=name_of(lowering, node)))
@@ -146,7 +176,13 @@ def lower_mod(lowering: Lowering, node: ir.Node) -> None:
 
 def lower_pow(lowering: Lowering, node: ir.Node) -> None:
     """Pow. Common exponents become square, sqrt and other ops, which are also exact for negative bases."""
-    x, exponent = operand(lowering, node, 0), constant_number(required_input(node, 1))
+    exponent = constant_number(required_input(node, 1))
+    if exponent is not None and starts_float32(node):
+        base = float32_var(lowering, node, required_input(node, 0))
+        power = mb.pow(x=base, y=np.float32(exponent), name=name_of(lowering, node, "power"))
+        set_result(lowering, node, as_result(lowering, node, power))
+        return
+    x = operand(lowering, node, 0)
     name = name_of(lowering, node)
     if exponent == 1:
         var = mb.identity(x=x, name=name)
@@ -206,7 +242,8 @@ def lower_cast(lowering: Lowering, node: ir.Node) -> None:
 
 def lower_where(lowering: Lowering, node: ir.Node) -> None:
     """Where by MIL's select. Its result has the shape of `a` and `b`, so these are broadcast first if needed."""
-    condition, a, b = (operand(lowering, node, i) for i in range(3))
+    condition, a, b = operand(lowering, node, 0), *(_small(lowering, node, i) for i in (1, 2))
+    a, b = (mb.const(val=v, name=name_of(lowering, node, "small")) if isinstance(v, np.ndarray) else v for v in (a, b))
     shapes = [tuple(var.shape) for var in (condition, a, b)]
     if all(isinstance(size, int | np.integer) for shape in shapes for size in shape):
         target = np.broadcast_shapes(*shapes)
@@ -239,7 +276,7 @@ def lower_not(lowering: Lowering, node: ir.Node) -> None:
 OPS: dict[str, LowerOp] = {
     "Add": lower_add,
     "Sub": _binary(mb.sub),
-    "Mul": _binary(mb.mul),
+    "Mul": _binary(mb.mul, exact=True),
     "Div": lower_div,
     "Mod": lower_mod,
     "Pow": lower_pow,
@@ -247,20 +284,20 @@ OPS: dict[str, LowerOp] = {
     "Max": _variadic(mb.maximum),
     "Sum": _variadic(mb.add),
     "Mean": lower_mean,
-    "Equal": _binary(mb.equal),
-    "Less": _binary(mb.less),
-    "LessOrEqual": _binary(mb.less_equal),
-    "Greater": _binary(mb.greater),
-    "GreaterOrEqual": _binary(mb.greater_equal),
+    "Equal": _binary(mb.equal, exact=True),
+    "Less": _binary(mb.less, exact=True),
+    "LessOrEqual": _binary(mb.less_equal, exact=True),
+    "Greater": _binary(mb.greater, exact=True),
+    "GreaterOrEqual": _binary(mb.greater_equal, exact=True),
     "And": _logic(mb.logical_and),
     "Or": _logic(mb.logical_or),
     "Xor": _logic(mb.logical_xor),
     "Not": lower_not,
     "IsNaN": lower_is_nan,
     "IsInf": lower_is_inf,
-    "Sqrt": _unary(mb.sqrt),
+    "Sqrt": _root(mb.sqrt),
     "Exp": _unary(mb.exp),
-    "Log": _unary(mb.log, epsilon=np.float16(0)),
+    "Log": _root(mb.log, epsilon=np.float16(0)),
     "Abs": _unary(mb.abs),
     "Sign": _unary(mb.sign),
     "Neg": lower_neg,
