@@ -1,150 +1,237 @@
 """Given a graph of opset 23 whose values have their shapes,
-Result: layer and RMS normalizations that consist of several nodes (mean, difference, square, mean, root, quotient) are
-each replaced by a LayerNormalization or RMSNormalization. Squares of activations above 256 overflow float16; the single
-op computes its statistics in float32. If the axis isn't the last one, transpositions are added around the op.
+Result: layer and RMS normalizations that consist of several nodes are each replaced by a LayerNormalization or
+RMSNormalization. Squares of activations above 256 overflow float16; the single op computes its statistics in float32.
+For the spellings of variances see `statistics`. With r = 1 / sqrt(variance + epsilon) and c = x - mean (RMS: c = x),
+the quotient may be c / sqrt(…), c · r, c · (r · scale), (c · scale) · r, or x · r · scale + (bias - mean · r · scale).
+If the axes aren't the last one, transpositions and reshapes are added around the op.
 Refuses: nothing; nodes that don't match exactly don't change.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from exporter.graph.passes.rewrite import Rewriter, is_standard, scalar, sole_user, static_shape
+from exporter.graph.passes.statistics import Variance, broadcasts, centred_source, is_mean, producer, variance_of
+
+_MAX_FACTOR = 2.0  # n / (n - 1) of an unbiased variance; a sum of squares (factor n) is an L2 normalization
 
 
 def fuse_norms(graph: ir.Graph) -> None:
     """Fuses in place. Nodes that become unused stay in the graph; remove them with RemoveUnusedNodesPass."""
     rewriter = Rewriter(graph)
     for node in list(graph):
-        if is_standard(node, "Sqrt") and (root := _root(node)) is not None:
-            _fuse(rewriter, root)
+        if is_standard(node, "Add") and (norm := _norm(node)) is not None:
+            _put(rewriter, norm)
 
 
 @dataclass(frozen=True)
-class _Root:
-    """The value sqrt(mean(source²) + epsilon) over `axis`, which is not negative."""
+class _Norm:
+    """A normalization of variance.source, times `scale`, plus `bias`. last: the node that computes it."""
 
-    node: ir.Node
-    source: ir.Value
-    axis: int
+    variance: Variance
     epsilon: float
+    last: ir.Node
+    scale: ir.Value | None = None
+    bias: ir.Value | None = None
 
 
-def _root(node: ir.Node) -> _Root | None:
-    added = _producer(node.inputs[0], "Add")
-    if added is None:
-        return None
-    for mean, epsilon in (added.inputs, added.inputs[::-1]):
-        reduced, number = _producer(mean, "ReduceMean"), scalar(epsilon)
-        if reduced is None or number is None:
+def _norm(added: ir.Node) -> _Norm | None:
+    """The normalization whose variance + epsilon is the result of `added`."""
+    for value, epsilon in (added.inputs, added.inputs[::-1]):
+        number = scalar(epsilon)
+        variance = variance_of(value) if number is not None else None
+        if number is None or variance is None or not 0.9 < variance.factor < _MAX_FACTOR + 1e-3:
             continue
-        axis, source = _one_axis(reduced), _squared(reduced.inputs[0])
-        if axis is not None and source is not None:
-            return _Root(node, source, axis, number)
+        root = _inverse_root(added.outputs[0])
+        if root is None or not broadcasts(root[0], variance.source, variance.axes):
+            return None
+        norm = _applied(_Norm(variance, number, added), *root)
+        shape = static_shape(variance.source)
+        return norm if norm is not None and static_shape(norm.last.outputs[0]) == shape else None
     return None
 
 
-def _squared(value: ir.Value | None) -> ir.Value | None:
-    power, product = _producer(value, "Pow"), _producer(value, "Mul")
-    if power is not None and scalar(power.inputs[1]) == 2:
-        return power.inputs[0]
-    if product is not None and product.inputs[0] is product.inputs[1]:
-        return product.inputs[0]
-    return None
+def _inverse_root(value: ir.Value) -> tuple[ir.Value, bool] | None:
+    """The last value after `value` that is its square root, and whether it is the inverse of it, or None."""
+    rooted = inverse = False
+    while (user := sole_user(value)) is not None:
+        exponent = scalar(user.inputs[1]) if is_standard(user, "Pow") and user.inputs[0] is value else None
+        if not rooted and (is_standard(user, "Sqrt") or exponent in (0.5, -0.5)):
+            rooted, inverse = True, exponent == -0.5
+        elif (
+            rooted
+            and not inverse
+            and (is_standard(user, "Reciprocal") or (is_standard(user, "Div") and scalar(user.inputs[0]) == 1))
+        ):
+            inverse = True
+        elif (
+            not is_standard(user, "Reshape", "Unsqueeze", "Squeeze", "Identity", "Expand")
+            or user.inputs[0] is not value
+        ):
+            break
+        value = user.outputs[0]
+    return (value, inverse) if rooted else None
 
 
-def _one_axis(node: ir.Node) -> int | None:
-    """The axis over which a node takes a mean with keepdims, or None."""
-    axes = node.inputs[1].const_value if len(node.inputs) > 1 and node.inputs[1] is not None else None
-    kept = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int() == 1
-    shape = static_shape(node.inputs[0])
-    if axes is None or axes.size != 1 or not kept or shape is None:
-        return None
-    return int(axes.numpy().reshape(-1)[0]) % len(shape)
+def _applied(norm: _Norm, root: ir.Value, inverse: bool) -> _Norm | None:
+    """The normalization with the nodes that multiply by the inverse root, or divide by the root."""
+    user = sole_user(root)
+    if not inverse:
+        divides = user is not None and is_standard(user, "Div") and user.inputs[1] is root
+        return _numerator(norm, user, user.inputs[0]) if user is not None and divides else None
+    found = _by_product(norm, root)
+    if found is not None or user is None or not is_standard(user, "Mul"):
+        return found
+    scale = _other(user, root)
+    return _by_product(replace(norm, scale=scale), user.outputs[0]) if _is_constant(scale) else None
 
 
-def _fuse(rewriter: Rewriter, root: _Root) -> None:
-    quotient = _quotient(root)
-    if quotient is None:
-        return
-    centred = _producer(root.source, "Sub")
-    mean = _producer(centred.inputs[1], "ReduceMean") if centred is not None else None
-    layer = mean is not None and centred is not None and mean.inputs[0] is centred.inputs[0]
-    if layer and (mean is None or _one_axis(mean) != root.axis):
-        return
-    source = centred.inputs[0] if layer and centred is not None else root.source
-    shape = static_shape(source)
-    if source is None or shape is None:
-        return
-    last, scale = _affine(quotient, "Mul", shape[root.axis], root.axis == len(shape) - 1)
-    bias = None
-    if layer:
-        last, bias = _affine(last, "Add", shape[root.axis], root.axis == len(shape) - 1)
-    if scale is None:
-        dtype = ir.DataType.FLOAT if source.dtype is None else source.dtype
-        scale = rewriter.constant(np.ones(shape[root.axis], dtype.numpy()), f"{root.node.name}/ones")
-    operands = [scale] if bias is None else [scale, bias]
-    kind = "LayerNormalization" if layer else "RMSNormalization"
-    _put(rewriter, last, source, root, (kind, operands))
-
-
-def _quotient(root: _Root) -> ir.Node | None:
-    """The node that divides the source x by the root r, written as x / r, x * (1 / r) or x * reciprocal(r)."""
-    user = sole_user(root.node.outputs[0])
+def _by_product(norm: _Norm, factor: ir.Value) -> _Norm | None:
+    """The normalization that multiplies by `factor`: the inverse root, perhaps times the scale."""
+    user = sole_user(factor)
     if user is None:
+        return _by_offset(norm, factor) if norm.variance.centred else None
+    return _numerator(norm, user, _other(user, factor)) if is_standard(user, "Mul") else None
+
+
+def _other(node: ir.Node, operand: ir.Value) -> ir.Value | None:
+    return node.inputs[1] if node.inputs[0] is operand else node.inputs[0]
+
+
+def _numerator(norm: _Norm, last: ir.Node, value: ir.Value | None) -> _Norm | None:
+    """`norm` with `last` if `value` is what it divides, perhaps times a constant scale; else None."""
+    if _is_numerator(norm.variance, value):
+        return replace(norm, last=last)
+    product = producer(value, "Mul")
+    if product is None or norm.scale is not None:
         return None
-    if is_standard(user, "Div") and user.inputs[0] is root.source:
-        return user
-    inverse = is_standard(user, "Reciprocal") or (is_standard(user, "Div") and scalar(user.inputs[0]) == 1)
-    product = sole_user(user.outputs[0]) if inverse else None
-    if product is not None and is_standard(product, "Mul") and root.source in product.inputs:
-        return product
+    for operand, scale in (product.inputs, product.inputs[::-1]):
+        if _is_numerator(norm.variance, operand) and _is_constant(scale):
+            return replace(norm, last=last, scale=scale)
     return None
 
 
-def _affine(node: ir.Node, kind: str, size: int, last: bool) -> tuple[ir.Node, ir.Value | None]:
+def _is_numerator(variance: Variance, value: ir.Value | None) -> bool:
+    x = centred_source(value, variance.axes) if variance.centred else value
+    return x is variance.source
+
+
+def _by_offset(norm: _Norm, factor: ir.Value) -> _Norm | None:
+    """x · factor + (bias - mean · factor), or x · factor - mean · factor; else None."""
+    x, axes = norm.variance.source, norm.variance.axes
+    products = [use.node for use in factor.uses() if is_standard(use.node, "Mul")]
+    if len(products) != 2 or len(tuple(factor.uses())) != 2 or factor.is_graph_output():
+        return None
+    others = [_other(node, factor) for node in products]
+    for i in (0, 1):
+        if others[i] is x and is_mean(others[1 - i], x, axes):
+            whole, offset = products[i].outputs[0], products[1 - i].outputs[0]
+            break
+    else:
+        return None
+    difference, last = sole_user(offset), sole_user(whole)
+    if difference is None or last is None or not is_standard(difference, "Sub") or difference.inputs[1] is not offset:
+        return None
+    if difference is last:
+        return replace(norm, last=last)
+    bias = difference.inputs[0]
+    if is_standard(last, "Add") and difference.outputs[0] in last.inputs and _is_constant(bias):
+        return replace(norm, last=last, bias=bias) if sole_user(difference.outputs[0]) is last else None
+    return None
+
+
+def _is_constant(value: ir.Value | None) -> bool:
+    while (cast := producer(value, "Cast")) is not None:
+        value = cast.inputs[0]
+    return value is not None and value.const_value is not None
+
+
+def _affine(node: ir.Node, kind: str, size: int) -> tuple[ir.Node, ir.Value | None]:
     """The Mul or Add of a constant vector after `node`, and the vector; `node` and None if there is none."""
     user = sole_user(node.outputs[0])
-    if user is None or not last or not is_standard(user, kind):
+    if user is None or not is_standard(user, kind):
         return node, None
-    other = user.inputs[1] if user.inputs[0] is node.outputs[0] else user.inputs[0]
-    if other is None or static_shape(other) != (size,) or not _from_constant(other):
+    other = _other(user, node.outputs[0])
+    if other is None or static_shape(other) != (size,) or not _is_constant(other):
         return node, None
     if static_shape(user.outputs[0]) != static_shape(node.outputs[0]):
         return node, None
     return user, other
 
 
-def _from_constant(value: ir.Value) -> bool:
-    while (cast := _producer(value, "Cast")) is not None and cast.inputs[0] is not None:
-        value = cast.inputs[0]
-    return value.const_value is not None
-
-
-def _put(rewriter: Rewriter, last: ir.Node, source: ir.Value, root: _Root, op: tuple[str, list[ir.Value]]) -> None:
-    """Replaces the nodes up to `last` by one normalization."""
-    kind, operands = op
-    rank = len(source.shape or ())
-    x, turned = source, root.axis != rank - 1
-    order = [axis for axis in range(rank) if axis != root.axis] + [root.axis]
-    if turned:
-        x = rewriter.op(last, "Transpose", [x], perm=order)
-        shape = static_shape(source) or ()
-        x.shape, x.type = ir.Shape([shape[axis] for axis in order]), source.type
-    epsilon = max(root.epsilon, math.ulp(0.0))
-    result = rewriter.op(last, kind, [x, *operands], axis=-1, epsilon=epsilon)
-    result.shape, result.type = x.shape, x.type
-    if turned:
-        back = [order.index(axis) for axis in range(rank)]
-        result = rewriter.op(last, "Transpose", [result], perm=back)
-        result.shape, result.type = source.shape, source.type
+def _put(rewriter: Rewriter, norm: _Norm) -> None:
+    """Replaces the nodes up to `norm.last`, and a scale and a bias after them, by one normalization."""
+    variance, last, scale, bias = norm.variance, norm.last, norm.scale, norm.bias
+    source, axes = variance.source, variance.axes
+    shape = static_shape(source) or ()
+    size = math.prod(shape[axis] for axis in axes)
+    if axes == (len(shape) - 1,):
+        if scale is None and bias is None:
+            last, scale = _affine(last, "Mul", size)
+        if variance.centred and bias is None and static_shape(scale) in (None, (size,)):
+            last, bias = _affine(last, "Add", size)
+    dtype = (ir.DataType.FLOAT if source.dtype is None else source.dtype).numpy()
+    exact = abs(variance.factor - 1) < 1e-5  # a 1/n in float32
+    inside = exact and axes == (len(shape) - 1,) and static_shape(scale) == (size,)
+    one = dtype.type(1 if exact else 1 / math.sqrt(variance.factor))
+    kind = "LayerNormalization" if variance.centred else "RMSNormalization"
+    others = math.prod(shape) // size
+    operands: list[ir.Value]
+    if variance.centred and len(axes) > 1 and size > others:  # whose constants have `others` elements, not `size`
+        kind = "InstanceNormalization"
+        operands = [rewriter.constant(np.full(others, one), f"{last.name}/ones")]
+        operands.append(rewriter.constant(np.zeros(others, dtype), f"{last.name}/zeros"))
+    else:
+        ones = rewriter.constant(np.full(size, one), f"{last.name}/ones") if not inside or scale is None else scale
+        operands = [ones]
+        fits = variance.centred and axes == (len(shape) - 1,) and static_shape(bias) == (size,)
+        if bias is not None and fits and (inside or scale is None):
+            operands.append(bias)
+            bias = None
+    epsilon = max(norm.epsilon / (1 if exact else variance.factor), math.ulp(0.0))
+    result = _around(rewriter, last, source, axes, (kind, operands, epsilon))
+    for op, operand in (("Mul", None if inside else scale), ("Add", bias)):
+        if operand is not None:
+            result = _typed(rewriter.op(last, op, [result, operand]), source, shape)
     rewriter.replace(last.outputs[0], result)
 
 
-def _producer(value: ir.Value | None, kind: str) -> ir.Node | None:
-    node = None if value is None else value.producer()
-    return node if node is not None and is_standard(node, kind) else None
+def _around(
+    rewriter: Rewriter, last: ir.Node, x: ir.Value, axes: tuple[int, ...], op: tuple[str, list[ir.Value], float]
+) -> ir.Value:
+    """The op over `axes` of `x`, with these axes turned to the end and made one."""
+    kind, operands, epsilon = op
+    source, shape = x, static_shape(x) or ()
+    order = [axis for axis in range(len(shape)) if axis not in axes] + list(axes)
+    turned = tuple(shape[axis] for axis in order)
+    first = len(shape) - len(axes)
+    size = math.prod(turned[first:])
+    instances = kind == "InstanceNormalization"  # takes [batch, channels, positions]
+    flat = (1, math.prod(turned[:first]), size) if instances else (*turned[:first], size)
+    over: dict[str, int] = {} if instances else {"axis": -1}
+    if order != sorted(order):
+        x = _typed(rewriter.op(last, "Transpose", [x], perm=order), source, turned)
+    if flat != turned:
+        x = _reshaped(rewriter, last, x, flat)
+    x = _typed(rewriter.op(last, kind, [x, *operands], epsilon=epsilon, **over), source, flat)
+    if flat != turned:
+        x = _reshaped(rewriter, last, x, turned)
+    if order != sorted(order):
+        back = [order.index(axis) for axis in range(len(shape))]
+        x = _typed(rewriter.op(last, "Transpose", [x], perm=back), source, shape)
+    return x
+
+
+def _reshaped(rewriter: Rewriter, last: ir.Node, x: ir.Value, shape: tuple[int, ...]) -> ir.Value:
+    target = rewriter.constant(np.array(shape, np.int64), f"{last.name}/shape")
+    return _typed(rewriter.op(last, "Reshape", [x, target]), x, shape)
+
+
+def _typed(value: ir.Value, like: ir.Value, shape: tuple[int, ...]) -> ir.Value:
+    value.shape, value.type = ir.Shape(shape), like.type
+    return value
