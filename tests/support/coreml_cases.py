@@ -269,6 +269,7 @@ INDEX = [
     ],
     case("ScatterND", normal(4, 3), ints(0, 3, 1, 2), normal(1)),
     *[case("OneHot", ints(0, 5, 2, 3), known(np.array(5)), known([0.5, 2], np.float32), axis=a) for a in (-1, 0, 1)],
+    case("OneHot", ints(-7, 7, 4, 3), known(np.array(5)), known([1, 3], np.float32)),
     case("OneHot", known(np.array([-1, 7, 2])), known(np.array(5)), known([0, 1])),
 ]
 

@@ -101,6 +101,7 @@ POOL = [
     case("AveragePool", normal(1, 3, 9, 8), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
     case("AveragePool", normal(1, 3, 8, 8), kernel_shape=[3, 3], pads=[1, 0, 0, 1], count_include_pad=1, ceil_mode=1,
          strides=[2, 2]),
+    case("MaxPool", np.arange(200, 225, dtype=np.uint8).reshape(1, 1, 5, 5), kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
     *[case(op, normal(1, 3, 9), kernel_shape=[3], strides=[2]) for op in ("MaxPool", "AveragePool")],
     *[case(op, normal(1, 3, 4, 5, 4), kernel_shape=[2, 3, 2]) for op in ("MaxPool", "AveragePool")],
     *[case(op, normal(2, 3, 4, 5)) for op in ("GlobalMaxPool", "GlobalAveragePool")],

@@ -28,8 +28,8 @@ _KEEP_SIGN = words(
 )
 
 
-def may_be_negative(value: ir.Value | None) -> bool:
-    """Whether an index may be negative. Graph inputs (token and position ids) aren't."""
+def may_be_negative(value: ir.Value | None, *, inputs: bool = False) -> bool:
+    """Whether an index may be negative. inputs: whether graph inputs may be; token and position ids aren't."""
     seen: set[int] = set()
     stack = [value]
     while stack:
@@ -37,6 +37,8 @@ def may_be_negative(value: ir.Value | None) -> bool:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
+        if current.is_graph_input() and inputs and current.dtype != ir.DataType.BOOL:
+            return True
         if current.dtype == ir.DataType.BOOL or current.is_graph_input():
             continue
         if current.const_value is not None:
@@ -186,7 +188,7 @@ def lower_one_hot(lowering: Lowering, node: ir.Node) -> None:
     var = operand(lowering, node)
     if is_float(var):
         var = mb.cast(x=var, dtype="int32", name=name_of(lowering, node, "places"))
-    if may_be_negative(required_input(node, 0)):
+    if may_be_negative(required_input(node, 0), inputs=True):  # a class may be negative, unlike an id
         var = _wrapped(lowering, node, var, np.int32(depth))
     axis = integer(node, "axis", -1)
     result = mb.one_hot(

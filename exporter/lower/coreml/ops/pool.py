@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.lower.coreml.attributes import fixed_shape, integer, integers, is_used, required_input
-from exporter.lower.coreml.emit import name_of, operand, set_result
+from exporter.lower.coreml.emit import as_half, is_float, name_of, operand, set_result
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
 from exporter.lower.coreml.ops.shape import has_fixed_shape
@@ -18,17 +18,17 @@ LowerOp = Callable[[Lowering, ir.Node], None]
 
 
 def lower_max_pool(lowering: Lowering, node: ir.Node) -> None:
-    """MaxPool. Padding is never the maximum."""
-    x, window = operand(lowering, node), _window(node)
+    """MaxPool. Padding is never the maximum. MIL's op has only floats; float16 holds integers of 8 bits exactly."""
+    given, window = operand(lowering, node), _window(node)
     var = mb.max_pool(
-        x=x,
+        x=as_half(lowering, node, given),
         kernel_sizes=list(window.kernel),
         strides=list(window.strides),
         pad_type="custom",
         pad=window.flat_pads,
-        name=name_of(lowering, node),
+        name=name_of(lowering, node, "" if is_float(given) else "largest"),
     )
-    set_result(lowering, node, var)
+    set_result(lowering, node, var if is_float(given) else mb.cast(x=var, dtype="int32", name=name_of(lowering, node)))
 
 
 def lower_average_pool(lowering: Lowering, node: ir.Node) -> None:
