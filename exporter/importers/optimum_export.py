@@ -42,14 +42,25 @@ def optimum_types() -> frozenset[str]:
     return frozenset(name for name, exporters in known.items() if "onnx" in exporters)
 
 
-def optimum_task(config: Mapping[str, Any]) -> tuple[str, str]:
+def optimum_task(checkpoint: Checkpoint) -> tuple[str, str]:
     """The transformers class of the checkpoint, and the task that optimum exports it for. Nothing is traced.
 
     Raises UnsupportedError or InputError if the class isn't known or optimum can't export it.
     """
     with quiet():
-        architecture = architecture_of(config)
-        return architecture, export_task(config, architecture).removesuffix(WITH_PAST)
+        architecture, task = class_and_task(checkpoint)
+        return architecture, task.removesuffix(WITH_PAST)
+
+
+def class_and_task(checkpoint: Checkpoint) -> tuple[str, str]:
+    """The transformers class to export and optimum's name of its task. Raises as `architecture_of` and `export_task`.
+
+    sentence-transformers runs the model without its head, whatever class it was saved from.
+    """
+    modules = checkpoint.sentence
+    embeds = modules is not None and not modules.cross_encoder
+    architecture = "AutoModel" if embeds else architecture_of(checkpoint.config)
+    return architecture, export_task(checkpoint.config, architecture)
 
 
 def is_model_class(name: str) -> bool:

@@ -116,7 +116,7 @@ def _through_optimum(checkpoint: Checkpoint) -> dict[str, Fact]:
     from exporter.importers.model_sizes import read_sizes
     from exporter.importers.optimum_export import VERSION, optimum_task
 
-    architecture, task = optimum_task(checkpoint.config)
+    architecture, task = optimum_task(checkpoint)
     sizes = read_sizes(checkpoint, None)
     facts: dict[str, Fact] = {"architecture": architecture, "task": task}
     if checkpoint.tokenizer_files:
