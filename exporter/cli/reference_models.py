@@ -25,8 +25,8 @@ Each family is tested against the reference in the last column, on random weight
 tests compare the logits of the imported graph in onnxruntime, in one pass and through the KV cache, and those of the
 Core ML program. `kogata export` compares your checkpoint with the same reference.
 
-A decoder with sentence-transformers' `modules.json` is an embedding model: it gets no KV cache and no head, and the class
-may be the bare model's (`Qwen3Model`). [encoders.md](encoders.md) has the details.
+A decoder with sentence-transformers' `modules.json` is an embedding model: it gets no KV cache and no head, and its
+class may be the bare model's (`Qwen3Model`). [encoders.md](encoders.md) has the details.
 """
 
 OPTIMUM_INTRODUCTION = """\

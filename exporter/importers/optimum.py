@@ -22,7 +22,7 @@ from exporter.importers.graph_inputs import Sizes
 from exporter.importers.model_sizes import ModelSizes, read_sizes
 from exporter.importers.onnx_file import GraphFacts, graph_hub
 from exporter.importers.optimum_export import WITH_PAST, class_and_task, quiet, trace
-from exporter.importers.sentence_graph import append_sentence, stated_sentence
+from exporter.importers.sentence_graph import append_sentence, stated_sentence, stated_width
 from exporter.importers.towers import split_towers
 
 _COMPONENTS = ({"model"}, {"encoder_model", "decoder_model"}, {"text_model", "vision_model"})
@@ -75,7 +75,9 @@ def import_through_optimum(
         )
         own = Sizes(_component_shapes(given, name, model.graph, exported.graphs), sizes.axes(model.graph), guess=True)
         hub, guessed = graph_hub(model, facts, own)
-        hubs.append(hub if sentence is None else append_sentence(hub, sentence, _most_places(checkpoint, sizes)))
+        if sentence is not None:
+            hub = append_sentence(hub, sentence, _most_places(checkpoint, sizes), stated_width(checkpoint))
+        hubs.append(hub)
         assumed += guessed
     return tuple(hubs), tuple(assumed)
 

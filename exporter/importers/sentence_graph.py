@@ -17,7 +17,13 @@ from exporter.importers.sentence import Sentence, Tokens, build_sentence, read_m
 
 TOKENS = "last_hidden_state"
 SENTENCE = "sentence_embedding"
-_WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")  # names of the width of a token's embedding in config.json
+_WIDTHS = (
+    "hidden_size",
+    "d_model",
+    "dim",
+    "n_embd",
+    "emb_dim",
+)  # names of the width of a token's embedding in config.json
 
 
 def stated_sentence(checkpoint: Checkpoint) -> Sentence | None:
@@ -29,7 +35,7 @@ def stated_sentence(checkpoint: Checkpoint) -> Sentence | None:
     if modules is None:
         return None
     config = ConfigReader(checkpoint.config)
-    width = next((size for key in _WIDTHS if type(size := checkpoint.config.get(key)) is int), 0)
+    width = stated_width(checkpoint)
     if modules.cross_encoder:
         for what in modules.unsupported:
             config.unsupported("modules.json", f"{what} is not supported")
@@ -42,17 +48,24 @@ def stated_sentence(checkpoint: Checkpoint) -> Sentence | None:
     return sentence if sentence.pooling is not None else None
 
 
-def append_sentence(hub: Hub, sentence: Sentence, context: int) -> Hub:
-    """Adds the output `sentence_embedding` `[batch, width]` to the graph, in place. context: the longest text.
+def stated_width(checkpoint: Checkpoint) -> int:
+    """Elements of a token's embedding, as config.json states it; 0 if it doesn't."""
+    return next((size for key in _WIDTHS if type(size := checkpoint.config.get(key)) is int), 0)
 
+
+def append_sentence(hub: Hub, sentence: Sentence, context: int, width: int = 0) -> Hub:
+    """Adds the output `sentence_embedding` `[batch, width]` to the graph, in place.
+
+    context: the longest text. width: of a token's embedding, if the graph doesn't say it.
     Raises UnsupportedError for a graph that gives no embedding for each token.
     """
     spec, graph = hub.spec, hub.model.graph
     assert isinstance(spec, GraphSpec)
     inputs = {str(value.name): value for value in graph.inputs}
     tokens = next((value for value in graph.outputs if value.name == TOKENS), None)
-    hidden = tokens.shape[-1] if tokens is not None and tokens.shape is not None else None
-    if tokens is None or not isinstance(hidden, int) or "input_ids" not in inputs:
+    last = tokens.shape[-1] if tokens is not None and tokens.shape is not None else None
+    hidden = last if isinstance(last, int) else width
+    if tokens is None or not hidden or "input_ids" not in inputs:
         message = f"modules.json needs a model with the input input_ids and the output {TOKENS} of a known width"
         raise UnsupportedError.of("sentence.graph", message, where="modules.json")
     builder = GraphBuilder.behind(graph)

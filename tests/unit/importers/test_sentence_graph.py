@@ -5,6 +5,7 @@ Tolerance: 1e-4 of the largest element; float32 on both sides, in another order 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,30 @@ def test_mobilebert_embeds_as_in_sentence_transformers(tmp_path: Path) -> None:
     (found,) = open_session(hub).run(["sentence_embedding"], feeds)
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
     reference = TorchGraph(TorchReference(folder, "AutoModel"), hub.spec).run(feeds)
+    np.testing.assert_allclose(reference["sentence_embedding"], wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_t5_embeds_with_its_encoder_alone(tmp_path: Path) -> None:
+    """sentence-t5 and GTR: sentence-transformers loads T5EncoderModel, and the checkpoint has no decoder."""
+    from sentence_transformers import SentenceTransformer
+
+    folder = tmp_path / "checkpoint"
+    tokenizer = encoder_tokenizer(padding_is_one=False)
+    tokenizer.save_pretrained(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    write_json(folder / "tokenizer_config.json", settings | {"model_input_names": ["input_ids", "attention_mask"]})
+    torch.manual_seed(0)
+    config = transformers.T5Config(len(tokenizer), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
+    transformers.T5EncoderModel(config).save_pretrained(folder)
+    write_pooling(folder, "mean_tokens", normalize=True, dense=[(24, "torch.nn.modules.linear.Identity")])
+    (hub,), _ = import_through_optimum(open_checkpoint(folder), {}, None, tmp_path)
+    assert isinstance(hub.spec, GraphSpec)
+    wanted = SentenceTransformer(str(folder), device="cpu").encode(list(TEXTS))
+    batch = transformers.AutoTokenizer.from_pretrained(folder)(list(TEXTS), padding=True, return_tensors="np")
+    feeds = {port.name: batch[port.name].astype(np.int64) for port in hub.spec.inputs}
+    (found,) = open_session(hub).run(["sentence_embedding"], feeds)
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+    reference = TorchGraph(TorchReference(folder, "T5EncoderModel"), hub.spec).run(feeds)
     np.testing.assert_allclose(reference["sentence_embedding"], wanted, atol=1e-4 * np.abs(wanted).max())
 
 
