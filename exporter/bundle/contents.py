@@ -51,6 +51,7 @@ class BundlePlan:
     parity_report: JSON-able; parity_html: the same for people; both None where nothing was compared.
     license_files: file name → path, of licence and notice texts that must be shipped too; they go to `licenses/`.
     scoring: `logit_scale` and `logit_bias`, which turn two towers' embeddings into a score; empty for other models.
+    sentence: what sentence-transformers' modules state (see `sentence_facts`); empty for other models.
     preprocessor: preprocessor_config.json, which says how images or sounds become inputs; empty where there is none.
     bits_plan: plan.json, which replays mixed bits; None where all matrices have the same bits.
     """
@@ -74,6 +75,7 @@ class BundlePlan:
     license_files: Mapping[str, Path] = field(default_factory=dict)
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
     scoring: Mapping[str, float] = field(default_factory=dict)
+    sentence: Mapping[str, Any] = field(default_factory=dict)
     bits_plan: bytes | None = None
 
 

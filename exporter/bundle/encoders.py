@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from exporter.bundle.manifest import Manifest
+    from exporter.checkpoint.sentence import SentenceModules
     from exporter.graph.model import EncoderSpec
 
 EMBEDS = "feature-extraction"
@@ -26,6 +27,26 @@ def encoder_facts(spec: EncoderSpec) -> Mapping[str, Any]:
         return {"pooling": spec.pooling, "normalize": spec.normalize}
     known = {"labels": list(spec.labels), "scores": spec.scores}
     return {key: value for key, value in known.items() if value}
+
+
+def sentence_facts(modules: SentenceModules | None) -> Mapping[str, Any]:
+    """The part of `model` in the manifest that sentence-transformers' modules state; empty without an embedding."""
+    if modules is None or modules.cross_encoder:
+        return {}
+    facts: dict[str, Any] = {"pooling": modules.pooling, "normalize": modules.normalize}
+    if modules.truncate is not None:
+        facts["truncate_dim"] = modules.truncate
+    if modules.prompts:
+        facts["prompts"] = dict(modules.prompts)
+    if modules.default_prompt is not None:
+        facts["default_prompt_name"] = modules.default_prompt
+    return facts
+
+
+def default_prompt(model: Mapping[str, Any]) -> str:
+    """The text that goes before every text, from `model` in the manifest; empty where there is none."""
+    prompts, name = model.get("prompts", {}), model.get("default_prompt_name")
+    return str(prompts.get(name, "")) if name is not None else ""
 
 
 def task_facts(manifest: Manifest) -> dict[str, Any]:

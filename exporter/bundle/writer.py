@@ -127,7 +127,7 @@ def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
     return Manifest(
         name=name,
         task=plan.task,
-        model={"family": plan.family, **_model_facts(plan.spec), **plan.scoring},
+        model={"family": plan.family, **_model_facts(plan.spec), **plan.sentence, **plan.scoring},
         source=plan.source,
         languages=plan.languages,
         context=plan.context,
@@ -152,9 +152,13 @@ def _model_facts(spec: DecoderSpec | EncoderSpec | tuple[GraphSpec, ...]) -> Map
             "layers": cache.layers,
             "kv_heads": max(cache.kv_heads),
             "head_dim": cache.head_dim,
-            **({} if spec.rope_switch is None else {"rope_switch": spec.rope_switch}),
+            **_switch(spec),
         }
-    return {**sizes, **encoder_facts(spec)}
+    return {**sizes, **encoder_facts(spec), **_switch(spec)}
+
+
+def _switch(spec: DecoderSpec | EncoderSpec) -> Mapping[str, int]:
+    return {} if spec.rope_switch is None else {"rope_switch": spec.rope_switch}
 
 
 def _settle(folder: Path) -> None:

@@ -17,7 +17,8 @@ from exporter.checkpoint.tensors import TensorStore
 from exporter.checkpoint.tokens.convert import Conversion
 from exporter.checkpoint.tokens.settings import read_settings
 from exporter.checkpoint.tokens.source import conversion_of
-from exporter.errors import InputError
+from exporter.checkpoint.weights import index_notes
+from exporter.errors import Diagnostic, InputError
 
 PREPROCESSOR = "preprocessor_config.json"
 
@@ -86,6 +87,11 @@ class Checkpoint:
     chat_template: str | None
     sentence: SentenceModules | None
     source: Source
+
+    @property
+    def notes(self) -> tuple[Diagnostic, ...]:
+        """What was odd about the files, and didn't matter."""
+        return index_notes(self.tensors)
 
     @cached_property
     def preprocessor(self) -> Mapping[str, Any]:

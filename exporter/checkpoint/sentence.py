@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from exporter.checkpoint.folder import Folder
-from exporter.checkpoint.safetensors_header import read_header
-from exporter.checkpoint.tensors import Shard, TensorStore
+from exporter.checkpoint.sentence_dense import SentenceDense, read_dense
 from exporter.checkpoint.tokens.files import TOKENIZER_CONFIG
 from exporter.errors import InputError
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 MODULES = "modules.json"
 _GENERAL_CONFIG = "config_sentence_transformers.json"
@@ -36,21 +32,6 @@ _POOLINGS = {
 
 
 @dataclass(frozen=True)
-class SentenceDense:
-    """A linear layer after the pooling: `activation(x · weightᵀ + bias)`.
-
-    path: its folder. activation: torch's class name, for example "Tanh".
-    tensors: `linear.weight` `[out_features, in_features]`, and `linear.bias` `[out_features]` where it has one.
-    """
-
-    path: str
-    in_features: int
-    out_features: int
-    activation: str
-    tensors: Mapping[str, ir.TensorProtocol] = field(repr=False)
-
-
-@dataclass(frozen=True)
 class SentenceModules:
     """How a sentence embedding is computed from token embeddings.
 
@@ -61,6 +42,9 @@ class SentenceModules:
     max_seq_length: in tokens, special tokens included; None where it isn't stated.
     cross_encoder: the modules score pairs of texts with the model's own head; nothing is pooled. activation: torch's
         full name of the function that turns its logits into scores, None where it isn't stated.
+    truncate: only the first so many elements of the embedding are kept, after all modules (Matryoshka models); None:
+        all of them. prompts: name → text that is put before a text. default_prompt: the name of the prompt that is used
+        unless the caller names another; None: no prompt.
     unsupported: in words, what else the modules do; an export that ignored it would compute another result.
     files: the files that were read.
     """
@@ -73,6 +57,9 @@ class SentenceModules:
     dense: tuple[SentenceDense, ...] = ()
     cross_encoder: bool = False
     activation: str | None = None
+    truncate: int | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
 
 
 def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModules | None:
@@ -93,7 +80,7 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
     dense: list[SentenceDense] = []
     general = folder.read_object(_GENERAL_CONFIG) or {}
     pairs = general.get("model_type") == _CROSS_ENCODER
-    once = [kind for kind in kinds if kind != "Dense"]
+    once = [kind for kind in kinds if kind not in ("Dense", "Dropout")]
     if kinds != sorted(kinds, key=_order) or len(set(once)) != len(once) or kinds[:1] != ["Transformer"]:
         unsupported.append(f"the module order {' → '.join(kinds) or '(none)'}")
     for module, kind in zip(modules, kinds, strict=True):
@@ -106,12 +93,12 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
         elif kind == "Pooling":
             pooling = _pooling(folder, module.get("path", ""), files, unsupported)
         elif kind == "Dense":
-            dense += _dense(folder, module.get("path", ""), files, unsupported)
-        elif kind != "Normalize":
+            dense += read_dense(folder, module.get("path", ""), files, unsupported)
+        elif kind not in ("Normalize", "Dropout"):  # Dropout does nothing outside of training
             unsupported.append(f"the module {kind}")
     if general:
         files.append(_GENERAL_CONFIG)
-    unsupported += _prompt(general)
+    prompts, default_prompt = _prompts(general)
     if pairs and kinds != ["Transformer"]:
         unsupported.append(f"a cross-encoder of the modules {' → '.join(kinds)}")
     activation = general.get("activation_fn") if pairs else None
@@ -124,6 +111,9 @@ def read_sentence(folder: Folder, *, tokenizer_lowercases: bool) -> SentenceModu
         tuple(dense),
         pairs,
         None if activation is None else str(activation),
+        _truncate(general),
+        prompts,
+        default_prompt,
     )
 
 
@@ -188,41 +178,6 @@ def _pooling(folder: Folder, path: str, files: list[str], unsupported: list[str]
     return modes[0]
 
 
-def _dense(folder: Folder, path: str, files: list[str], unsupported: list[str]) -> list[SentenceDense]:
-    """The layer in the folder `path`. Empty where it can't be exported; the reason is then added to `unsupported`."""
-    name, weights = f"{path}/config.json", f"{path}/model.safetensors"
-    settings = folder.read_object(name, small_integers=True) if path else None
-    if settings is None:
-        raise InputError.of("checkpoint.sentence", f"{MODULES} names {path!r}, but {name} is missing", where=name)
-    files.append(name)
-    place = folder.find(weights)
-    if place is None:
-        unsupported.append(f"the module Dense without {weights} (pickle files are never read)")
-        return []
-    files.append(weights)
-    if settings.get("use_residual"):
-        unsupported.append("the module Dense with a residual")
-        return []
-    ends = [settings.get(key) for key in ("module_input_name", "module_output_name")]
-    if any(end not in (None, "sentence_embedding") for end in ends):
-        unsupported.append("the module Dense on an input other than the sentence embedding")
-        return []
-    sizes = [settings.get(key) for key in ("in_features", "out_features")]
-    tensors = TensorStore([Shard(place, weights, read_header(place, weights))])
-    shapes = {"linear.weight": (sizes[1], sizes[0]), "linear.bias": (sizes[1],)}
-    expected = list(shapes)[: 2 if settings.get("bias", True) else 1]
-    stored_shapes = {tensor: stored.shape for tensor, stored in tensors.stored.items()}
-    if stored_shapes != {tensor: shapes[tensor] for tensor in expected}:
-        message = f"{weights} holds {stored_shapes}, but its config.json implies {shapes}"
-        raise InputError.of("checkpoint.sentence", message, where=weights)
-    activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    package, _, kind = activation.rpartition(".")
-    if package.split(".")[0] != "torch":
-        unsupported.append(f"the module Dense with the activation {activation[:80]!r}")
-        return []
-    return [SentenceDense(path, int(sizes[0] or 0), int(sizes[1] or 0), kind, tensors)]
-
-
 def _modes(settings: Mapping[str, Any], name: str) -> list[str]:
     stated = settings.get("pooling_mode")  # the newer spelling
     if stated is not None:
@@ -234,7 +189,23 @@ def _modes(settings: Mapping[str, Any], name: str) -> list[str]:
     return [mode for flag, mode in _POOLINGS.items() if settings.get(flag, mode == "mean")]
 
 
-def _prompt(general: Mapping[str, Any]) -> Iterator[str]:
-    default, prompts = general.get("default_prompt_name"), general.get("prompts")
-    if default and isinstance(prompts, dict) and prompts.get(default):
-        yield f"the default prompt {prompts[default]!r} before every text"
+def _prompts(general: Mapping[str, Any]) -> tuple[Mapping[str, str], str | None]:
+    """All prompts that aren't empty, and the name of the default one. None is an empty prompt."""
+    stated, default = general.get("prompts") or {}, general.get("default_prompt_name")
+    known = isinstance(stated, dict) and all(prompt is None or isinstance(prompt, str) for prompt in stated.values())
+    if not known or not (default is None or isinstance(default, str)):
+        message = "prompts is not an object of texts, or default_prompt_name is not a name"
+        raise InputError.of("checkpoint.sentence", message, where=_GENERAL_CONFIG)
+    if default is not None and default not in stated:
+        message = f"default_prompt_name is {default[:80]!r}, which prompts doesn't hold"
+        raise InputError.of("checkpoint.sentence", message, where=_GENERAL_CONFIG)
+    prompts = {name: prompt for name, prompt in stated.items() if prompt}
+    return prompts, default if default in prompts else None
+
+
+def _truncate(general: Mapping[str, Any]) -> int | None:
+    size = general.get("truncate_dim")
+    if size is not None and (type(size) is not int or size < 1):
+        message = f"truncate_dim is {str(size)[:80]}, not a positive number of elements"
+        raise InputError.of("checkpoint.sentence", message, where=_GENERAL_CONFIG)
+    return size

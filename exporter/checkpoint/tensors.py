@@ -6,7 +6,7 @@ import mmap
 import os
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,11 +74,18 @@ class TensorStore(Mapping[str, "ir.TensorProtocol"]):
 
     A tensor whose dtype onnx_ir can't hold (FP8, for example) raises `UnsupportedError` at access; `stored` and the
     totals describe it all the same. An unknown name is a `KeyError`, as in any mapping.
+
+    listed: the names in the index of the shards; None without an index. As in transformers, a tensor that isn't listed
+    is not part of the checkpoint, and the shard that the index states for a tensor doesn't matter.
+    unlisted: names that shards hold and the index doesn't list. absent: names that it lists and no shard holds.
     """
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
-        places = {tensor.name: (shard, tensor) for shard in shards for tensor in shard.header.tensors}
-        self._places = dict(sorted(places.items()))
+    def __init__(self, shards: Sequence[Shard], listed: Collection[str] | None = None) -> None:
+        held = {tensor.name: (shard, tensor) for shard in shards for tensor in shard.header.tensors}
+        names = held.keys() if listed is None else set(listed)
+        self._places = {name: held[name] for name in sorted(held.keys() & names)}
+        self.unlisted: tuple[str, ...] = tuple(sorted(held.keys() - names))
+        self.absent: tuple[str, ...] = tuple(sorted(names - held.keys()))
         self._made: dict[str, ir.TensorProtocol] = {}
         self.files: tuple[Path, ...] = tuple(shard.path for shard in shards)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.problems import Problems
@@ -32,7 +32,8 @@ _OTHER_FORMATS = (
 def open_weights(folder: Folder) -> tuple[TensorStore, tuple[str, ...]]:
     """The tensors, and the names of the files that they come from (the index included).
 
-    Raises `InputError` with everything that is missing, damaged or contradictory.
+    Raises `InputError` with everything that is missing, damaged or contradictory. An index that lists too much or too
+    little is not an error by itself, see `index_notes`.
     """
     path = folder.find(SINGLE_FILE)
     if path is not None:
@@ -41,10 +42,20 @@ def open_weights(folder: Folder) -> tuple[TensorStore, tuple[str, ...]]:
     if index is None:
         raise _no_weights(folder.names())
     by_shard = _read_index(index)
-    shards = _open_shards(folder, tuple(by_shard))
-    problems = [*_repeated(shards), *(problem for shard in shards for problem in _compare(shard, by_shard))]
-    InputError.raise_all(problems)
-    return TensorStore(shards), (INDEX, *(shard.name for shard in shards))
+    shards, listed = _open_shards(folder, tuple(by_shard)), set[str]().union(*by_shard.values())
+    InputError.raise_all(_repeated(shards, listed))
+    return TensorStore(shards, listed), (INDEX, *(shard.name for shard in shards))
+
+
+def index_notes(tensors: TensorStore) -> tuple[Diagnostic, ...]:
+    """A note for each way in which the index differs from what the shards hold. transformers goes on as well."""
+    hint = "the export doesn't need these tensors; `save_pretrained` writes an index that fits"
+    found = []
+    if tensors.absent:
+        found.append(f"the index lists {_some(tensors.absent)}, which no shard holds")
+    if tensors.unlisted:
+        found.append(f"the shards hold {_some(tensors.unlisted)}, which the index doesn't list: not read")
+    return tuple(Diagnostic("checkpoint.index", message, INDEX, hint, level="note") for message in found)
 
 
 def _read_index(index: Mapping[str, object]) -> dict[str, set[str]]:
@@ -83,11 +94,11 @@ def _open_shards(folder: Folder, names: Sequence[str]) -> list[Shard]:
     return shards
 
 
-def _repeated(shards: Sequence[Shard]) -> list[Diagnostic]:
+def _repeated(shards: Sequence[Shard], listed: Collection[str]) -> list[Diagnostic]:
     first: dict[str, str] = {}
     repeated: dict[tuple[str, str], list[str]] = {}
     for shard in shards:
-        for tensor in shard.header.tensors:
+        for tensor in (tensor for tensor in shard.header.tensors if tensor.name in listed):
             holder = first.setdefault(tensor.name, shard.name)
             if holder != shard.name:
                 repeated.setdefault((holder, shard.name), []).append(tensor.name)
@@ -95,19 +106,6 @@ def _repeated(shards: Sequence[Shard]) -> list[Diagnostic]:
         Diagnostic("checkpoint.index", f"both {one} and {other} hold {_some(names)}", INDEX)
         for (one, other), names in repeated.items()
     ]
-
-
-def _compare(shard: Shard, by_shard: Mapping[str, set[str]]) -> list[Diagnostic]:
-    """The differences between the index and the shard's header."""
-    promised, held = by_shard[shard.name], {tensor.name for tensor in shard.header.tensors}
-    problems = []
-    if missing := sorted(promised - held):
-        problems.append(Diagnostic("checkpoint.index", f"{shard.name} lacks {_some(missing)}", INDEX))
-    if extra := sorted(held - promised):
-        problems.append(
-            Diagnostic("checkpoint.index", f"{shard.name} holds {_some(extra)}, which the index doesn't list", INDEX)
-        )
-    return problems
 
 
 def _some(names: Sequence[str]) -> str:

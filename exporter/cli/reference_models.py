@@ -24,13 +24,17 @@ its weights. RoPE scalings: default, linear, dynamic NTK, llama3, YaRN, LongRoPE
 Each family is tested against the reference in the last column, on random weights with its special options enabled. The
 tests compare the logits of the imported graph in onnxruntime, in one pass and through the KV cache, and those of the
 Core ML program. `kogata export` compares your checkpoint with the same reference.
+
+A decoder with sentence-transformers' `modules.json` is an embedding model: it gets no KV cache and no head, and its
+class may be the bare model's (`Qwen3Model`). [encoders.md](encoders.md) has the details.
 """
 
 OPTIMUM_INTRODUCTION = """\
 ## Imported through optimum
 
 Every other `model_type` that optimum exports to ONNX: vision, speech, encoder-decoders, and text models of other
-families. Core ML programs get fixed shapes; ONNX files keep dynamic ones. Parity compares with the model in
+families. Core ML programs get fixed shapes; ONNX files keep dynamic ones. sentence-transformers' modules are added to
+the exported graph. Parity compares with the model in
 transformers and with the uncompressed graph. Text decoders get an ONNX file only, because Core ML programs with a KV
 cache exist for the families above only. You can also export an `.onnx` file (`kogata export model.onnx`). The optimum
 of `constraints.txt` exports these types:

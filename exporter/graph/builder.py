@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -33,6 +34,24 @@ class GraphBuilder:
         self._as_float: dict[str, ir.Value] = {}
         self._weights: dict[str, Weight] = {}
         self._stored: set[str] = set()
+
+    @classmethod
+    def behind(cls, graph: ir.Graph) -> GraphBuilder:
+        """A builder whose nodes read values of `graph`, see `extend`. It uses no name that the graph has."""
+        builder = cls(graph.name or "")
+        values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+        builder._taken = dict.fromkeys((str(value.name) for value in values), 1)
+        return builder
+
+    def extend(self, hub: Hub) -> Hub:
+        """Adds everything that was built to the graph of `hub`, in place, and returns it with the new weights."""
+        graph = hub.model.graph
+        for value in self._initializers.values():
+            graph.register_initializer(value)
+        graph.extend(self._nodes)
+        graph.outputs.extend(self._outputs)
+        weights = (*hub.weights, *self._weights.values())
+        return replace(hub, weights=weights, stored=hub.stored | self._stored)
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:

@@ -93,9 +93,11 @@ class EncoderSpec:
 
     context: longest sequence, in tokens, that the model was made for (sentence-transformers' max_seq_length if the
         checkpoint states one).
-    pooling: by sentence-transformers' name, or None. normalize: whether the sentence embedding has L2 norm 1.
+    pooling: by sentence-transformers' name, or None. normalize: whether the sentence embedding is scaled to L2 norm 1,
+        before it is truncated.
     labels: of a classifier, in the order of its logits. scores: the function from logits to scores.
     pairs: the task takes two texts, marked by `token_type_ids`.
+    rope_switch: as in `DecoderSpec`; the length of the longest text of a batch counts.
     """
 
     vocab_size: int
@@ -107,6 +109,7 @@ class EncoderSpec:
     labels: tuple[str, ...] = ()
     scores: Scores | None = None
     pairs: bool = False
+    rope_switch: int | None = None
 
 
 InputKind = Literal["image", "ids", "types", "mask", "positions", "features", "output", "past", "numbers"]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from exporter.checkpoint.tensors import TensorStore
+from exporter.checkpoint.weights import INDEX
 from exporter.errors import Diagnostic, InputError
 from exporter.importers.family import Family
 from exporter.importers.fused import Fused
@@ -17,6 +19,7 @@ from exporter.importers.parts import NamedTensor
 STORED = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 _INCOMPLETE = "the checkpoint is incomplete, or config.json describes another model"
 _HEADLESS = f"{_INCOMPLETE}; if the head is the embedding, set tie_word_embeddings to true"
+_UNLISTED = f"a shard holds it, but {INDEX} doesn't list it, and transformers doesn't load it either: save it again"
 _MAX_NAMED = 20  # tensors named for each kind of problem
 _UNWRAP = "save the model inside: `accelerator.unwrap_model(model).save_pretrained(folder)`, or `model.module` of it"
 _MERGE = "merge the adapter first: `model.merge_and_unload().save_pretrained(folder)`"
@@ -59,6 +62,7 @@ def bind(
         tensor = tensors.get(name)
         if tensor is None:
             hint = _INCOMPLETE if "head" not in fused.shapes else _HEADLESS
+            hint = _UNLISTED if isinstance(tensors, TensorStore) and name in tensors.unlisted else hint
             problems.append(Diagnostic("tensor.missing", f"{name} {_shown(fused.stored)} is missing", name, hint))
             continue
         wrong = list(_unlike(name, tensor, fused.stored))

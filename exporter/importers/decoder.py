@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -24,24 +24,24 @@ def build_decoder(layout: DecoderLayout, weights: Mapping[str, NamedTensor], fam
 
     weights: role → tensor, with the roles and shapes of `tensor_shapes(layout)`. family: the model type.
     """
-    return _Decoder(layout, weights, family).build()
+    return DecoderBuilder(layout, weights, family).build()
 
 
-class _Decoder(LayerBuilder):
+class DecoderBuilder(LayerBuilder):
     """Builds one decoder. Layers share masks and rotary tables, so each of these is built once."""
 
     def __init__(self, layout: DecoderLayout, weights: Mapping[str, NamedTensor], family: str) -> None:
         super().__init__(GraphBuilder(family), weights)
-        self._layout = layout
-        self._family = family
-        self._masks: dict[int | None, ir.Value] = {}
+        self.layout = layout
+        self.family = family
+        self.masks: dict[int | None, ir.Value] = {}
         self._ropes: dict[Rope, tuple[ir.Value, ir.Value, ir.Value]] = {}
 
     def build(self) -> Hub:
-        layout, b = self._layout, self.builder
+        layout, b = self.layout, self.builder
         ids = b.input("input_ids", ir.DataType.INT64, ["batch", "sequence"])
         attention_mask = b.input("attention_mask", ir.DataType.INT64, ["batch", "total"])
-        self._positions = b.input("position_ids", ir.DataType.INT64, ["batch", "sequence"])
+        self.positions = b.input("position_ids", ir.DataType.INT64, ["batch", "sequence"])
         past = [
             (
                 b.input(f"past_key_values.{i}.key", ir.DataType.FLOAT, self._cache_shape(layer, "past")),
@@ -50,26 +50,35 @@ class _Decoder(LayerBuilder):
             for i, layer in enumerate(layout.layers)
         ]
         self._build_masks(ids, attention_mask)
-        self._build_ropes()
-        x = self._embed(ids)
-        present = []
-        for i, layer in enumerate(layout.layers):
-            with b.scope(f"layers.{i}"):
-                x, cache = self._layer(x, f"layers.{i}", layer, past[i])
-                present.append(cache)
-        if layout.final_norm:
-            x = self._norm(x, "norm", layout.norm)
+        x, present = self.build_layers(ids, past)
         b.output(self._logits(x), "logits", ir.DataType.FLOAT, ["batch", "sequence", layout.vocab_size])
         for i, (layer, cache) in enumerate(zip(layout.layers, present, strict=True)):
             for kind, value in zip(("key", "value"), cache, strict=True):
                 b.output(value, f"present.{i}.{kind}", ir.DataType.FLOAT, self._cache_shape(layer, "total"))
-        return b.build(self._family, self._spec())
+        return b.build(self.family, self._spec())
+
+    def build_layers(self, ids: ir.Value, past: Sequence[Cache] = ()) -> tuple[ir.Value, list[Cache]]:
+        """Everything between the inputs and the head: the last hidden states, and each layer's keys and values.
+
+        past: the cache of each layer; without it, there are no keys and values to return.
+        """
+        self._build_ropes()
+        x = self._embed(ids)
+        present = []
+        for i, layer in enumerate(self.layout.layers):
+            with self.builder.scope(f"layers.{i}"):
+                x, cache = self._layer(x, f"layers.{i}", layer, past[i] if past else None)
+                present += [cache] if cache else []
+        x = self._norm(x, "norm", self.layout.norm) if self.layout.final_norm else x
+        if self.layout.embedding_size is not None:
+            x = self.linear(x, "embedding.project_out", "head/project_out")
+        return x, present
 
     def _cache_shape(self, layer: LayerLayout, length: str) -> list[int | str]:
-        return ["batch", layer.kv_heads, length, self._layout.head_dim]
+        return ["batch", layer.kv_heads, length, self.layout.head_dim]
 
     def _spec(self) -> DecoderSpec:
-        layout = self._layout
+        layout = self.layout
         return DecoderSpec(
             vocab_size=layout.vocab_size,
             hidden_size=layout.hidden_size,
@@ -77,10 +86,18 @@ class _Decoder(LayerBuilder):
             context=layout.context,
             cache=CacheSpec(tuple(layer.kv_heads for layer in layout.layers), layout.head_dim),
             windows=layout.windows,
-            rope_switch=min(
-                (s for rope in self._ropes if (s := rope.switch_at(layout.context)) is not None), default=None
-            ),
+            rope_switch=self.rope_switch,
         )
+
+    @property
+    def rope_switch(self) -> int | None:
+        """As in `DecoderSpec`."""
+        switches = (rope.switch_at(self.layout.context) for rope in self._ropes)
+        return min((switch for switch in switches if switch is not None), default=None)
+
+    def last_position(self, label: str) -> ir.Value:
+        """The last position of the longest text, an int64 scalar."""
+        return self.builder.op("ReduceMax", self.positions, keepdims=0, name=f"{label}/last")
 
     def _build_masks(self, ids: ir.Value, attention_mask: ir.Value) -> None:
         """`mask` and `mask.window.{width}`, float32 `[batch, 1, sequence, total]`: 0 where a query may attend, else
@@ -101,7 +118,7 @@ class _Decoder(LayerBuilder):
             real = b.op("Cast", attention_mask, to=int(ir.DataType.BOOL), name="real")
             real = b.op("Unsqueeze", real, self.integers(1, 2), name="keys_real")
             zero, masked = self.scalar(0.0, "mask/zero"), self.scalar(MASKED, "mask/masked")
-        for window in dict.fromkeys(self._layout.window_of(layer) for layer in self._layout.layers):
+        for window in dict.fromkeys(self.layout.window_of(layer) for layer in self.layout.layers):
             name = "mask" if window is None else f"mask.window.{window}"
             with b.scope(name):
                 seen = causal
@@ -109,25 +126,24 @@ class _Decoder(LayerBuilder):
                     before = b.op("Sub", column, self.integer(window), name="before")
                     seen = b.op("And", causal, b.op("Greater", keys, before, name="inside"), name="near")
                 seen = b.op("And", real, seen, name="seen")
-            self._masks[window] = b.op("Where", seen, zero, masked, name=name)
+            self.masks[window] = b.op("Where", seen, zero, masked, name=name)
 
     def _build_ropes(self) -> None:
         """cos, sin and the rows to read: the positions; in sequences longer than the switch, the rows after it."""
-        layout, b = self._layout, self.builder
+        layout, b = self.layout, self.builder
         for rope in dict.fromkeys(layer.rope for layer in layout.layers if layer.rope is not None):
             label = f"rope.{len(self._ropes)}" if self._ropes else "rope"
             cos, sin = rotary_tables(rope, layout.rotary_dim, layout.context)
-            rows, switch = self._positions, rope.switch_at(layout.context)
+            rows, switch = self.positions, rope.switch_at(layout.context)
             if switch is not None:
-                last = b.op("ReduceMax", rows, keepdims=0, name=f"{label}/last")
-                longer = b.op("GreaterOrEqual", last, self.integer(switch), name=f"{label}/longer")
+                longer = b.op("GreaterOrEqual", self.last_position(label), self.integer(switch), name=f"{label}/longer")
                 longer = b.op("Cast", longer, to=int(ir.DataType.INT64), name=f"{label}/half")
                 second = b.op("Mul", longer, self.integer(switch), name=f"{label}/second")
                 rows = b.op("Add", rows, second, name=f"{label}/rows")
             self._ropes[rope] = b.const(cos, f"{label}/cos"), b.const(sin, f"{label}/sin"), rows
 
     def _embed(self, ids: ir.Value) -> ir.Value:
-        layout, b = self._layout, self.builder
+        layout, b = self.layout, self.builder
         x = self._scaled(self.embedding("embedding", ids), layout.embedding_factor, "embedding/scaled")
         if layout.embedding_norm:
             x = self._norm(x, "embedding.norm", layout.norm, "embedding/norm")
@@ -135,15 +151,13 @@ class _Decoder(LayerBuilder):
             x = self.linear(x, "embedding.project_in", "embedding/project_in")
         if layout.positions is None:
             return x
-        rows = self._positions
+        rows = self.positions
         if layout.position_offset:
             rows = b.op("Add", rows, self.integer(layout.position_offset), name="positions/rows")
         return b.op("Add", x, self.embedding("embedding.position", rows, "positions"), name="embedding/placed")
 
     def _logits(self, x: ir.Value) -> ir.Value:
-        layout, b = self._layout, self.builder
-        if layout.embedding_size is not None:
-            x = self.linear(x, "embedding.project_out", "head/project_out")
+        layout, b = self.layout, self.builder
         head = self.weights["embedding" if layout.tied else "head"]
         bias = self.vector("head.bias") if "head.bias" in self.weights else None
         plain = layout.logits_factor == 1 and layout.logits_softcap is None
@@ -155,8 +169,8 @@ class _Decoder(LayerBuilder):
         bounded = b.op("Tanh", b.op("Div", logits, cap, name="logits/ratio"), name="logits/bounded")
         return b.op("Mul", bounded, cap, name="logits/capped")
 
-    def _layer(self, x: ir.Value, role: str, layer: LayerLayout, past: Cache) -> tuple[ir.Value, Cache]:
-        layout, b, block = self._layout, self.builder, self._layout.block
+    def _layer(self, x: ir.Value, role: str, layer: LayerLayout, past: Cache | None) -> tuple[ir.Value, Cache | None]:
+        layout, b, block = self.layout, self.builder, self.layout.block
         before = block in ("pre", "sandwich", "parallel")
         with b.scope("attention"):
             normed = self._norm(x, f"{role}.attention.norm", layout.norm) if before else x
@@ -174,31 +188,33 @@ class _Decoder(LayerBuilder):
 
     def _leave(self, branch: ir.Value, role: str) -> ir.Value:
         """The output of attention or MLP, normalized and scaled as needed, to be added to the residual stream."""
-        if self._layout.block in ("post", "sandwich"):
-            branch = self._norm(branch, f"{role}.post_norm", self._layout.norm, "post_norm")
-        return self._scaled(branch, self._layout.residual_factor, "scaled")
+        if self.layout.block in ("post", "sandwich"):
+            branch = self._norm(branch, f"{role}.post_norm", self.layout.norm, "post_norm")
+        return self._scaled(branch, self.layout.residual_factor, "scaled")
 
-    def _attention(self, x: ir.Value, role: str, layer: LayerLayout, past: Cache) -> tuple[ir.Value, Cache]:
-        layout, b = self._layout, self.builder
+    def _attention(
+        self, x: ir.Value, role: str, layer: LayerLayout, past: Cache | None
+    ) -> tuple[ir.Value, Cache | None]:
+        layout, b = self.layout, self.builder
         q, k, v = (self.linear(x, f"{role}.{part}", part) for part in "qkv")
         q = self._place(q, f"{role}.q", layer.heads, layer.rope)
         k = self._place(k, f"{role}.k", layer.kv_heads, layer.rope)
         # ONNX's specification and onnxruntime both apply the soft cap before they add the mask.
         cap: dict[str, Attribute] = {} if layout.softcap is None else {"softcap": layout.softcap}
-        heads, key, value = b.ops(
+        heads, *cache = b.ops(
             "Attention",
-            q, k, v, self._masks[layout.window_of(layer)], *past,
-            outputs=("heads", "key", "value"),
+            q, k, v, self.masks[layout.window_of(layer)], *(past or ()),
+            outputs=("heads", "key", "value") if past else ("heads",),
             q_num_heads=layer.heads,
             kv_num_heads=layer.kv_heads,
             scale=layer.scale,
             **cap,
         )  # fmt: skip
-        return self.linear(heads, f"{role}.output", "output"), (key, value)
+        return self.linear(heads, f"{role}.output", "output"), (cache[0], cache[1]) if past else None
 
     def _place(self, x: ir.Value, role: str, heads: int, rope: Rope | None) -> ir.Value:
         """Queries or keys `[batch, sequence, heads · head_dim]`, normalized and rotated in the order of the layout."""
-        normed_last = self._layout.qk_norm is not None and self._layout.qk_norm.rotated
+        normed_last = self.layout.qk_norm is not None and self.layout.qk_norm.rotated
         if not normed_last:
             x = self._norm_heads(x, role, heads)
         if rope is not None:
@@ -206,7 +222,7 @@ class _Decoder(LayerBuilder):
         return self._norm_heads(x, role, heads) if normed_last else x
 
     def _norm_heads(self, x: ir.Value, role: str, heads: int) -> ir.Value:
-        layout, b, name = self._layout, self.builder, f"{role[-1]}_norm"
+        layout, b, name = self.layout, self.builder, f"{role[-1]}_norm"
         if layout.qk_norm is None:
             return x
         if layout.qk_norm.over == "projection":
@@ -216,15 +232,15 @@ class _Decoder(LayerBuilder):
         return b.op("Reshape", x, self.integers(0, -1, heads * layout.head_dim), name=f"{name}/flat")
 
     def _rotate(self, x: ir.Value, heads: int, rope: Rope, name: str) -> ir.Value:
-        layout = self._layout
+        layout = self.layout
         options: dict[str, Attribute] = {"interleaved": 1} if layout.interleaved else {}
         if layout.rotary_dim != layout.head_dim:
             options["rotary_embedding_dim"] = layout.rotary_dim
         return self.builder.op("RotaryEmbedding", x, *self._ropes[rope], num_heads=heads, name=name, **options)
 
     def _mlp(self, x: ir.Value, role: str) -> ir.Value:
-        b, kind = self.builder, self._layout.activation
-        if not self._layout.gated:
+        b, kind = self.builder, self.layout.activation
+        if not self.layout.gated:
             inner = activate(b, self.linear(x, f"{role}.up", "up"), kind, "activation")
         else:
             gate = self.linear(x, f"{role}.gate", "gate")
@@ -237,7 +253,7 @@ class _Decoder(LayerBuilder):
         b = self.builder
         kind = "RMSNormalization" if norm.kind == "rms" else "LayerNormalization"
         if not norm.weight:
-            return b.op(kind, x, self._ones(self._layout.hidden_size), axis=-1, epsilon=norm.eps, name=name)
+            return b.op(kind, x, self._ones(self.layout.hidden_size), axis=-1, epsilon=norm.eps, name=name)
         scale = self.vector(role, norm.shift)
         if len(self.weights[role].tensor.shape) == 1:
             bias = [self.vector(f"{role}.bias")] if norm.bias else []

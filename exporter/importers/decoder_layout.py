@@ -8,6 +8,7 @@ from typing import Literal
 
 from exporter.importers.activation import Activation
 from exporter.importers.rope import Rope
+from exporter.importers.sentence import Sentence
 
 Block = Literal["pre", "post", "sandwich", "after", "parallel"]
 """The place of a layer's norms; a layer runs attention, then the MLP, each being a branch:
@@ -73,6 +74,8 @@ class DecoderLayout:
     shared_norm: in a parallel block, the MLP reads the attention's norm.
     softcap, logits_softcap: c in c·tanh(x / c), for attention scores and logits; None if there is no cap.
     embedding_factor, residual_factor, logits_factor: factors of embeddings, of each branch's output, and of logits.
+    sentence: for a model that embeds texts: what is computed from its last hidden states; None for a model that
+        generates text. bidirectional: tokens attend to later tokens too, in windows as well; only for embeddings.
     """
 
     vocab_size: int
@@ -100,6 +103,13 @@ class DecoderLayout:
     embedding_factor: float = 1.0
     residual_factor: float = 1.0
     logits_factor: float = 1.0
+    sentence: Sentence | None = None
+    bidirectional: bool = False
+
+    @property
+    def width(self) -> int:
+        """Elements of the last hidden states."""
+        return self.embedding_size or self.hidden_size
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -113,7 +123,7 @@ class DecoderLayout:
 
 def tensor_shapes(layout: DecoderLayout) -> dict[str, tuple[int, ...]]:
     """Weight role → shape, `[out, in]` for linear layers, in the order in which the graph uses them."""
-    width = layout.embedding_size or layout.hidden_size
+    width = layout.width
     shapes: dict[str, tuple[int, ...]] = {"embedding": (layout.vocab_size, width)}
     if layout.positions is not None:
         shapes["embedding.position"] = (layout.positions, layout.hidden_size)
@@ -128,6 +138,8 @@ def tensor_shapes(layout: DecoderLayout) -> dict[str, tuple[int, ...]]:
         shapes |= _norm_shapes(layout.norm, "norm", (layout.hidden_size,))
     if layout.embedding_size is not None:
         shapes |= dict(_linear(layout, "embedding.project_out", (width, layout.hidden_size), "embedding.project_out"))
+    if layout.sentence is not None:  # the head isn't used
+        return shapes
     if not layout.tied:
         shapes["head"] = (layout.vocab_size, width)
     if "head" in layout.biases:

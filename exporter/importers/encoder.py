@@ -11,10 +11,18 @@ from exporter.graph.model import EncoderSpec, Hub
 from exporter.importers.activation import activate
 from exporter.importers.encoder_heads import PAIR_SLOTS, build_head
 from exporter.importers.encoder_layout import EncoderLayout, tensor_shapes
-from exporter.importers.parts import MASKED, LayerBuilder, NamedTensor
+from exporter.importers.masks import distant, hide, padding_mask
+from exporter.importers.parts import LayerBuilder, NamedTensor
 from exporter.importers.relative import Disentangled, RelativePositions, Scores
 from exporter.importers.rope import Rope, rotary_tables
-from exporter.importers.sentence import build_sentence, first_token, mean_token, sentence_weights
+from exporter.importers.sentence import (
+    Tokens,
+    build_embeddings,
+    embedding_spec,
+    first_token,
+    mean_token,
+    sentence_weights,
+)
 
 __all__ = ["EncoderLayout", "build_encoder", "tensor_shapes"]
 
@@ -24,7 +32,8 @@ def build_encoder(layout: EncoderLayout, weights: Mapping[str, NamedTensor], fam
 
     weights: role → tensor, with the roles and shapes of `tensor_shapes(layout)`. family: the model type.
     """
-    return _Encoder(layout, {**weights, **sentence_weights(layout.dense)}, family).build()
+    dense = layout.sentence.dense if layout.sentence else ()
+    return _Encoder(layout, {**weights, **sentence_weights(dense)}, family).build()
 
 
 class _Encoder(LayerBuilder):
@@ -41,11 +50,12 @@ class _Encoder(LayerBuilder):
         names = ["input_ids", "attention_mask", *(["token_type_ids"] if layout.inputs.types > 1 else [])]
         ids, attention_mask, *types = (b.input(name, ir.DataType.INT64, ["batch", "sequence"]) for name in names)
         real = b.op("Cast", attention_mask, to=int(ir.DataType.FLOAT), name="attention_mask/float")
-        self._masks = {0: self._padding_mask(ids, real)}
+        self._masks = {0: padding_mask(self, ids, real)}
         if layout.rotary is not None:
             self._positions = self._build_positions(ids)
             for window in sorted(set(layout.rotary.windows) - {0}):
-                self._masks[window] = self._window_mask(window, self._positions)
+                far = distant(self, self._positions, window, f"mask.window.{window}")
+                self._masks[window] = hide(self, self._masks[0], far, f"mask.window.{window}")
         self._relative = (
             RelativePositions(self, layout.relative, layout.context, ids, layout.heads) if layout.relative else None
         )
@@ -61,9 +71,8 @@ class _Encoder(LayerBuilder):
 
     def _spec(self, types: bool) -> EncoderSpec:
         layout, head = self._layout, self._layout.head
-        sizes = EncoderSpec(layout.vocab_size, layout.hidden_size, layout.context, layout.pooling, layout.normalize)
         if head is None:
-            return sizes
+            return embedding_spec(layout.vocab_size, layout.hidden_size, layout.context, layout.sentence)
         return EncoderSpec(
             layout.vocab_size,
             layout.hidden_size,
@@ -77,11 +86,7 @@ class _Encoder(LayerBuilder):
     def _build_outputs(self, x: ir.Value, real: ir.Value) -> None:
         layout, b, head = self._layout, self.builder, self._layout.head
         if head is None:
-            b.output(x, "token_embeddings", ir.DataType.FLOAT, ["batch", "sequence", layout.hidden_size])
-            if layout.pooling is not None:
-                with b.scope("pooling"):
-                    sentence, width = build_sentence(self, layout, x, real)
-                b.output(sentence, "sentence_embedding", ir.DataType.FLOAT, ["batch", width])
+            build_embeddings(self, layout.sentence, Tokens(x, real, layout.hidden_size, layout.context))
             return
         with b.scope("head"):
             if head.slot == "sequence":
@@ -93,30 +98,6 @@ class _Encoder(LayerBuilder):
             sizes.append(layout.vocab_size if head.slot == "mask" else len(head.labels))
         for name, value in results.items():
             b.output(value, name, ir.DataType.FLOAT, sizes)
-
-    def _padding_mask(self, ids: ir.Value, real: ir.Value) -> ir.Value:
-        """`mask`, float32 `[batch, 1, sequence, sequence]`: 0 for a real token, else a large negative number."""
-        b = self.builder
-        with b.scope("mask"):
-            absent = b.op("Sub", self.scalar(1.0, "one"), real, name="absent")
-            score = b.op("Mul", absent, self.scalar(MASKED, "mask/masked"), name="score")
-            keys = b.op("Unsqueeze", score, self.integers(1, 2), name="keys")
-            # The mask is the same for every query, but onnxruntime doesn't broadcast its third axis.
-            queries = b.op("Shape", ids, start=1, end=2, name="queries")
-            rows = b.op("Concat", self.integers(1, 1), queries, self.integers(1), axis=0, name="rows")
-        return b.op("Expand", keys, rows, name="mask")
-
-    def _window_mask(self, window: int, positions: ir.Value) -> ir.Value:
-        """`mask.window.{window}`, for layers that attend to so many tokens before and after each token."""
-        b, name = self.builder, f"mask.window.{window}"
-        columns = b.op("Unsqueeze", positions, self.integers(1), name=f"{name}/keys")
-        rows = b.op("Unsqueeze", positions, self.integers(2), name=f"{name}/queries")
-        apart = b.op("Abs", b.op("Sub", rows, columns, name=f"{name}/apart"), name=f"{name}/distance")
-        far = b.op("Greater", apart, self.integer(window), name=f"{name}/far")
-        score = b.op("Cast", far, to=int(ir.DataType.FLOAT), name=f"{name}/float")
-        score = b.op("Mul", score, self.scalar(MASKED, "mask/masked"), name=f"{name}/score")
-        own = b.op("Unsqueeze", score, self.integers(1), name=f"{name}/own")
-        return b.op("Min", self._masks[0], own, name=name)  # a sum would overflow fp16
 
     def _build_positions(self, ids: ir.Value) -> ir.Value:
         """Builds `positions`, int64 `[batch, sequence]`, 0, 1, 2, … in every row, and the rotary tables."""

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from exporter.checkpoint.sentence import SentenceDense
-from exporter.graph.model import Pooling
 from exporter.importers.activation import Activation
 from exporter.importers.encoder_heads import Head
 from exporter.importers.relative import Buckets, Disentangled, layer_shapes, shared_shapes
+from exporter.importers.sentence import Sentence
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class EncoderLayout:
     gated: the MLP multiplies its activation with a second projection.
     biases: the linear layers and norms of a layer that have a bias.
     relative: relative positions, which are added to the attention scores. head: None for plain token embeddings.
-    dense: the layers that sentence-transformers runs after pooling.
+    sentence: what sentence-transformers computes after the encoder; None for token embeddings alone.
     """
 
     vocab_size: int
@@ -74,9 +73,7 @@ class EncoderLayout:
     rotary: Rotary | None = None
     relative: Buckets | Disentangled | None = None
     head: Head | None = None
-    pooling: Pooling | None = None
-    dense: tuple[SentenceDense, ...] = ()
-    normalize: bool = False
+    sentence: Sentence | None = None
 
     @property
     def head_dim(self) -> int:
@@ -89,7 +86,7 @@ class EncoderLayout:
 
 
 def tensor_shapes(layout: EncoderLayout) -> dict[str, tuple[int, ...]]:
-    """Weight role → shape, `[out, in]` for linear layers; without the layers in `dense`, which bring their tensors."""
+    """Weight role → shape, `[out, in]` for linear layers. The dense layers of `sentence` bring their tensors."""
     shapes = dict(_inputs(layout))
     for i in range(layout.stored_layers or layout.layers):
         shapes.update((f"layers.{i}.{role}", shape) for role, shape in _layer(layout, i))

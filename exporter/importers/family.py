@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from exporter.importers.config import ConfigReader
@@ -50,3 +51,8 @@ class Family:
     copies: tuple[tuple[str, str], ...] = ()
     grouped: bool = False
     transposed: frozenset[str] = frozenset()
+
+    def has_bare_class(self, names: Iterable[str]) -> bool:
+        """Whether one of `names` is the class without a head of one in `architectures`: Qwen3Model, Gemma3TextModel."""
+        stems = {re.sub(r"(For[A-Z][A-Za-z]*|LMHeadModel)$", "", name) for name in self.architectures}
+        return not {f"{stem}{end}" for stem in stems for end in ("Model", "TextModel")}.isdisjoint(names)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 from exporter.checkpoint import Checkpoint
 from exporter.errors import InputError, UnsupportedError
-from exporter.graph.model import Pooling
 from exporter.importers import decoder, encoder
 from exporter.importers.binding import Binding, bind
 from exporter.importers.config import ConfigReader
@@ -16,12 +16,11 @@ from exporter.importers.decoder import DecoderLayout
 from exporter.importers.encoder import EncoderLayout
 from exporter.importers.encoder_heads import as_cross_encoder
 from exporter.importers.families import FAMILIES
-from exporter.importers.family import Family
-from exporter.importers.sentence import DENSE_ACTIVATIONS
+from exporter.importers.family import Family, Ignorable
+from exporter.importers.sentence import read_modules
 
+_NO_HEAD = "the head generates text; an embedding doesn't need it"
 _MAX_TABLE_ROWS = 1 << 20  # positions; cos and sin of 64 pairs then take 0.5 GB
-
-_POOLINGS: dict[str, Pooling] = {pooling: pooling for pooling in get_args(Pooling)}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def plan_import(checkpoint: Checkpoint, context: int | None, default: int | None
     """
     config = ConfigReader(checkpoint.config)
     family = _family(config)
-    _check_architecture(config, family)
+    _check_architecture(config, family, embeds=embeds(checkpoint))
     config.refuse("quantization_config", [], "export the checkpoint that it was quantized from")
     layout = _with_sentence(family.layout(config), checkpoint, config)
     tensors = checkpoint.tensors
@@ -52,6 +51,7 @@ def plan_import(checkpoint: Checkpoint, context: int | None, default: int | None
     layout = _with_context(layout, context, default)
     if isinstance(layout, DecoderLayout):
         shapes, head_dim = decoder.tensor_shapes(layout), layout.head_dim
+        family = family if layout.sentence is None else _without_head(family)
     else:
         shapes, head_dim = encoder.tensor_shapes(layout), 1
     return NativePlan(family, layout, bind(family, shapes, tensors, layers=layers, head_dim=head_dim))
@@ -87,14 +87,32 @@ def _family_of_class(config: ConfigReader) -> Family | None:
     return families[0] if len(families) == 1 else None
 
 
-def _check_architecture(config: ConfigReader, family: Family) -> None:
+def embeds(checkpoint: Checkpoint) -> bool:
+    """Whether sentence-transformers runs the bare model: then the class in `architectures` doesn't matter."""
+    return checkpoint.sentence is not None and not checkpoint.sentence.cross_encoder
+
+
+def has_class(family: Family, names: Sequence[str], *, embeds: bool) -> bool:
+    """Whether one of the classes `names` can be imported natively. embeds: so can the bare model's class."""
+    return any(name in family.architectures for name in names) or (embeds and family.has_bare_class(names))
+
+
+def _without_head(family: Family) -> Family:
+    """The family as the bare model is stored, alone or inside of a model with a head, whose tensors aren't used."""
+    stored = [name for role, name in family.names.items() if role in ("head", "head.bias")]
+    heads = [Ignorable(re.escape(name), _NO_HEAD) for name in stored]
+    prefixes = dict.fromkeys([*family.prefixes, *(prefix.partition(".")[2] for prefix in family.prefixes)])
+    return replace(family, prefixes=tuple(prefixes), ignorable=(*heads, *family.ignorable))
+
+
+def _check_architecture(config: ConfigReader, family: Family, *, embeds: bool) -> None:
     """Records a problem if `architectures` names a class with a head that the family's importer doesn't support."""
     stated = config.get("architectures")
     if stated is None:
         return
     if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
         config.invalid("architectures", "not a list of class names")
-    elif stated and not any(name in family.architectures for name in stated):
+    elif stated and not has_class(family, stated, embeds=embeds):
         hint = f"supported for {family.model_type}: {', '.join(family.architectures)}"
         config.unsupported("architectures", f"{', '.join(stated)[:200]} is not supported", hint)
 
@@ -102,35 +120,26 @@ def _check_architecture(config: ConfigReader, family: Family) -> None:
 def _with_sentence(
     layout: DecoderLayout | EncoderLayout, checkpoint: Checkpoint, config: ConfigReader
 ) -> DecoderLayout | EncoderLayout:
-    """The layout together with the modules that sentence-transformers runs after the encoder."""
-    sentence = checkpoint.sentence
-    if sentence is None:
-        return layout
-    for what in sentence.unsupported:
-        config.unsupported("modules.json", f"{what} is not supported")
+    """The layout together with the modules that sentence-transformers runs after the model."""
+    modules = checkpoint.sentence
     if isinstance(layout, DecoderLayout):
-        config.unsupported("modules.json", "a sentence embedding from a decoder is not supported")
+        if modules is None and layout.bidirectional:
+            message = "true is not supported without sentence-transformers' modules: the model can't generate text"
+            config.unsupported("use_bidirectional_attention", message)
+        elif modules is not None:
+            config.refuse("is_causal", [True], "transformers ignores it for this model type and stays causal")
+    if modules is None:
         return layout
-    context = min(layout.context, sentence.max_seq_length or layout.context)
-    if sentence.cross_encoder:
-        return replace(layout, head=as_cross_encoder(config, layout.head, sentence.activation), context=context)
-    if sentence.pooling is not None and sentence.pooling not in _POOLINGS:
-        hint = f"supported: {', '.join(_POOLINGS)}"
-        config.unsupported("modules.json", f"pooling by {sentence.pooling!r} is not supported", hint)
-    if sentence.pooling is None and sentence.normalize and not sentence.unsupported:
-        config.unsupported("modules.json", "normalization without pooling is not supported")
-    for module in sentence.dense:
-        if module.activation not in DENSE_ACTIVATIONS:
-            hint = f"supported: {', '.join(DENSE_ACTIVATIONS)}"
-            config.unsupported("modules.json", f"a dense layer with {module.activation} is not supported", hint)
-    return replace(
-        layout,
-        head=None,  # sentence-transformers runs the model without its head
-        dense=sentence.dense,
-        pooling=_POOLINGS.get(sentence.pooling or ""),
-        normalize=sentence.normalize,
-        context=context,
-    )
+    context = min(layout.context, modules.max_seq_length or layout.context)
+    width = layout.width if isinstance(layout, DecoderLayout) else layout.hidden_size
+    sentence = read_modules(modules, config, width)
+    if isinstance(layout, DecoderLayout):
+        if modules.cross_encoder:
+            config.unsupported("modules.json", "a cross-encoder from a decoder is not supported")
+        return replace(layout, sentence=sentence, context=context)
+    if modules.cross_encoder:
+        return replace(layout, head=as_cross_encoder(config, layout.head, modules.activation), context=context)
+    return replace(layout, head=None, sentence=sentence, context=context)  # the model runs without its head
 
 
 def _with_context(

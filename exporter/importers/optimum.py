@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from exporter.importers.graph_file import read_graph
 from exporter.importers.graph_inputs import Sizes
 from exporter.importers.model_sizes import ModelSizes, read_sizes
 from exporter.importers.onnx_file import GraphFacts, graph_hub
-from exporter.importers.optimum_export import WITH_PAST, architecture_of, export_task, quiet, trace
+from exporter.importers.optimum_export import WITH_PAST, class_and_task, quiet, trace
+from exporter.importers.sentence_graph import append_sentence, stated_sentence, stated_width
 from exporter.importers.towers import split_towers
 
 _COMPONENTS = ({"model"}, {"encoder_model", "decoder_model"}, {"text_model", "vision_model"})
@@ -46,7 +47,10 @@ def import_through_optimum(
     files. Raises UnsupportedError with optimum's message if it can't export the model, InputError for a checkpoint that
     transformers can't load.
     """
+    sentence = stated_sentence(checkpoint)
     sizes = read_sizes(checkpoint, context)
+    if sentence is not None and context is None and checkpoint.sentence and checkpoint.sentence.max_seq_length:
+        sizes = replace(sizes, context=min(sizes.context, checkpoint.sentence.max_seq_length))
     with tempfile.TemporaryDirectory(dir=work) as folder:
         exported = _export(checkpoint, sizes, Path(folder))
     if context is not None and not any(_reads_text(model.graph) for model in exported.graphs.values()):
@@ -54,6 +58,9 @@ def import_through_optimum(
         raise UsageError.of(
             "options.context", message, where="--context", hint="use --shape to set sizes of its inputs"
         )
+    if sentence is not None and len(exported.graphs) > 1:
+        message = "the modules are not supported for a model of several graphs"
+        raise UnsupportedError.of("sentence.graph", message, where="modules.json")
     hubs: list[Hub] = []
     assumed: list[str] = []
     for name, model in exported.graphs.items():
@@ -68,6 +75,8 @@ def import_through_optimum(
         )
         own = Sizes(_component_shapes(given, name, model.graph, exported.graphs), sizes.axes(model.graph), guess=True)
         hub, guessed = graph_hub(model, facts, own)
+        if sentence is not None:
+            hub = append_sentence(hub, sentence, _most_places(checkpoint, sizes), stated_width(checkpoint))
         hubs.append(hub)
         assumed += guessed
     return tuple(hubs), tuple(assumed)
@@ -75,8 +84,7 @@ def import_through_optimum(
 
 def _export(checkpoint: Checkpoint, sizes: ModelSizes, folder: Path) -> Exported:
     with quiet():
-        architecture = architecture_of(checkpoint.config)
-        task = export_task(checkpoint.config, architecture)
+        architecture, task = class_and_task(checkpoint)
         trace(checkpoint, architecture, task, sizes, folder)
     gc.collect()  # torch's copy of the weights is no longer needed
     graphs = {path.stem: read_graph(path) for path in sorted(folder.glob("*.onnx"))}
@@ -92,6 +100,12 @@ def _export(checkpoint: Checkpoint, sizes: ModelSizes, folder: Path) -> Exported
     order = {"encoder_model": 0, "text_model": 0}
     graphs = dict(sorted(graphs.items(), key=lambda item: order.get(item[0], 1)))
     return Exported(graphs, architecture, task.removesuffix(WITH_PAST))
+
+
+def _most_places(checkpoint: Checkpoint, sizes: ModelSizes) -> int:
+    """The longest text, in tokens: the ONNX file takes more than the sizes that were chosen for Core ML."""
+    stated = checkpoint.config.get("max_position_embeddings")
+    return max(sizes.context, stated) if type(stated) is int else sizes.context
 
 
 def _component_shapes(

@@ -25,6 +25,9 @@ from exporter.importers.model_sizes import ModelSizes
 VERSION = version("optimum-onnx")
 WITH_PAST = "-with-past"  # ending of optimum's name for a task whose graph has a KV cache
 _NEEDLESS_TENSORS = ("pooler.", "position_ids")  # parts of names; checkpoints may lack them, no output depends on them
+_EMBEDS = "feature-extraction"
+# As in sentence-transformers. UMT5 has no export.
+_ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "longt5": "LongT5EncoderModel"}
 # what transformers, torch and optimum raise for a model that they can't load or trace
 _FAILURES = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, OSError,
@@ -42,14 +45,27 @@ def optimum_types() -> frozenset[str]:
     return frozenset(name for name, exporters in known.items() if "onnx" in exporters)
 
 
-def optimum_task(config: Mapping[str, Any]) -> tuple[str, str]:
+def optimum_task(checkpoint: Checkpoint) -> tuple[str, str]:
     """The transformers class of the checkpoint, and the task that optimum exports it for. Nothing is traced.
 
     Raises UnsupportedError or InputError if the class isn't known or optimum can't export it.
     """
     with quiet():
-        architecture = architecture_of(config)
-        return architecture, export_task(config, architecture).removesuffix(WITH_PAST)
+        architecture, task = class_and_task(checkpoint)
+        return architecture, task.removesuffix(WITH_PAST)
+
+
+def class_and_task(checkpoint: Checkpoint) -> tuple[str, str]:
+    """The transformers class to export and optimum's name of its task. Raises as `architecture_of` and `export_task`.
+
+    sentence-transformers runs the model without its head, whatever class it was saved from.
+    """
+    modules = checkpoint.sentence
+    if modules is None or modules.cross_encoder:
+        architecture = architecture_of(checkpoint.config)
+        return architecture, export_task(checkpoint.config, architecture)
+    encoder = _ENCODERS.get(str(checkpoint.config["model_type"]))  # of an encoder-decoder, the encoder alone
+    return (encoder, _EMBEDS) if encoder else ("AutoModel", export_task(checkpoint.config, "AutoModel"))
 
 
 def is_model_class(name: str) -> bool:
@@ -114,6 +130,9 @@ def trace(checkpoint: Checkpoint, architecture: str, task: str, sizes: ModelSize
     shapes = {name: size for name, size in sizes.dummies.items() if name in DEFAULT_DUMMY_SHAPES}
     try:
         with torch.no_grad():
+            if architecture in _ENCODERS.values():
+                _trace_encoder(model, folder / "model.onnx", shapes)
+                return
             onnx_export_from_model(
                 model, folder, task=task, do_validation=False, no_post_process=True, device="cpu", **shapes
             )
@@ -125,6 +144,23 @@ def trace(checkpoint: Checkpoint, architecture: str, task: str, sizes: ModelSize
             hint=f"{_missing_preprocessor(checkpoint)}{_versions()}; if another exporter can make an ONNX file of it: "
             "kogata export model.onnx",
         ) from error
+
+
+def _trace_encoder(model: Any, path: Path, shapes: Mapping[str, int]) -> None:
+    """The encoder of an encoder-decoder as one graph, which optimum exports only beside its decoder."""
+    from optimum.exporters.onnx import export
+    from optimum.exporters.onnx.config import TextEncoderOnnxConfig
+    from optimum.utils import DEFAULT_DUMMY_SHAPES, NormalizedTextConfig
+
+    axes = {0: "batch_size", 1: "sequence_length"}
+
+    class _Encoder(TextEncoderOnnxConfig):  # type: ignore[misc]
+        NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
+        inputs = {"input_ids": axes, "attention_mask": axes}  # noqa: RUF012
+        outputs = {"last_hidden_state": axes}  # noqa: RUF012
+
+    config = _Encoder(model.config, task=_EMBEDS)
+    export(model, config, path, config.DEFAULT_ONNX_OPSET, input_shapes={**DEFAULT_DUMMY_SHAPES, **shapes})
 
 
 def _missing_preprocessor(checkpoint: Checkpoint) -> str:

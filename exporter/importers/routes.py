@@ -13,6 +13,7 @@ from exporter.errors import Diagnostic, InputError, UnsupportedError, UsageError
 from exporter.graph.model import GraphSpec, Hub
 from exporter.graph.passes.simplify import simplify
 from exporter.importers.families import FAMILIES, UNSUPPORTED_TYPES
+from exporter.importers.native import embeds, has_class
 from exporter.importers.onnx_file import import_onnx, is_onnx_file, open_onnx
 
 CACHED_TOKENS = 4096  # a decoder's default context: phones allocate the whole KV cache, 0.1 GB and more at this length
@@ -66,11 +67,12 @@ def route_of(checkpoint: Checkpoint) -> Route:
     stated = checkpoint.config.get("architectures")
     named = isinstance(stated, list) and bool(stated) and all(isinstance(name, str) for name in stated)
     family = FAMILIES.get(model_type)
-    if family is not None and (not named or any(name in family.architectures for name in stated or ())):
+    names = tuple(stated or ()) if named else ()
+    if family is not None and (not names or has_class(family, names, embeds=embeds(checkpoint))):
         return "native"
     from exporter.importers.optimum_export import is_model_class, optimum_types
 
-    if family is not None and not any(is_model_class(name) for name in stated or ()):
+    if family is not None and not any(is_model_class(name) for name in names):
         return "native"  # its error lists the supported architectures
     others = optimum_types()
     if model_type in others:

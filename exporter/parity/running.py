@@ -72,7 +72,8 @@ class TextEngine(Engine):
         else:
             self._encoder(key, runner)
         if key == "hub" or isinstance(key, Form):
-            row = selfcheck.padding_row(runner, key, self.texts, self.outputs)
+            switch = self.opener.subjects.rope_switch
+            row = selfcheck.padding_row(runner, key, self.texts, self.outputs, switch)
             self.rows += [row] if row else []
         if scan is not None:
             self.overflow[key] = scan.largest

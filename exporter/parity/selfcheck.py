@@ -40,24 +40,29 @@ def cached_decode_row(
     return _row(row_name(form, "cached decode"), compares, (form,), runner.name, compared, limits)
 
 
-def padding_row(runner: Runner, key: Key, texts: Texts, outputs: Outputs) -> Row | None:
-    """Texts of several lengths in one padded batch against each alone. None for a runner that takes no batches."""
-    indices = by_length(texts)
-    batch = [texts.ids[index] for index in indices]
+def padding_row(runner: Runner, key: Key, texts: Texts, outputs: Outputs, rope_switch: int | None) -> Row | None:
+    """Texts of several lengths in a padded batch against each alone. None for a runner that takes no batches.
+
+    Texts on either side of the RoPE switch are batches of their own: the longest text of a batch chooses the factors
+    for all of its texts, in transformers as well.
+    """
+    sides = _sides(texts, rope_switch)
     compared: LogitsComparison | EmbeddingComparison
     if isinstance(runner, BatchEncoderRunner) and runner.takes_batches:
         compared = EmbeddingComparison()
-        types = [texts.types[index] for index in indices]
-        for index, padded in zip(indices, runner.encode_batch(batch, types), strict=True):
-            tokens, sentence = outputs.get(key, index)
-            assert tokens is not None
-            compared.add((tokens, sentence), (texts.counted(index, padded.tokens), padded.sentence))
+        for side in sides:
+            made = runner.encode_batch([texts.ids[index] for index in side], [texts.types[index] for index in side])
+            for index, padded in zip(side, made, strict=True):
+                tokens, sentence = outputs.get(key, index)
+                assert tokens is not None
+                compared.add((tokens, sentence), (texts.counted(index, padded.tokens), padded.sentence))
     elif isinstance(runner, BatchDecoderRunner) and runner.takes_batches:
         compared = LogitsComparison()
-        for index, logits in zip(indices, runner.feed_batch(batch), strict=True):
-            alone, _ = outputs.get(key, index)
-            assert alone is not None
-            compared.add(alone, logits)
+        for side in sides:
+            for index, logits in zip(side, runner.feed_batch([texts.ids[index] for index in side]), strict=True):
+                alone, _ = outputs.get(key, index)
+                assert alone is not None
+                compared.add(alone, logits)
     else:
         return None
     artifacts = (key,) if isinstance(key, Form) else ()
@@ -100,6 +105,15 @@ def by_length(texts: Texts) -> list[int]:
     order: Sequence[int] | NDArray[np.intp] = np.argsort([len(ids) for ids in texts.ids], kind="stable")
     count = min(_TEXTS, len(order))
     return [int(order[i * (len(order) - 1) // max(count - 1, 1)]) for i in range(count)]
+
+
+def _sides(texts: Texts, rope_switch: int | None) -> list[list[int]]:
+    """The texts of `by_length`: those up to the RoPE switch, and those beyond it; without a switch, all together."""
+    indices = by_length(texts)
+    if rope_switch is None:
+        return [indices]
+    short = [index for index in indices if len(texts.ids[index]) <= rope_switch]
+    return [side for side in (short, indices[len(short) :]) if side]
 
 
 def _row(

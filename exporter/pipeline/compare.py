@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.checkpoint import Checkpoint
 from exporter.errors import InputError
-from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec, Hub, has_cache
+from exporter.graph.model import EncoderSpec, GraphSpec, Hub, has_cache
 from exporter.importers import reference_points
 from exporter.importers.routes import Route
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
@@ -64,10 +64,11 @@ def torch_reference(checkpoint: Checkpoint, route: Route) -> TorchReference | No
     """The checkpoint in transformers; None for an `.onnx` file, whose reference is the file itself."""
     if route != "optimum":
         return None
-    from exporter.importers.optimum_export import architecture_of
+    from exporter.importers.optimum_export import class_and_task, quiet
     from exporter.runners.reference_graph import TorchReference
 
-    return TorchReference(checkpoint.root, architecture_of(checkpoint.config))
+    with quiet():
+        return TorchReference(checkpoint.root, class_and_task(checkpoint)[0])
 
 
 def _subjects(model: OpenModel, part: Part) -> Subjects:
@@ -88,7 +89,7 @@ def _subjects(model: OpenModel, part: Part) -> Subjects:
         compressed=part.compressed,
         artifacts=part.artifacts,
         reference_points=_points(part.hub),
-        rope_switch=part.hub.spec.rope_switch if isinstance(part.hub.spec, DecoderSpec) else None,
+        rope_switch=None if isinstance(part.hub.spec, GraphSpec) else part.hub.spec.rope_switch,
         scores=part.hub.spec.scores if isinstance(part.hub.spec, EncoderSpec) else None,
     )
 

@@ -88,6 +88,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         manifest = finish_bundle(bundle_plan(packing), staging.path)
         over = budget_findings(manifest, settings)
         findings = (
+            *model.checkpoint.notes,
             *imported.notes,
             *built.notes,
             *(model.tokenizer.notes if model.tokenizer else ()),

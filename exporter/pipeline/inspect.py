@@ -115,10 +115,14 @@ def _through_optimum(checkpoint: Checkpoint) -> dict[str, Fact]:
     """What is known before optimum traces the model."""
     from exporter.importers.model_sizes import read_sizes
     from exporter.importers.optimum_export import VERSION, optimum_task
+    from exporter.importers.sentence_graph import stated_sentence
 
-    architecture, task = optimum_task(checkpoint.config)
+    sentence = stated_sentence(checkpoint)
+    architecture, task = optimum_task(checkpoint)
     sizes = read_sizes(checkpoint, None)
     facts: dict[str, Fact] = {"architecture": architecture, "task": task}
+    if sentence is not None:
+        facts["pooling"] = f"{sentence.pooling}{', normalized' if sentence.normalize else ''}"
     if checkpoint.tokenizer_files:
         facts["context"] = sizes.context
     if any(key in checkpoint.config for key in ("image_size", "vision_config", "patch_size")):

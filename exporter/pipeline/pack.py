@@ -22,6 +22,7 @@ from exporter.bundle import (
     onnx_interface,
     ports,
 )
+from exporter.bundle.encoders import sentence_facts
 from exporter.checkpoint import Checkpoint
 from exporter.compress.plan import Plan
 from exporter.compress.search import Point
@@ -86,6 +87,7 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         license_files=_license_files(checkpoint),
         preprocessor=checkpoint.preprocessor,
         scoring=_scoring(packing),
+        sentence=sentence_facts(checkpoint.sentence) if hub.task == "feature-extraction" else {},
         bits_plan=packing.plan.to_bytes() if packing.plan else None,
     )
 

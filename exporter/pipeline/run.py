@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.bundle.encoders import default_prompt
 from exporter.bundle.graphs import graph_specs
 from exporter.bundle.opened import OpenBundle, open_bundle, stated_scores
 from exporter.bundle.tree import printable
 from exporter.checkpoint.folder import Folder
 from exporter.errors import InputError, UnsupportedError, UsageError
 from exporter.formats import FORMS, Form
+from exporter.graph.model import GraphSpec
 from exporter.pipeline.answers import HeadAnswer, HeadFacts, read_logits
-from exporter.runners.base import DecoderRunner
+from exporter.runners.base import SENTENCE, DecoderRunner
 from exporter.runners.greedy import greedy
 from exporter.runners.shipped import Conditions, shipped_file
 from exporter.runners.threads import stored_bytes, threads_for
@@ -71,7 +73,8 @@ def run_bundle(folder: Path, text: str, asked: str | None, max_tokens: int | Non
     bundle = open_bundle(folder)
     manifest = bundle.manifest
     tokenizer, context = bundle.tokenizer, manifest.context or MAX_CONTEXT
-    if tokenizer is None or (graph_specs(manifest) and manifest.task != "text-generation"):
+    specs = graph_specs(manifest)
+    if tokenizer is None or (specs and manifest.task != "text-generation" and not _embeds_text(specs)):
         message = f"`kogata run` takes texts for decoders and encoders; this model is for {manifest.task}"
         hint = "its README.md shows how apps run it; `kogata check` runs it on built-in inputs"
         raise UnsupportedError.of("run.task", message, where=printable(str(folder)), hint=hint)
@@ -84,7 +87,7 @@ def run_bundle(folder: Path, text: str, asked: str | None, max_tokens: int | Non
         ids = Prompt(text).tokens(tokenizer, chat=True)
         _check_length(len(ids), context)
         return _generate(file.decoder(), bundle, ids, chosen, max_tokens)
-    encoded = tokenizer.encode_text(text, second)
+    encoded = tokenizer.encode_text(default_prompt(manifest.model) + text, second)
     _check_length(len(encoded.ids), context)
     encoder = file.encoder()
     made = encoder.encode(encoded.ids, encoded.types)
@@ -106,6 +109,16 @@ def _chosen(forms: Sequence[Form], asked: str | None, folder: Path) -> Form:
         hint = f"it has {', '.join(map(str, forms))}"
         raise InputError.of("run.artifact", f"the bundle has no {asked} artifact", where=str(folder), hint=hint)
     return found[0]
+
+
+def _embeds_text(specs: Sequence[GraphSpec]) -> bool:
+    """Whether the graph turns nothing but a text into a sentence embedding."""
+    ports = {port.name for spec in specs for port in spec.inputs}
+    return any(SENTENCE in spec.outputs for spec in specs) and ports <= {
+        "input_ids",
+        "attention_mask",
+        "token_type_ids",
+    }
 
 
 def _check_length(tokens: int, context: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exporter.errors import InputError
 
 MaskConvention = Literal["swift-transformers", "exact"]
-_SENTENCE = "sentence_embedding"
+SENTENCE = "sentence_embedding"
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,16 @@ def embeddings_of(results: Mapping[str, NDArray[Any]], count: int, *, tokens: st
         raise InputError.of(
             "parity.outputs", f"{tokens} has {len(made)} positions for a text of {count} tokens", where=tokens
         )
-    return Embeddings(made, _one(results, _SENTENCE, (None,)) if _SENTENCE in results else None)
+    return Embeddings(made, _one(results, SENTENCE, (None,)) if SENTENCE in results else None)
 
 
-def answer_of(results: Mapping[str, NDArray[Any]], count: int, *, tokens: str = "token_embeddings") -> Embeddings:
-    """The first text of any encoder's outputs, without padding; see `Embeddings`. Raises as `embeddings_of` does."""
+def answer_of(results: Mapping[str, NDArray[Any]], count: int, *, tokens: str | None = None) -> Embeddings:
+    """The first text of any encoder's outputs, without padding; see `Embeddings`. Raises as `embeddings_of` does.
+
+    tokens: the output with the tokens' embeddings; None: `token_embeddings`, or `last_hidden_state` where only that is.
+    """
+    if tokens is None:
+        tokens = "last_hidden_state" if "last_hidden_state" in results else "token_embeddings"
     if "start_logits" in results:
         ends = [_one(results, name, (None,))[:count] for name in ("start_logits", "end_logits")]
         return Embeddings(np.stack(ends), None)

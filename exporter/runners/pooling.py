@@ -1,4 +1,4 @@
-"""sentence-transformers' modules behind the encoder, in torch: computed independently of what the importer made of it.
+"""sentence-transformers' modules behind the model, in torch: computed independently of what the importer made of it.
 
 Source: `Pooling`, `Dense` and `Normalize` of sentence-transformers.
 """
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # In the order in which they are concatenated.
 _POOLINGS = ("cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+_GENERAL_CONFIG = "config_sentence_transformers.json"
 _ACTIVATIONS = ("GELU", "Identity", "ReLU", "SiLU", "Tanh")  # of torch.nn
 
 
@@ -30,10 +31,12 @@ class Dense:
 
 
 class SentencePooling:
-    """Pooling, Dense and Normalize modules for one unpadded text."""
+    """Pooling, Dense and Normalize modules for one unpadded text. truncate: elements to keep in the end, None: all."""
 
-    def __init__(self, modes: tuple[str, ...], normalize: bool, dense: tuple[Dense, ...] = ()) -> None:
-        self.modes, self.normalize, self.dense = modes, normalize, dense
+    def __init__(
+        self, modes: tuple[str, ...], normalize: bool, dense: tuple[Dense, ...] = (), truncate: int | None = None
+    ) -> None:
+        self.modes, self.normalize, self.dense, self.truncate = modes, normalize, dense, truncate
 
     @classmethod
     def read(cls, folder: Path) -> SentencePooling | None:
@@ -49,7 +52,7 @@ class SentencePooling:
         for module in modules:
             kind = str(module.get("type", "")) if isinstance(module, dict) else ""
             match kind.rsplit(".", 1)[-1]:
-                case "Transformer":
+                case "Transformer" | "Dropout":
                     pass
                 case "Pooling":
                     modes = _modes(_read_json(folder, f"{module.get('path', '')}/config.json", dict))
@@ -63,7 +66,9 @@ class SentencePooling:
                         f"parity can't compute the sentence-transformers module {other!r}",
                         where="modules.json",
                     )
-        return cls(modes, normalize, tuple(dense)) if modes else None
+        general = folder / _GENERAL_CONFIG
+        stated = _read_json(folder, _GENERAL_CONFIG, dict) if general.is_file() else {}
+        return cls(modes, normalize, tuple(dense), stated.get("truncate_dim")) if modes else None
 
     def apply(self, hidden: torch.Tensor) -> torch.Tensor:
         """`[n, hidden]` → `[hidden × modes]`, or the last dense layer's width."""
@@ -72,7 +77,8 @@ class SentencePooling:
         vector: torch.Tensor = torch.cat([_pooled(hidden, mode) for mode in self.modes])
         for module in self.dense:
             vector = module.activation(module.linear(vector))
-        return torch.nn.functional.normalize(vector, dim=0) if self.normalize else vector
+        vector = torch.nn.functional.normalize(vector, dim=0) if self.normalize else vector
+        return vector[: self.truncate]
 
 
 def _pooled(hidden: torch.Tensor, mode: str) -> torch.Tensor:

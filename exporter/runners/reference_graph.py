@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from exporter.errors import InputError
 from exporter.graph.model import GraphSpec
+from exporter.runners.base import SENTENCE
+from exporter.runners.pooling import SentencePooling
 from exporter.runners.reference import load_reference
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class TorchGraph:
     def __init__(self, reference: TorchReference, spec: GraphSpec) -> None:
         self._model, self.name = load_reference(reference.folder, reference.architecture)
         self._spec = spec
+        self._pooling = SentencePooling.read(reference.folder) if SENTENCE in spec.outputs else None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs that transformers' model has under the same names. Raises InputError where it has none."""
@@ -62,7 +65,8 @@ class TorchGraph:
             case "vision_model":
                 return {"image_embeds": _normalized(self._model.get_image_features(**feeds))}
             case _:
-                return _mapping(self._model(**feeds))
+                made = _mapping(self._model(**feeds))
+                return made if self._pooling is None else {**made, SENTENCE: _pooled(self._pooling, made, feeds)}
 
     def _decode(self, feeds: dict[str, torch.Tensor]) -> Any:
         from transformers.modeling_outputs import BaseModelOutput
@@ -70,6 +74,15 @@ class TorchGraph:
         encoded = BaseModelOutput(last_hidden_state=feeds["encoder_hidden_states"])
         masks = {"attention_mask": feeds["encoder_attention_mask"]} if "encoder_attention_mask" in feeds else {}
         return self._model(decoder_input_ids=feeds["input_ids"], encoder_outputs=encoded, use_cache=False, **masks)
+
+
+def _pooled(pooling: SentencePooling, made: Mapping[str, Any], feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The sentence embeddings `[batch, width]`, each from its text's own tokens."""
+    import torch
+
+    hidden = made["last_hidden_state"]
+    mask = feeds.get("attention_mask", torch.ones(hidden.shape[:2]))
+    return torch.stack([pooling.apply(tokens[own.bool()]) for tokens, own in zip(hidden, mask, strict=True)])
 
 
 def _mapping(output: Any) -> Mapping[str, Any]:

@@ -72,7 +72,7 @@ def layout_2(config: ConfigReader) -> DecoderLayout:
 
 def layout_3(config: ConfigReader) -> DecoderLayout:
     """The layout of Gemma 3's text decoder. As in transformers, `attn_logit_softcapping` has no effect."""
-    config.refuse("use_bidirectional_attention", [False], "this makes the model an encoder")
+    bidirectional = config.flag("use_bidirectional_attention", False)
     sizes = read_sizes(config, DEFAULTS_3)
     # If layer_types is stated, transformers ignores the pattern.
     pattern = config.integer("sliding_window_pattern", 6) if config.get("layer_types") is None else 1
@@ -85,7 +85,10 @@ def layout_3(config: ConfigReader) -> DecoderLayout:
         layer_type="sliding_attention",
         scaled=False,
     )
-    windows = windows_of(config, sliding, read_window(config, 4096))
+    window = read_window(config, 4096)
+    if bidirectional and window is not None:
+        window = window // 2 + 1  # half of it on either side, the token itself included
+    windows = windows_of(config, sliding, window)
     ropes = [local if slides else full for slides in sliding]
     layout = _layout(config, sizes, layer_layouts(sizes, ropes, windows, _scale(config)), "hidden_activation")
     return replace(
@@ -93,6 +96,7 @@ def layout_3(config: ConfigReader) -> DecoderLayout:
         block="sandwich",
         qk_norm=QkNorm(layout.norm),
         logits_softcap=_cap(config, "final_logit_softcapping", None),
+        bidirectional=bidirectional,
     )
 
 

@@ -96,11 +96,28 @@ def test_lower_casing_matters_only_where_the_tokenizer_does_not_do_it(folder: Pa
         assert sentence(folder, modules, settings=settings).unsupported == ()
 
 
-def test_a_default_prompt_is_kept_as_unsupported(folder: Path) -> None:
-    prompts = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
-    assert "'query: '" in sentence(folder, [TRANSFORMER, module(1, "Pooling")], more=prompts).unsupported[0]
-    prompts["default_prompt_name"] = None
-    assert sentence(folder, [TRANSFORMER, module(1, "Pooling")], more=prompts).unsupported == ()
+def test_prompts_and_truncation_are_read(folder: Path) -> None:
+    stated = {"prompts": {"query": "query: ", "document": ""}, "default_prompt_name": "query", "truncate_dim": 16}
+    found = sentence(folder, [TRANSFORMER, module(1, "Pooling")], more=stated)
+    assert (found.prompts, found.default_prompt, found.truncate) == ({"query": "query: "}, "query", 16)
+    found = sentence(folder, [TRANSFORMER, module(1, "Pooling")], more=stated | {"default_prompt_name": "document"})
+    assert (found.default_prompt, found.unsupported) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"truncate_dim": 0},
+        {"truncate_dim": True},
+        {"truncate_dim": "16"},
+        {"prompts": ["query: "]},
+        {"prompts": {"query": 3}},
+        {"prompts": {}, "default_prompt_name": "query"},
+    ],
+)
+def test_settings_of_no_sense_are_refused(folder: Path, stated: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"truncate_dim|prompts|default_prompt_name"):
+        sentence(folder, [TRANSFORMER, module(1, "Pooling")], more=stated)
 
 
 @pytest.mark.parametrize(

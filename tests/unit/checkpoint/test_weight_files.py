@@ -10,9 +10,11 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from support.checkpoints import DType, tiny_llama
+from transformers import AutoModelForCausalLM
 
 from exporter.checkpoint import open_checkpoint
 from exporter.errors import InputError, KogataError, UnsupportedError
+from exporter.importers import import_checkpoint
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
@@ -56,9 +58,43 @@ def test_every_missing_shard_is_named(sharded: Path) -> None:
     assert messages(sharded) == [f"the shard {ONE} is missing", f"the shard {TWO} is missing"]
 
 
-def test_index_and_shards_must_agree_both_ways(sharded: Path) -> None:
-    write_index(sharded, {"a": ONE, "b": TWO, "c": TWO})
-    assert messages(sharded) == [f"{ONE} holds b, which the index doesn't list", f"{TWO} lacks b"]
+def test_the_index_says_which_tensors_there_are_and_not_where(sharded: Path) -> None:
+    """As transformers loads shards: all that the index lists, wherever it lies, and nothing else."""
+    write_index(sharded, {"a": ONE, "c": ONE, "d": TWO})
+    checkpoint = open_checkpoint(sharded)
+    assert list(checkpoint.tensors) == ["a", "c"]
+    assert checkpoint.tensors["c"].numpy().tolist() == [[7, 7], [7, 7]]
+    absent, unlisted = checkpoint.notes
+    assert (absent.message, absent.level) == ("the index lists d, which no shard holds", "note")
+    assert unlisted.message == "the shards hold b, which the index doesn't list: not read"
+    write_index(sharded, {"a": ONE, "b": ONE, "c": TWO})
+    assert open_checkpoint(sharded).notes == ()
+
+
+@pytest.mark.parametrize("entry", ["too many", "too few", "other shard"])
+def test_a_wrong_index_gives_what_transformers_loads(entry: str, tmp_path: Path) -> None:
+    folder = tiny_llama(tmp_path, max_shard_size="20KB")
+    index = folder / "model.safetensors.index.json"
+    stated = json.loads(index.read_text())
+    places, needed = stated["weight_map"], "model.norm.weight"
+    shards = sorted(set(places.values()))
+    if entry == "too many":
+        places["model.layers.9.extra"] = shards[0]
+    elif entry == "too few":
+        del places[needed]
+    else:
+        places[needed] = next(shard for shard in shards if shard != places[needed])
+    index.write_text(json.dumps(stated))
+    _, loaded = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert loaded["missing_keys"] == ([needed] if entry == "too few" else [])
+    checkpoint = open_checkpoint(folder)
+    assert len(checkpoint.notes) == (entry != "other shard")
+    if entry != "too few":
+        import_checkpoint(checkpoint)
+        return
+    with pytest.raises(InputError, match=r"model\.norm\.weight \[\d+\] is missing") as error:
+        import_checkpoint(checkpoint)
+    assert "doesn't list it" in error.value.diagnostics[0].hint
 
 
 def test_a_tensor_in_two_shards_is_refused(sharded: Path) -> None:

@@ -149,7 +149,6 @@ def test_gemma3_multimodal_configurations_may_state_little() -> None:
     [
         ("olmo", {"clip_qkv": 8.0}, "clip_qkv: 8.0 is not supported"),
         ("stablelm", {"qk_layernorm": True}, "qk_layernorm: True is not supported"),
-        ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
         ("nemotron", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling"),
         ("qwen2", {"layer_types": ["chunked_attention"] * 3}, "layer_types: 'chunked_attention'"),
         ("qwen3", {"hidden_act": "mish"}, "hidden_act: 'mish' is not supported"),

@@ -184,9 +184,13 @@ def test_unknown_module_on_disk(tmp_path: Path) -> None:
     assert "LSTM" in problem
 
 
-def test_sentence_modules_behind_a_decoder(llama: Checkpoint) -> None:
-    (problem,) = refusal(UnsupportedError, replace(llama, sentence=SENTENCE))
-    assert "a sentence embedding from a decoder" in problem
+def test_a_decoder_that_scores_pairs_or_ignores_is_causal(llama: Checkpoint) -> None:
+    pairs = replace(SENTENCE, cross_encoder=True)
+    (problem,) = refusal(UnsupportedError, replace(llama, sentence=pairs))
+    assert "a cross-encoder from a decoder" in problem
+    config = {**llama.config, "is_causal": False}
+    (problem,) = refusal(UnsupportedError, replace(llama, sentence=SENTENCE, config=config))
+    assert "is_causal: False is not supported" in problem
 
 
 def edited(folder: Path, edit: Any) -> Checkpoint:
