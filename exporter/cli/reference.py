@@ -106,9 +106,9 @@ def _graphs() -> Iterator[tuple[str, tuple[Limit, ...]]]:
     from exporter.parity.graphs import limits as g
 
     yield "coreml lowering", t.LOWERING_COREML_DENSE
-    for bits, found in g.COSINES.items():
+    for bits in g.COSINES:
         classes = (Limit("top1_or_tie", g.CLASSES[bits], f"classes; {g.CHOICE}"),) if bits in g.CLASSES else ()
-        yield f"{bits} bits", (*found, *classes)
+        yield f"{bits} bits", (*g.output_limits(bits), *classes)
 
 
 def _table(title: str, rows: Iterable[tuple[str, Iterable[Limit]]]) -> str:

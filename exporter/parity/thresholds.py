@@ -32,35 +32,46 @@ class Limit:
 
 FINITE = Limit("non_finite", 0, "an output must never be NaN or infinite")
 SHAPES = Limit("shapes", 0, "outputs must have the reference's shape")
+DEFINED = Limit("undefined", 0, "a metric that is not a number says nothing, so it can't pass")
+
+EXACT = Limit("unequal", 0.001, "whole numbers are the same; 1 in 1000 may come from a tie that rounding decides")
+ROUNDED = Limit("unequal", 0.1, "whole numbers that come from a comparison of rounded ones: near-ties may differ")
 
 IMPORT = (
     FINITE,
+    EXACT,
     Limit("relative_error", 1e-4, "both sides compute in float32; only the order of additions differs (usual: 1e-6)"),
     Limit("psnr_db", 100, "both sides compute in float32 (usual: 125 dB or more); even a wrong epsilon gives less"),
 )
 LOWERING_ONNX = (
     FINITE,
+    EXACT,
     Limit("psnr_db", 80, "both sides compute the same in float32; only the order of operations differs"),
 )
 ONNX_ROUNDED = (
     FINITE,
+    ROUNDED,
     Limit("psnr_db", 55, "the file stores float16 weights, with errors up to 2**-11; 8-bit palettes may lose more"),
 )
 LOWERING_COREML = (
     FINITE,
+    EXACT,
     Limit("psnr_db", 60, "both sides compute without rounding; only constants stored as float16 differ"),
 )
 LOWERING_COREML_DENSE = (  # for graphs whose program may store whole matrices as float16 that ONNX stores as float32
     FINITE,
+    ROUNDED,
     Limit("psnr_db", 55, "both sides compute without rounding; weights stored as float16 have errors up to 2**-11"),
 )
 FP16 = (
     FINITE,
+    ROUNDED,
     Limit("overflow", 0, "values beyond ±65504 become infinite in float16"),
     Limit("psnr_db", 45, "every op rounds to float16; other converters require 40 dB for this"),
 )
 ARTIFACTS = (
     FINITE,
+    ROUNDED,
     Limit("psnr_db", 45, "both files store the same weights; only Core ML's float16 arithmetic differs"),
 )
 CACHED_FP32 = (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
 
 from exporter.parity.engine import Engine, Measured
 from exporter.parity.graphs.compare import OutputsComparison
+from exporter.parity.graphs.kinds import Origin, origins
 from exporter.parity.graphs.limits import decides, lossy_limits
 from exporter.parity.graphs.locate import GraphSearch
 from exporter.parity.graphs.samples import Materials, Sample, Samples, make_samples
@@ -24,6 +26,8 @@ from exporter.progress import NoProgress, Progress
 from exporter.runners.threads import fixed_threads
 
 Outputs = Mapping[str, NDArray[Any]]
+
+EXACT_ERROR = 1e-4  # squared error over variance that rows without a limit on it grant, as PSNR has one: 40 dB
 
 
 def check_graphs(
@@ -73,6 +77,11 @@ class GraphEngine(Engine):
             self._run(key)
         return self.judge(self.samples.source)
 
+    @cached_property
+    def _origins(self) -> Mapping[str, Origin] | None:
+        hub = self.opener.subjects.hub
+        return None if hub is None else origins(hub.model.graph)
+
     def _run(self, key: Key) -> None:
         self.progress.stage(f"parity: {self.opener.subjects.spec.component}, {title(key)}", len(self.samples.items))
         scan = self.opener.scan(key)
@@ -87,15 +96,17 @@ class GraphEngine(Engine):
 
     def measure(self, comparison: Comparison) -> Measured:
         """Compares two subjects sample by sample."""
-        compared = OutputsComparison(decides(self.opener.subjects.spec))
+        granted = next((limit.value for limit in comparison.limits if limit.metric == "unexplained"), EXACT_ERROR)
+        compared = OutputsComparison(decides(self.opener.subjects.spec), granted, self._origins)
         pairs = zip(self.outputs[comparison.reference], self.outputs[comparison.artifact], strict=True)
         for sample, (reference, artifact) in zip(self.samples.items, pairs, strict=True):
             compared.add(reference, artifact, sample.length)
         metrics = compared.metrics(comparison.psnr_limit)
-        several = len(compared.differences) > 1 and not compared.shapes
+        several = len(compared.outputs) > 1 and not compared.shapes
         note = f"worst output: {compared.worst_output}" if several else ""
-        leading = "cosine" if comparison.psnr_limit is None else "psnr_db"
-        return Measured(metrics, compared.by_sample, leading, note)
+        samples = compared.by_sample
+        leading = "cosine" if comparison.psnr_limit is None and "cosine" in samples else "psnr_db"
+        return Measured(metrics, samples, leading, note)
 
     def locate(self, comparison: Comparison, index: int) -> Divergence | None:
         """The first tensor that diverges on one sample."""
