@@ -73,6 +73,8 @@ def limits() -> str:
 
     rows = {
         "import": t.IMPORT,
+        "import, float16": t.IMPORT_HALF,
+        "import, quantized": t.IMPORT_QUANTIZED,
         "onnx lowering": t.LOWERING_ONNX,
         "coreml lowering": t.LOWERING_COREML,
         "fp16": t.FP16,

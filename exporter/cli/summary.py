@@ -109,7 +109,8 @@ def _parity(report: ParityReport) -> list[Table]:
     metrics = [metric for metric in SHOWN if any(metric in row.metrics for row in report.rows)]
     rows = [(row.name, *(_measured(row.metrics, metric) for metric in metrics), row.verdict) for row in report.rows]
     columns = ("row", *(SHOWN[metric] for metric in metrics), "verdict")
-    tables = [Table(f"parity on {report.prompts} prompts ({report.prompt_source})", columns, rows)]
+    note = f"; {report.note}" if report.note else ""
+    tables = [Table(f"parity on {report.prompts} prompts ({report.prompt_source}){note}", columns, rows)]
     tasks = [
         (
             t.subject,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ class Difference:
     max_abs: float = 0.0
     non_finite: int = 0
 
-    def add(self, reference: Floats, artifact: Floats) -> None:
+    def add(self, reference: NDArray[Any], artifact: NDArray[Any]) -> None:
         """Both of the same shape. Elements that are NaN or infinite on either side are counted, not summed."""
         if reference.shape != artifact.shape:
             raise ValueError(f"shapes differ: {reference.shape} and {artifact.shape}")
@@ -111,7 +112,7 @@ class Difference:
         return self.max_abs / self.peak if self.peak else (math.inf if self.max_abs else 0.0)
 
 
-def difference(reference: Floats, artifact: Floats) -> Difference:
+def difference(reference: NDArray[Any], artifact: NDArray[Any]) -> Difference:
     """The difference of one pair of tensors."""
     result = Difference()
     result.add(reference, artifact)

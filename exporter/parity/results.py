@@ -160,6 +160,7 @@ class ParityReport:
 
     prompts: number compared; prompt_source: "built-in" or the file's name.
     findings: diagnostics; that of a failed row names the first tensor that diverges.
+    note: what a reader must know beside the verdict, such as that inputs were made up; may be empty.
     """
 
     depth: str
@@ -169,6 +170,7 @@ class ParityReport:
     rows: tuple[Row, ...]
     tasks: tuple[TaskScore, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
+    note: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -189,6 +191,7 @@ class ParityReport:
         """Deterministic: floats carry 6 significant digits, NaN and infinity become null; no times, no paths."""
         return {
             "verdict": self.verdict,
+            "note": self.note,
             "artifacts": {
                 str(form): self.artifact_verdict(form)
                 for form in FORMS

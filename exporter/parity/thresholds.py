@@ -43,6 +43,16 @@ IMPORT = (
     Limit("relative_error", 1e-4, "both sides compute in float32; only the order of additions differs (usual: 1e-6)"),
     Limit("psnr_db", 100, "both sides compute in float32 (usual: 125 dB or more); even a wrong epsilon gives less"),
 )
+IMPORT_HALF = (
+    FINITE,
+    ROUNDED,
+    Limit("psnr_db", 55, "float16 on both sides: runtimes fuse ops and round at other places, by 2**-11 at most"),
+)
+IMPORT_QUANTIZED = (
+    FINITE,
+    ROUNDED,
+    Limit("psnr_db", 30, "quantized activations on both sides: a sum in another order may land a step beside, of 256"),
+)
 LOWERING_ONNX = (
     FINITE,
     EXACT,

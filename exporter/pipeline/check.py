@@ -117,6 +117,7 @@ def _graphs(
             reference=reference,
             tokenizer=bundle.tokenizer,
             preprocessor=bundle.preprocessor,
+            source=checkpoint.root if checkpoint and route == "onnx" else None,
         )
         for spec in specs
     ]

@@ -46,6 +46,7 @@ def compare(
             reference=reference,
             tokenizer=model.tokenizer,
             preprocessor=model.checkpoint.preprocessor,
+            source=model.checkpoint.root if model.route == "onnx" else None,
         )
         for part in parts
         if isinstance(part.hub.spec, GraphSpec)

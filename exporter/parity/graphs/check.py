@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
 
+from exporter.errors import Diagnostic, InputError
 from exporter.parity.engine import Engine, Measured
 from exporter.parity.graphs.compare import OutputsComparison
 from exporter.parity.graphs.kinds import Origin, origins
 from exporter.parity.graphs.limits import decides, lossy_limits
 from exporter.parity.graphs.locate import GraphSearch
+from exporter.parity.graphs.notes import INPUTS_HINT, inputs_note
 from exporter.parity.graphs.samples import Materials, Sample, Samples, make_samples
 from exporter.parity.graphs.subjects import GraphOpener, GraphSubjects
 from exporter.parity.keys import Key, title
@@ -60,6 +62,7 @@ class GraphEngine(Engine):
     opener: GraphOpener
     samples: Samples
     outputs: dict[Key, list[Outputs]] = field(default_factory=dict)
+    notes: list[Diagnostic] = field(default_factory=list)
 
     @property
     def labels(self) -> Sequence[str]:
@@ -74,13 +77,40 @@ class GraphEngine(Engine):
     def report(self) -> ParityReport:
         """Runs everything and compares it."""
         for key in self.keys:
-            self._run(key)
-        return self.judge(self.samples.source)
+            if key == "source":
+                self._run_source()
+            else:
+                self._run(key)
+        report = self.judge(self.samples.source)
+        note, notes = inputs_note(self.samples, self._undecided), list(self.notes)
+        if note:
+            notes.append(Diagnostic("parity.inputs", note, hint=INPUTS_HINT, level="note"))
+        told = [f"{n.message}; {n.hint}" if n.hint else n.message for n in notes]
+        return replace(report, findings=(*report.findings, *notes), note="; ".join(told))
+
+    @property
+    def _undecided(self) -> tuple[str, ...]:
+        compared = OutputsComparison(decides=False, origins=self._origins)
+        for outputs in self.outputs[self.keys[0]]:
+            compared.add(outputs, outputs, None)
+        return compared.undecided
 
     @cached_property
     def _origins(self) -> Mapping[str, Origin] | None:
         hub = self.opener.subjects.hub
         return None if hub is None else origins(hub.model.graph)
+
+    def _run_source(self) -> None:
+        """The source file as it is; where onnxruntime can't run it, a note says so and nothing is compared with it."""
+        try:
+            self._run("source")
+        except InputError as error:
+            reason = error.diagnostics[0].message.split("\n")[0]
+            message = f"the source file was not compared as it is, only as it was imported: {reason}"
+            self.notes.append(Diagnostic("parity.source", message, level="note"))
+            self.outputs.pop("source", None)
+            self.runners.pop("source", None)
+            self.keys = tuple(key for key in self.keys if key != "source")
 
     def _run(self, key: Key) -> None:
         self.progress.stage(f"parity: {self.opener.subjects.spec.component}, {title(key)}", len(self.samples.items))

@@ -51,7 +51,7 @@ class OutputsComparison:
             a, b = (_own(array, length) for array in pair)
             self.outputs.setdefault(name, Series()).add(a, b)
             if self.decides and name == LOGITS:
-                self.logits.add(*(_rows(np.asarray(side, np.float32)) for side in (a, b)))
+                self.logits.add(_rows(np.asarray(a, np.float32)), _rows(np.asarray(b, np.float32)))
 
     def metrics(self, tie_db: float | None) -> dict[str, float]:
         """All metrics; with a wrong shape, only how many samples have it."""

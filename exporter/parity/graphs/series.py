@@ -86,8 +86,8 @@ class Series:
     @cached_property
     def _difference(self) -> Difference:
         total = Difference()
-        for a, b in zip(self.references, self.artifacts, strict=True):
-            a, b = (np.asarray(side, np.float64).reshape(-1) for side in (a, b))
+        for pair in zip(self.references, self.artifacts, strict=True):
+            a, b = (np.asarray(side, np.float64).reshape(-1) for side in pair)
             counted = ~_same_non_finite(a, b)
             total.add(a[counted], b[counted])
         return total
