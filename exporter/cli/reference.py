@@ -97,8 +97,8 @@ def limits() -> str:
     parts.append(_table("Other models: embeddings, feature maps and classes", _graphs()))
     errors = ", ".join(f"{bits} bits {limit:g}" for bits, limit in sorted(t.WEIGHT_ERROR.items(), reverse=True))
     parts.append(f"## Error of each weight\n\nAt most {errors}: {t.WEIGHT_ERROR_REASON}.\n")
-    drops = ", ".join(f"{b} bits {'reported only' if d is None else f'{d:g} points'}" for b, d in t.TASK_DROP.items())
-    parts.append(f"## Task accuracy\n\nLargest loss against the checkpoint, in percentage points: {drops}.\n")
+    drop = f"Largest loss against the checkpoint: {t.TASK_DROP:g} percentage point: {t.TASK_DROP_REASON}."
+    parts.append(f"## Task accuracy\n\n{drop}\n")
     return "\n".join(parts)
 
 

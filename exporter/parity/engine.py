@@ -101,7 +101,8 @@ class Engine(ABC):
             limits, note = (*limits, self.weights[0].limit), f"{_WORST_WEIGHT}{self.weights[0].name}"
         elif isinstance(comparison.reference, Unrounded):
             metrics["overflow"] = float(len(self.overflow[comparison.reference]))
-        if unknown := sum(map(math.isnan, metrics.values())):
+        unknown = sum(map(math.isnan, metrics.values()))
+        if unknown and not metrics.get("non_finite"):
             metrics["undefined"] = float(unknown)
             limits = (*limits, DEFINED)
         values = measured.samples.get(measured.leading, ())

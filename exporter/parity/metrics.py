@@ -60,6 +60,20 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def shown(value: float, digits: int = 4) -> str:
+    """Four significant digits, or more."""
+    return "not a number" if math.isnan(value) else f"{value:.{digits}g}"
+
+
+def shown_beside(value: float, limit: float) -> tuple[str, str]:
+    """Both with as many digits, four or more, as it takes to tell them apart."""
+    for digits in range(4, 18):
+        pair = shown(value, digits), shown(limit, digits)
+        if pair[0] != pair[1] or value == limit:
+            break
+    return pair
+
+
 def psnr(peak: float, squared_error: float, count: int) -> float:
     """`20·log10(peak / rmse)` in dB, where rmse = sqrt(squared_error / count); `EQUAL_DB` when there is no error."""
     if not math.isfinite(peak) or not math.isfinite(squared_error):

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from exporter.errors import Diagnostic, InputError
 from exporter.parity.engine import Engine, Measured
+from exporter.parity.fit_limits import narrowed
 from exporter.parity.graphs.compare import OutputsComparison
 from exporter.parity.graphs.kinds import Origin, origins
-from exporter.parity.graphs.limits import decides, lossy_limits
+from exporter.parity.graphs.limits import chooses_tokens, decides, lossy_limits
 from exporter.parity.graphs.locate import GraphSearch
 from exporter.parity.graphs.notes import INPUTS_HINT, inputs_note
 from exporter.parity.graphs.samples import Materials, Sample, Samples, make_samples
@@ -72,7 +73,9 @@ class GraphEngine(Engine):
     @property
     def lossy(self) -> tuple[Limit, ...]:
         """The limits for this graph's outputs."""
-        return lossy_limits(self.opener.options.bits, self.opener.subjects.spec)
+        options, spec = self.opener.options, self.opener.subjects.spec
+        limits = lossy_limits(options.bits, spec)
+        return narrowed(limits, options.cost, "tokens", options.depth) if chooses_tokens(spec) else limits
 
     def report(self) -> ParityReport:
         """Runs everything and compares it."""

@@ -18,6 +18,8 @@ Array = NDArray[Any]
 SEVERAL = 4  # elements from which a direction says more than a sign
 YES_NO_SCALE = 0.1  # of probabilities that hardly vary: errors are measured by a tenth of full scale
 SHARE_OF_PEAK = 0.03  # of numbers that hardly vary: float16 arithmetic alone costs 55 dB below the peak
+FEW_COLUMNS = 16  # coordinates, scores: each with its own mean; more are a vector
+LEAST_ROWS = 8  # of a column, before its mean is taken for known
 _FAINT = 0.1  # of the typical length: a vector below that has no direction to keep
 
 
@@ -101,14 +103,27 @@ class Series:
         return lost / (count * spread**2) if count and spread else (math.inf if lost else 0.0)
 
     def spread(self, kind: Kind) -> float:
-        """Standard deviation of the reference over all samples, or the least one that errors are measured by."""
-        count = total = squares = 0.0
+        """Standard deviation of the reference over all samples, or the least one that errors are measured by.
+
+        Around the mean of each class or column where these are few: that one is always larger tells nothing.
+        """
+        columns = self._columns(kind)
+        count, total, squares = (np.zeros(columns) for _ in range(3))
         for array in self.references:
-            values = np.asarray(array, np.float64)
-            values = values[np.isfinite(values)]
-            count, total, squares = count + values.size, total + values.sum(), squares + np.square(values).sum()
-        deviation = math.sqrt(max(squares / count - (total / count) ** 2, 0.0)) if count else 0.0
+            rows = np.asarray(array, np.float64).reshape(-1, columns)
+            finite = np.isfinite(rows)
+            rows = np.where(finite, rows, 0)
+            count, total, squares = count + finite.sum(0), total + rows.sum(0), squares + np.square(rows).sum(0)
+        within = squares - np.square(total) / np.maximum(count, 1)
+        deviation = math.sqrt(max(float(within.sum()) / max(float(count.sum()), 1), 0.0))
         return max(deviation, YES_NO_SCALE if kind == "yes-no" else SHARE_OF_PEAK * self._difference.peak)
+
+    def _columns(self, kind: Kind) -> int:
+        widths = {array.shape[-1] if array.ndim else 1 for array in self.references}
+        width = max(widths)
+        rows = sum(array.size for array in self.references) // max(width, 1)
+        few = kind == "shares" or (kind == "numbers" and width <= FEW_COLUMNS)
+        return width if len(widths) == 1 and width and few and rows >= LEAST_ROWS else 1
 
 
 def _same_non_finite(a: Array, b: Array) -> NDArray[np.bool_]:
