@@ -18,7 +18,12 @@ def limit(cost: FitCost | None, bits: float = 4, judged: str = "tokens", depth: 
 
 @pytest.mark.parametrize(
     ("bits", "shipped", "plain", "on_prompts"),
-    [(4, 0.0067, 0.0511, 0.0071), (3, 0.0336, 0.2114, 0.0335), (2, 0.1577, 1.0429, 0.1537), (4, 0.0063, 0.0376, 0.0063)],
+    [
+        (4, 0.0067, 0.0511, 0.0071),
+        (3, 0.0336, 0.2114, 0.0335),
+        (2, 0.1577, 1.0429, 0.1537),
+        (4, 0.0063, 0.0376, 0.0063),
+    ],
 )
 def test_measured_models_pass_and_what_fits_their_bits_only_fails(
     bits: int, shipped: float, plain: float, on_prompts: float

@@ -29,7 +29,8 @@ def logits(bits: int | None, rows: int, width: int, scale: float = 3.0) -> list[
         keep, lost = np.sqrt(1 - LEFT[bits]), np.sqrt(LEFT[bits])
         weights = [keep * (keep * w + lost * w.std() * noise.standard_normal(w.shape)) for w in weights]
     made = []
-    for values in inputs:
+    for layer in inputs:
+        values = layer
         for weight in weights[:-1]:
             values = np.maximum(values @ weight * np.sqrt(2), 0)
         made.append((scale * values @ weights[-1]).astype(np.float32))
