@@ -25,7 +25,7 @@ def check(
     task: Annotated[Path | None, typer.Option(help="A .jsonl file of prompts and expected answers.")] = None,
     max_task_drop: Annotated[
         float | None,
-        typer.Option(help="Largest loss of task accuracy in percentage points. [default: depends on the bits]", min=0),
+        typer.Option(help="Largest loss of task accuracy in percentage points. [default: 1]", min=0),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Use a quarter of the prompts and no greedy continuations.")

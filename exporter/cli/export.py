@@ -143,7 +143,7 @@ def export(
     ] = None,
     max_task_drop: Annotated[
         float | None,
-        typer.Option(help="Largest loss of task accuracy in percentage points. [default: depends on the bits]", min=0),
+        typer.Option(help="Largest loss of task accuracy in percentage points. [default: 1]", min=0),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, for a hub id.")] = None,
     name: Annotated[

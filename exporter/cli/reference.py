@@ -73,6 +73,8 @@ def limits() -> str:
 
     rows = {
         "import": t.IMPORT,
+        "import, float16": t.IMPORT_HALF,
+        "import, quantized": t.IMPORT_QUANTIZED,
         "onnx lowering": t.LOWERING_ONNX,
         "coreml lowering": t.LOWERING_COREML,
         "fp16": t.FP16,
@@ -95,8 +97,8 @@ def limits() -> str:
     parts.append(_table("Other models: embeddings, feature maps and classes", _graphs()))
     errors = ", ".join(f"{bits} bits {limit:g}" for bits, limit in sorted(t.WEIGHT_ERROR.items(), reverse=True))
     parts.append(f"## Error of each weight\n\nAt most {errors}: {t.WEIGHT_ERROR_REASON}.\n")
-    drops = ", ".join(f"{b} bits {'reported only' if d is None else f'{d:g} points'}" for b, d in t.TASK_DROP.items())
-    parts.append(f"## Task accuracy\n\nLargest loss against the checkpoint, in percentage points: {drops}.\n")
+    drop = f"Largest loss against the checkpoint: {t.TASK_DROP:g} percentage point: {t.TASK_DROP_REASON}."
+    parts.append(f"## Task accuracy\n\n{drop}\n")
     return "\n".join(parts)
 
 
@@ -106,9 +108,9 @@ def _graphs() -> Iterator[tuple[str, tuple[Limit, ...]]]:
     from exporter.parity.graphs import limits as g
 
     yield "coreml lowering", t.LOWERING_COREML_DENSE
-    for bits, found in g.COSINES.items():
+    for bits in g.COSINES:
         classes = (Limit("top1_or_tie", g.CLASSES[bits], f"classes; {g.CHOICE}"),) if bits in g.CLASSES else ()
-        yield f"{bits} bits", (*found, *classes)
+        yield f"{bits} bits", (*g.output_limits(bits), *classes)
 
 
 def _table(title: str, rows: Iterable[tuple[str, Iterable[Limit]]]) -> str:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ExitCode, InputError
-from exporter.parity.metrics import EQUAL_DB
+from exporter.parity.metrics import EQUAL_DB, shown_beside
 from exporter.report import Case, Cell, Report, Table, shown_size
 
 if TYPE_CHECKING:
     from exporter.bundle import CompressionFacts, FitFacts, Manifest
     from exporter.parity import ParityReport
+    from exporter.parity.results import Row
     from exporter.pipeline.check import CheckResult
     from exporter.pipeline.export import ExportResult
 
 SHOWN = {  # metric → column
     "kl": "KL",
-    "top1": "top-1",
-    "unexplained": "unexplained",
+    "top1_or_tie": "top-1",  # the one that is gated: near-ties of the reference aren't held against it
+    "unexplained": "error / variance",
+    "decisions": "decisions",
+    "unequal": "unequal",
     "order": "order",
     "cosine_mean": "mean cosine",
     "cosine_min": "min cosine",
@@ -107,9 +109,10 @@ def _fate(tensor: Any) -> str:
 
 def _parity(report: ParityReport) -> list[Table]:
     metrics = [metric for metric in SHOWN if any(metric in row.metrics for row in report.rows)]
-    rows = [(row.name, *(_measured(row.metrics, metric) for metric in metrics), row.verdict) for row in report.rows]
+    rows = [(row.name, *(_measured(row, metric) for metric in metrics), row.verdict) for row in report.rows]
     columns = ("row", *(SHOWN[metric] for metric in metrics), "verdict")
-    tables = [Table(f"parity on {report.prompts} prompts ({report.prompt_source})", columns, rows)]
+    note = f"; {report.note}" if report.note else ""
+    tables = [Table(f"parity on {report.prompts} prompts ({report.prompt_source}){note}", columns, rows)]
     tasks = [
         (
             t.subject,
@@ -127,11 +130,14 @@ def _parity(report: ParityReport) -> list[Table]:
     return [*tables, Table("run by", ("",), [(runner,) for runner in runners])]
 
 
-def _measured(metrics: Mapping[str, float], metric: str) -> Cell:
-    if metric not in metrics:
+def _measured(row: Row, metric: str) -> Cell:
+    if metric not in row.metrics:
         return None
-    equal = metric == "psnr_db" and metrics[metric] == EQUAL_DB
-    return "∞" if equal else _number(metrics[metric]) + (" dB" if metric == "psnr_db" else "")
+    value = row.metrics[metric]
+    limit = next((check.limit.value for check in row.checks if check.limit.metric == metric), None)
+    told = _number(value) if limit is None else shown_beside(value, limit)[0]
+    equal = metric == "psnr_db" and value == EQUAL_DB
+    return "∞" if equal else told + (" dB" if metric == "psnr_db" else "")
 
 
 def _cases(report: ParityReport | None) -> list[Case]:
@@ -140,9 +146,8 @@ def _cases(report: ParityReport | None) -> list[Case]:
     cases = []
     for row in report.rows:
         for check in row.checks:
-            message = (
-                f"{check.limit.metric} {_number(check.value)}, limit {_number(check.limit.value)}: {check.limit.reason}"
-            )
+            value, limit = shown_beside(check.value, check.limit.value)
+            message = f"{check.limit.metric} {value}, limit {limit}: {check.limit.reason}"
             cases.append(Case(f"{row.name}: {check.limit.metric}", check.passed, message))
     for task in report.tasks:
         passed = None if task.verdict == "unchecked" else task.verdict == "passed"

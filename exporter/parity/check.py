@@ -15,7 +15,7 @@ from exporter.parity.running import TextEngine
 from exporter.parity.subjects import TextOpener
 from exporter.parity.task import EncodedItem, encode_tasks, require_generation
 from exporter.parity.texts import encode_texts
-from exporter.parity.thresholds import TASK_DROP, TASK_DROP_REASONS, bits_class
+from exporter.parity.thresholds import TASK_DROP, TASK_DROP_REASON
 from exporter.progress import NoProgress, Progress
 from exporter.runners.threads import fixed_threads
 from exporter.texts import choose
@@ -59,8 +59,7 @@ def _tasks(subjects: Subjects, options: ParityOptions) -> tuple[EncodedItem, ...
 
 def _task_scores(engine: TextEngine) -> tuple[TaskScore, ...]:
     options = engine.opener.options
-    level = bits_class(options.bits)
-    allowed, reason = TASK_DROP[level], TASK_DROP_REASONS.get(level, "below 6 bits the drop is reported, not gated")
+    allowed, reason = TASK_DROP, TASK_DROP_REASON
     if options.max_task_drop is not None:
         allowed, reason = options.max_task_drop, "asked for"
     reference = engine.answers.get("checkpoint")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from exporter.parity.locate.divergence import Divergence
 from exporter.parity.results import Check, ParityReport, PromptScore, Row
 from exporter.parity.rows import Comparison, comparisons
 from exporter.parity.subjects import Opener
-from exporter.parity.thresholds import SHAPES, Limit
+from exporter.parity.thresholds import DEFINED, SHAPES, Limit
 from exporter.parity.weights import WeightError, weight_errors
 from exporter.progress import Progress
 
@@ -100,6 +101,10 @@ class Engine(ABC):
             limits, note = (*limits, self.weights[0].limit), f"{_WORST_WEIGHT}{self.weights[0].name}"
         elif isinstance(comparison.reference, Unrounded):
             metrics["overflow"] = float(len(self.overflow[comparison.reference]))
+        unknown = sum(map(math.isnan, metrics.values()))
+        if unknown and not metrics.get("non_finite"):
+            metrics["undefined"] = float(unknown)
+            limits = (*limits, DEFINED)
         values = measured.samples.get(measured.leading, ())
         return Row(
             name=comparison.name,

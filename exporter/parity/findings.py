@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from exporter.errors import Diagnostic
-from exporter.parity.metrics import METRICS
+from exporter.parity.metrics import METRICS, shown_beside
 from exporter.parity.results import Row, TaskScore
 from exporter.parity.rows import Comparison
 
@@ -39,7 +38,9 @@ def failure(row: Row, where: str = "", detail: str = "") -> Diagnostic:
     """A failed row: every limit that it broke, and the reason for the first. where: the tensor to blame."""
     broken = [check for check in row.checks if not check.passed]
     numbers = ", ".join(
-        f"{METRICS[check.limit.metric].label} {shown(check.value)} (limit {check.limit.value:g})" for check in broken
+        f"{METRICS[check.limit.metric].label} {told} (limit {limit})"
+        for check in broken
+        for told, limit in [shown_beside(check.value, check.limit.value)]
     )
     message = f"parity row '{row.name}' failed ({row.compares}): {numbers}"
     code, hint = f"parity.{row.name.replace(' ', '-')}", f"why that limit: {broken[0].limit.reason}"
@@ -48,12 +49,8 @@ def failure(row: Row, where: str = "", detail: str = "") -> Diagnostic:
 
 def task_failure(task: TaskScore) -> Diagnostic:
     """A runner that lost too much task accuracy."""
-    message = f"task accuracy of the {task.subject} is {task.drop:.2f} points below the checkpoint's"
+    drop, allowed = shown_beside(task.drop or 0.0, task.allowed_drop or 0.0)
+    message = f"task accuracy of the {task.subject} is {drop} points below the checkpoint's"
     counts = f"{task.correct} instead of {task.reference_correct} of {task.total}"
     hint = f"why that limit: {task.reason}"
-    return Diagnostic("parity.task", f"{message} ({counts}); allowed are {task.allowed_drop:g}", hint=hint)
-
-
-def shown(value: float) -> str:
-    """Four significant digits."""
-    return "not a number" if math.isnan(value) else f"{value:.4g}"
+    return Diagnostic("parity.task", f"{message} ({counts}); allowed are {allowed}", hint=hint)

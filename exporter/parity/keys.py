@@ -16,8 +16,9 @@ class Unrounded:
 
 
 GraphKey = Literal["hub", "compressed"]
-Key = Literal["checkpoint"] | GraphKey | Form | Unrounded
-"""The checkpoint in torch, the imported graph ("hub"), the compressed graph, a shipped file, or one without rounding.
+Key = Literal["checkpoint", "source"] | GraphKey | Form | Unrounded
+"""The checkpoint in torch, the user's own `.onnx` file ("source"), the imported graph ("hub"), the compressed graph,
+a shipped file, or one without rounding.
 """
 
 
@@ -30,6 +31,8 @@ def title(key: Key) -> str:
             return f"shipped {FORMS[key].title}"
         case "checkpoint":
             return "checkpoint in torch"
+        case "source":
+            return "source file"
         case "hub":
             return "imported graph"
         case _:

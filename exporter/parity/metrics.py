@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,20 +40,38 @@ METRICS: dict[str, Metric] = {
     "relative_error": Metric("largest absolute error, divided by the largest reference value"),
     "cosine_mean": Metric("cosine, mean over prompts", higher_is_better=True),
     "cosine_min": Metric("cosine, lowest of all prompts", higher_is_better=True),
-    "unexplained": Metric("squared error of scores, divided by the variance of the reference's scores"),
+    "unexplained": Metric("squared error, divided by the variance of the reference's outputs"),
     "order": Metric("pairs of prompts whose scores are in the same order", higher_is_better=True),
     "self_retrieval": Metric(
         "prompts whose embedding is nearest to the same prompt's reference", higher_is_better=True
     ),
     "greedy_equal": Metric("prompts with the same greedy continuation", higher_is_better=True),
     "greedy_first_difference": Metric("earliest step at which a greedy continuation differs", "step"),
+    "decisions": Metric("decisions that stay (yes or no, sign, first class), without near-ties", higher_is_better=True),
+    "unequal": Metric("whole numbers that differ, as a share"),
     "non_finite": Metric("values that are NaN or infinite", "values"),
+    "same_non_finite": Metric("values that are the same NaN or infinity on both sides, not compared", "values"),
+    "undefined": Metric("metrics that are not a number", "metrics"),
     "shapes": Metric("prompts whose outputs have the wrong shape", "prompts"),
     "overflow": Metric("tensors with values beyond ±65504", "tensors"),
     "weight_error": Metric("worst weight matrix: squared error divided by variance"),
     "positions": Metric("positions compared", "positions"),
     "prompts": Metric("prompts compared", "prompts"),
 }
+
+
+def shown(value: float, digits: int = 4) -> str:
+    """Four significant digits, or more."""
+    return "not a number" if math.isnan(value) else f"{value:.{digits}g}"
+
+
+def shown_beside(value: float, limit: float) -> tuple[str, str]:
+    """Both with as many digits, four or more, as it takes to tell them apart."""
+    for digits in range(4, 18):
+        pair = shown(value, digits), shown(limit, digits)
+        if pair[0] != pair[1] or value == limit:
+            break
+    return pair
 
 
 def psnr(peak: float, squared_error: float, count: int) -> float:
@@ -76,7 +95,7 @@ class Difference:
     max_abs: float = 0.0
     non_finite: int = 0
 
-    def add(self, reference: Floats, artifact: Floats) -> None:
+    def add(self, reference: NDArray[Any], artifact: NDArray[Any]) -> None:
         """Both of the same shape. Elements that are NaN or infinite on either side are counted, not summed."""
         if reference.shape != artifact.shape:
             raise ValueError(f"shapes differ: {reference.shape} and {artifact.shape}")
@@ -107,7 +126,7 @@ class Difference:
         return self.max_abs / self.peak if self.peak else (math.inf if self.max_abs else 0.0)
 
 
-def difference(reference: Floats, artifact: Floats) -> Difference:
+def difference(reference: NDArray[Any], artifact: NDArray[Any]) -> Difference:
     """The difference of one pair of tensors."""
     result = Difference()
     result.add(reference, artifact)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
     from exporter.formats import Form
     from exporter.graph.model import Hub, Scores, Task
+    from exporter.parity.fit_limits import FitCost
     from exporter.parity.task import TaskFile
     from exporter.runners.base import MaskConvention
     from exporter.runners.shipped import CoreMLRunner
@@ -85,8 +86,9 @@ class ParityOptions:
     onnx_weights: how ONNX files store weights; "fp16" rounds them.
     prompts: the user's file; None: the built-in set. max_prompts: more are thinned out evenly.
     tasks: task file, see `exporter.parity.task`; max_task_drop: points of accuracy that an artifact may lose,
-        None: by bits (`exporter.parity.thresholds.TASK_DROP`).
+        None: `exporter.parity.thresholds.TASK_DROP`.
     limits: metric name → limit on the end-to-end rows, in place of the limit by bits: a budget or a target's tolerance.
+    cost: what fitting the palettes measured; None where nothing was fitted.
     coreml_runner: as in `runners.shipped.Conditions`.
     threads: of torch and onnxruntime; None: by the model's size, as `runners.threads.threads_for` says.
     """
@@ -99,5 +101,6 @@ class ParityOptions:
     tasks: TaskFile | None = None
     max_task_drop: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    cost: FitCost | None = None
     coreml_runner: CoreMLRunner = "auto"
     threads: int | None = None

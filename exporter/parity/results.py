@@ -35,8 +35,8 @@ class Check:
         """metric, value, limit, reason, passed."""
         return {
             "metric": self.limit.metric,
-            "value": rounded(self.value),
-            "limit": rounded(self.limit.value),
+            "value": rounded(self.value, self.limit.value),
+            "limit": rounded(self.limit.value, self.value),
             "reason": self.limit.reason,
             "passed": self.passed,
         }
@@ -82,12 +82,13 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """All fields, floats rounded."""
+        limits = {check.limit.metric: check.limit.value for check in self.checks}
         return {
             "name": self.name,
             "compares": self.compares,
             "artifacts": [str(form) for form in self.artifacts],
             "runners": list(self.runners),
-            "metrics": {name: rounded(value) for name, value in self.metrics.items()},
+            "metrics": {name: rounded(value, limits.get(name)) for name, value in self.metrics.items()},
             "thresholds": [check.as_json() for check in self.checks],
             "verdict": self.verdict,
             "worst_prompts": [
@@ -160,6 +161,7 @@ class ParityReport:
 
     prompts: number compared; prompt_source: "built-in" or the file's name.
     findings: diagnostics; that of a failed row names the first tensor that diverges.
+    note: what a reader must know beside the verdict, such as that inputs were made up; may be empty.
     """
 
     depth: str
@@ -169,6 +171,7 @@ class ParityReport:
     rows: tuple[Row, ...]
     tasks: tuple[TaskScore, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
+    note: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -189,6 +192,7 @@ class ParityReport:
         """Deterministic: floats carry 6 significant digits, NaN and infinity become null; no times, no paths."""
         return {
             "verdict": self.verdict,
+            "note": self.note,
             "artifacts": {
                 str(form): self.artifact_verdict(form)
                 for form in FORMS
@@ -207,11 +211,16 @@ class ParityReport:
         }
 
 
-def rounded(value: float) -> float | int | None:
-    """6 significant digits; whole numbers as integers; None for NaN and infinity, which JSON can't hold."""
+def rounded(value: float, beside: float | None = None) -> float | int | None:
+    """6 significant digits; whole numbers as integers; None for NaN and infinity, which JSON can't hold.
+
+    beside: a number that it must differ from if it isn't equal to it; then it gets as many digits as that takes.
+    """
     if not math.isfinite(value):
         return None
     number = float(f"{value:.6g}")
+    if beside is not None and value != beside and math.isfinite(beside) and number == float(f"{beside:.6g}"):
+        number = value
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 

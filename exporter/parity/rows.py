@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import onnx_ir as ir
+
 from exporter.formats import Form
 from exporter.graph.model import GraphSpec
 from exporter.parity import thresholds
@@ -46,13 +48,15 @@ def comparisons(
 ) -> tuple[Comparison, ...]:
     """Every row that can be computed from the subjects there are. lossy: what compression may cost this model.
 
-    The end-to-end rows compare with the checkpoint, or with the imported graph where there is no checkpoint.
+    The end-to-end rows compare with the checkpoint; without one, with the source file or else the imported graph.
     """
     forms = tuple(key for key in keys if isinstance(key, Form))
-    origin: Key = "checkpoint" if "checkpoint" in keys else "hub"
+    origins: tuple[Key, ...] = ("checkpoint", "source", "hub")
+    origin: Key = next((key for key in origins if key in keys), "hub")
     end = thresholds.replaced(lossy, options.limits)
+    source: Key = "source" if "source" in keys else "checkpoint"
     rows = [
-        Comparison("import", "checkpoint", "hub", forms, thresholds.IMPORT),
+        Comparison("import", source, "hub", forms, _import_limits(keys, subjects)),
         Comparison("compression", "hub", "compressed", forms, lossy),
     ]
     lowered = {form: _lowering(form, keys, subjects, options) for form in forms}
@@ -67,6 +71,18 @@ def comparisons(
         name, causes = f"{row_name(first)} vs {row_name(other)}", (*names[first], *names[other])
         rows.append(Comparison(name, first, other, (first, other), thresholds.ARTIFACTS, causes))
     return tuple(row for row in rows if row.reference in keys and row.artifact in keys)
+
+
+def _import_limits(keys: Sequence[Key], subjects: Compared) -> tuple[Limit, ...]:
+    """A user's own file may compute in float16 or with quantized activations, which round."""
+    if "source" not in keys or subjects.hub is None:
+        return thresholds.IMPORT
+    graph = subjects.hub.model.graph
+    if any("Quantize" in node.op_type and node.op_type != "DequantizeLinear" for node in graph.all_nodes()):
+        return thresholds.IMPORT_QUANTIZED
+    half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    stored = any(value.dtype in half for value in graph.initializers.values())
+    return thresholds.IMPORT_HALF if stored else thresholds.IMPORT
 
 
 def _lowering(form: Form, keys: Sequence[Key], subjects: Compared, options: ParityOptions) -> tuple[Comparison, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from exporter.formats import Form
 from exporter.parity import selfcheck
 from exporter.parity.engine import Engine, Measured
+from exporter.parity.fit_limits import narrowed
 from exporter.parity.keys import Key, Unrounded, title
 from exporter.parity.locate.divergence import Divergence
 from exporter.parity.locate.search import Text, TextSearch
@@ -45,7 +46,8 @@ class TextEngine(Engine):
     @property
     def lossy(self) -> tuple[Limit, ...]:
         """The limits for this kind of outputs."""
-        return compression_limits(self.opener.options.bits, self.opener.judged)
+        options, judged = self.opener.options, self.opener.judged
+        return narrowed(compression_limits(options.bits, judged), options.cost, judged, options.depth)
 
     def measure(self, comparison: Comparison) -> Measured:
         """Compares two subjects prompt by prompt."""

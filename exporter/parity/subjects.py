@@ -71,7 +71,7 @@ class Opener:
             program = self.program(key)
             assert program is not None
             return program.executed(rounding=False, observe=observe)
-        assert key != "checkpoint"
+        assert key in ("hub", "compressed")
         return OnnxFile(OnnxSource(model=self.hub(key).model), self.threads)
 
     def hub(self, key: GraphKey) -> Hub:

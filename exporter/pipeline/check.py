@@ -15,7 +15,7 @@ from exporter.importers import import_checkpoint, reference_points
 from exporter.importers.onnx_file import FAMILY, import_onnx
 from exporter.importers.routes import open_model, route_of
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
-from exporter.pipeline.compare import LONGEST_TEXT, torch_reference
+from exporter.pipeline.compare import LONGEST_TEXT, fit_cost, torch_reference
 from exporter.progress import Progress
 
 _MADE_FROM = "name the one it was made from"
@@ -55,7 +55,9 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
     if checkpoint is not None and checkpoint.source.digest != manifest.source.digest:
         message = "this is not the checkpoint that the bundle was made from: its digest differs"
         notes.append(Diagnostic("check.source", message, where=request.against or "", level="warning"))
-    options = replace(request.parity, bits=manifest.compression.palette_bits)
+    fits = manifest.compression.calibration
+    cost = fit_cost(fits[0] if len(fits) == 1 else None, request.parity)
+    options = replace(request.parity, bits=manifest.compression.palette_bits, cost=cost)
     specs = graph_specs(manifest)
     if specs and not has_cache(specs[0]):
         parity = _graphs(bundle, specs, checkpoint, options, progress)
@@ -117,6 +119,7 @@ def _graphs(
             reference=reference,
             tokenizer=bundle.tokenizer,
             preprocessor=bundle.preprocessor,
+            source=checkpoint.root if checkpoint and route == "onnx" else None,
         )
         for spec in specs
     ]

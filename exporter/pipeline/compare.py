@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from exporter.graph.model import EncoderSpec, GraphSpec, Hub, has_cache
 from exporter.importers import reference_points
 from exporter.importers.routes import Route
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
+from exporter.parity.fit_limits import FitCost
 from exporter.pipeline.opened import OpenModel
 from exporter.pipeline.parts import Part
 from exporter.progress import Progress
@@ -18,6 +20,7 @@ from exporter.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from exporter.bundle import FitFacts
     from exporter.runners.reference_graph import TorchReference
 
 LONGEST_TEXT = 2048  # tokens of the longest parity text of a decoder that states no length
@@ -31,6 +34,7 @@ def compare(
     Raises as `check_parity` and `check_graphs` do.
     """
     part = parts[0]
+    options = replace(options, cost=fit_cost(part.fit if len(parts) == 1 else None, options))
     if not isinstance(part.hub.spec, GraphSpec) or has_cache(part.hub.spec):
         return {part.component: check_parity(_subjects(model, part), options, progress)}
     from exporter.parity.graphs.check import check_graphs
@@ -46,11 +50,21 @@ def compare(
             reference=reference,
             tokenizer=model.tokenizer,
             preprocessor=model.checkpoint.preprocessor,
+            source=model.checkpoint.root if model.route == "onnx" else None,
         )
         for part in parts
         if isinstance(part.hub.spec, GraphSpec)
     ]
     return check_graphs(components, options, progress)
+
+
+def fit_cost(facts: FitFacts | None, options: ParityOptions) -> FitCost | None:
+    """What fitting measured, as parity's limits need it; None where nothing was fitted."""
+    if facts is None:
+        return None
+    own = options.prompts
+    same = "built-in" in facts.texts if own is None else own.path.name in facts.texts
+    return FitCost(facts.error, facts.shipped, facts.plain, same)
 
 
 def merged(reports: Mapping[str, ParityReport]) -> ParityReport:

@@ -28,6 +28,8 @@ from exporter.pipeline.parts import Part
 from exporter.pipeline.settings import Settings, Widths, settle
 from exporter.progress import Progress
 
+_GENERATING = ("text-generation", "text2text-generation", "automatic-speech-recognition", "image-to-text")
+
 
 @dataclass(frozen=True)
 class ExportRequest:
@@ -91,7 +93,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
             *model.checkpoint.notes,
             *imported.notes,
             *built.notes,
-            *(model.tokenizer.notes if model.tokenizer else ()),
+            *_tokenizer_notes(model, imported.hubs),
             *plan_notes(built.mixed, source.digest),
             *size_findings(manifest, settings),
             *over,
@@ -100,6 +102,13 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         failed = bool(over) or (parity is not None and parity.verdict == "failed")
         path = staging.reject() if failed else staging.commit()
         return ExportResult(path, manifest, parity, findings, bool(over))
+
+
+def _tokenizer_notes(model: OpenModel, hubs: tuple[Hub, ...]) -> list[Diagnostic]:
+    """Without those on where answers end, unless the model writes any."""
+    writes = any(hub.task in _GENERATING for hub in hubs)
+    notes = model.tokenizer.notes if model.tokenizer else ()
+    return [note for note in notes if writes or note.code != "checkpoint.eos"]
 
 
 def _read_texts(parity: ParityOptions) -> None:

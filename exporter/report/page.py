@@ -148,12 +148,17 @@ def _title(artifact: str) -> str:
     return TITLES[form.format] if form == default_form(form.format) else f"{TITLES[form.format]}, {form.name}"
 
 
-def _number(value: float | None, metric: str = "") -> str:
-    """Four significant digits, and six just below 1, so that 0.99999 isn't shown as a perfect score."""
+def _number(value: float | None, metric: str = "", beside: float | None = None) -> str:
+    """Four significant digits, and six just below 1, so that 0.99999 isn't shown as a perfect score.
+
+    beside: a limit; the number gets the digits that it takes to tell them apart.
+    """
     if value is None:
         return "not finite"
     if metric.endswith("psnr_db") and value >= IDENTICAL_DB:
         return "identical"
-    if 0.999 < value < 1:
-        return f"{value:.6f}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    short = f"{value:.6f}" if 0.999 < value < 1 else f"{value:.4g}"
+    digits = (n for n in range(5, 18) if float(f"{value:.{n}g}") != beside)
+    return short if float(short) != beside or value == beside else f"{value:.{next(digits)}g}"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
 
+from exporter.errors import Diagnostic, InputError
 from exporter.parity.engine import Engine, Measured
+from exporter.parity.fit_limits import narrowed
 from exporter.parity.graphs.compare import OutputsComparison
-from exporter.parity.graphs.limits import decides, lossy_limits
+from exporter.parity.graphs.kinds import Origin, origins
+from exporter.parity.graphs.limits import chooses_tokens, decides, lossy_limits
 from exporter.parity.graphs.locate import GraphSearch
+from exporter.parity.graphs.notes import INPUTS_HINT, inputs_note
 from exporter.parity.graphs.samples import Materials, Sample, Samples, make_samples
 from exporter.parity.graphs.subjects import GraphOpener, GraphSubjects
 from exporter.parity.keys import Key, title
@@ -24,6 +29,8 @@ from exporter.progress import NoProgress, Progress
 from exporter.runners.threads import fixed_threads
 
 Outputs = Mapping[str, NDArray[Any]]
+
+EXACT_ERROR = 1e-4  # squared error over variance that rows without a limit on it grant, as PSNR has one: 40 dB
 
 
 def check_graphs(
@@ -56,6 +63,7 @@ class GraphEngine(Engine):
     opener: GraphOpener
     samples: Samples
     outputs: dict[Key, list[Outputs]] = field(default_factory=dict)
+    notes: list[Diagnostic] = field(default_factory=list)
 
     @property
     def labels(self) -> Sequence[str]:
@@ -65,13 +73,47 @@ class GraphEngine(Engine):
     @property
     def lossy(self) -> tuple[Limit, ...]:
         """The limits for this graph's outputs."""
-        return lossy_limits(self.opener.options.bits, self.opener.subjects.spec)
+        options, spec = self.opener.options, self.opener.subjects.spec
+        limits = lossy_limits(options.bits, spec)
+        return narrowed(limits, options.cost, "tokens", options.depth) if chooses_tokens(spec) else limits
 
     def report(self) -> ParityReport:
         """Runs everything and compares it."""
         for key in self.keys:
-            self._run(key)
-        return self.judge(self.samples.source)
+            if key == "source":
+                self._run_source()
+            else:
+                self._run(key)
+        report = self.judge(self.samples.source)
+        note, notes = inputs_note(self.samples, self._undecided), list(self.notes)
+        if note:
+            notes.append(Diagnostic("parity.inputs", note, hint=INPUTS_HINT, level="note"))
+        told = [f"{n.message}; {n.hint}" if n.hint else n.message for n in notes]
+        return replace(report, findings=(*report.findings, *notes), note="; ".join(told))
+
+    @property
+    def _undecided(self) -> tuple[str, ...]:
+        compared = OutputsComparison(decides=False, origins=self._origins)
+        for outputs in self.outputs[self.keys[0]]:
+            compared.add(outputs, outputs, None)
+        return compared.undecided
+
+    @cached_property
+    def _origins(self) -> Mapping[str, Origin] | None:
+        hub = self.opener.subjects.hub
+        return None if hub is None else origins(hub.model.graph)
+
+    def _run_source(self) -> None:
+        """The source file as it is; where onnxruntime can't run it, a note says so and nothing is compared with it."""
+        try:
+            self._run("source")
+        except InputError as error:
+            reason = error.diagnostics[0].message.split("\n")[0]
+            message = f"the source file was not compared as it is, only as it was imported: {reason}"
+            self.notes.append(Diagnostic("parity.source", message, level="note"))
+            self.outputs.pop("source", None)
+            self.runners.pop("source", None)
+            self.keys = tuple(key for key in self.keys if key != "source")
 
     def _run(self, key: Key) -> None:
         self.progress.stage(f"parity: {self.opener.subjects.spec.component}, {title(key)}", len(self.samples.items))
@@ -87,15 +129,17 @@ class GraphEngine(Engine):
 
     def measure(self, comparison: Comparison) -> Measured:
         """Compares two subjects sample by sample."""
-        compared = OutputsComparison(decides(self.opener.subjects.spec))
+        granted = next((limit.value for limit in comparison.limits if limit.metric == "unexplained"), EXACT_ERROR)
+        compared = OutputsComparison(decides(self.opener.subjects.spec), granted, self._origins)
         pairs = zip(self.outputs[comparison.reference], self.outputs[comparison.artifact], strict=True)
         for sample, (reference, artifact) in zip(self.samples.items, pairs, strict=True):
             compared.add(reference, artifact, sample.length)
         metrics = compared.metrics(comparison.psnr_limit)
-        several = len(compared.differences) > 1 and not compared.shapes
+        several = len(compared.outputs) > 1 and not compared.shapes
         note = f"worst output: {compared.worst_output}" if several else ""
-        leading = "cosine" if comparison.psnr_limit is None else "psnr_db"
-        return Measured(metrics, compared.by_sample, leading, note)
+        samples = compared.by_sample
+        leading = "cosine" if comparison.psnr_limit is None and "cosine" in samples else "psnr_db"
+        return Measured(metrics, samples, leading, note)
 
     def locate(self, comparison: Comparison, index: int) -> Divergence | None:
         """The first tensor that diverges on one sample."""

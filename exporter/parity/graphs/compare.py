@@ -1,7 +1,8 @@
-"""Compares a graph's outputs: numbers by PSNR, vectors by cosine, logits by what they decide."""
+"""Compares a graph's outputs over all samples: each by the metrics that fit its kind. The worst output counts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.parity.metrics import EQUAL_DB, TIE_DB, Difference, LogitsComparison, cosine, difference
+from exporter.parity.graphs.decisions import Decisions
+from exporter.parity.graphs.kinds import Origin, OutputKind, kind_of, probability_columns
+from exporter.parity.graphs.series import Series
+from exporter.parity.metrics import TIE_DB, LogitsComparison
 
 Array = NDArray[Any]
 
@@ -18,93 +22,145 @@ LOGITS = "logits"
 
 @dataclass
 class OutputsComparison:
-    """One pair of subjects over all samples. Where a graph has several outputs, the worst of them counts.
+    """One pair of subjects over all samples.
 
     decides: whether `logits` choose between classes or tokens; KL and top-1 are then measured too.
+    granted: squared error over variance that the row allows: what is nearer to the other decision than this is a tie.
+    origins: output → the op it comes from; None where the graph isn't known.
     shapes: samples whose outputs are missing or have another shape; these are not compared any further.
     """
 
     decides: bool
+    granted: float = 1e-4
+    origins: Mapping[str, Origin] | None = None
     shapes: int = 0
     samples: int = 0
-    differences: dict[str, Difference] = field(default_factory=dict)
+    outputs: dict[str, Series] = field(default_factory=dict)
     logits: LogitsComparison = field(default_factory=LogitsComparison)
-    cosines: list[float] = field(default_factory=list)
-    psnr_by_sample: list[float] = field(default_factory=list)
+    _kinds: dict[str, OutputKind] = field(default_factory=dict)
 
     def add(self, reference: Mapping[str, Array], artifact: Mapping[str, Array], length: int | None) -> None:
         """Adds a sample; outputs that only the artifact has are left out. length: number of tokens without padding."""
         self.samples += 1
+        self._kinds.clear()
         pairs = {name: (array, artifact[name]) for name, array in reference.items() if name in artifact}
         if not pairs or any(a.shape != b.shape for a, b in pairs.values()):
             self.shapes += 1
-            self.cosines.append(np.nan)
-            self.psnr_by_sample.append(np.nan)
             return
-        cosines, decibels = [], []
         for name, pair in pairs.items():
-            a, b = (_real(array, length) for array in pair)
-            self.differences.setdefault(name, Difference()).add(a, b)
-            cosines.append(_cosine(a, b))
-            decibels.append(difference(a, b).psnr_db)
+            a, b = (_own(array, length) for array in pair)
+            self.outputs.setdefault(name, Series()).add(a, b)
             if self.decides and name == LOGITS:
-                self.logits.add(_rows(a), _rows(b))
-        self.cosines.append(float(np.min(cosines)))
-        self.psnr_by_sample.append(float(np.min(decibels)))
+                self.logits.add(_rows(np.asarray(a, np.float32)), _rows(np.asarray(b, np.float32)))
 
     def metrics(self, tie_db: float | None) -> dict[str, float]:
         """All metrics; with a wrong shape, only how many samples have it."""
         if self.shapes:
             return {"shapes": float(self.shapes), "prompts": float(self.samples)}
-        found = list(self.differences.values())
-        result = {
-            "psnr_db": float(np.min([d.psnr_db for d in found])),
-            "cosine_mean": float(np.mean(self.cosines)),
-            "cosine_min": float(np.min(self.cosines)),
-            "max_abs_error": max(d.max_abs for d in found),
-            "relative_error": float(np.max([d.relative for d in found])),
-            "non_finite": float(sum(d.non_finite for d in found)),
-            "prompts": float(self.samples),
-        }
+        found: dict[str, list[float]] = {}
+        for name, series in self.outputs.items():
+            for metric, value in self._output(name, series).items():
+                found.setdefault(metric, []).append(value)
+        result = {metric: _worst(metric, values) for metric, values in found.items()}
+        if cosines := self.by_sample.get("cosine"):
+            result["cosine_mean"], result["cosine_min"] = float(np.mean(cosines)), float(np.min(cosines))
+        result["prompts"] = float(self.samples)
         if self.logits.positions:
             decided = self.logits.metrics(tie_db or TIE_DB)
             result |= {key: decided[key] for key in ("kl", "kl_max", "top1", "top1_ties", "top1_or_tie", "positions")}
         return result
 
+    def _output(self, name: str, series: Series) -> dict[str, float]:
+        kind = self.kind(name)
+        if kind.kind == "whole":
+            return {"unequal": series.unequal}
+        metrics = series.metrics(kind.kind)
+        if name != LOGITS or not self.decides:
+            metrics |= self._decisions(series, kind)
+        if self.origins and self.origins.get(name) == "mixed":
+            columns = probability_columns(series.references)
+            if columns is not None:  # judged by themselves: beside coordinates their errors would not count
+                part = series.columns(*columns)
+                own = part.metrics("yes-no") | self._decisions(part, OutputKind("yes-no"))
+                for metric in ("unexplained", "decisions"):
+                    if metric in own:
+                        metrics[metric] = _worst(metric, [metrics.get(metric, own[metric]), own[metric]])
+        return metrics
+
+    def _decisions(self, series: Series, kind: OutputKind) -> dict[str, float]:
+        decided = Decisions.of(series, kind, self.granted)
+        return {} if decided is None else {"decisions": decided.kept}
+
+    def kind(self, name: str) -> OutputKind:
+        """The kind of an output."""
+        if name not in self._kinds:
+            origin = None if self.origins is None else self.origins.get(name, "other")
+            self._kinds[name] = kind_of(self.outputs[name].references, origin)
+        return self._kinds[name]
+
     @property
     def by_sample(self) -> dict[str, tuple[float, ...]]:
-        """Metric → one value per sample, for plots."""
-        kl = {"kl": tuple(self.logits.kl_by_prompt)} if self.logits.positions and not self.shapes else {}
-        return {"cosine": tuple(self.cosines), "psnr_db": tuple(self.psnr_by_sample), **kl}
+        """Metric → one value per sample, for plots: the lowest of all outputs. Cosines only where an output has any."""
+        if self.shapes:
+            return {}
+        found = {"psnr_db": self._lowest("psnr_by_sample"), "cosine": self._lowest("cosines")}
+        if self.logits.positions:
+            found["kl"] = tuple(self.logits.kl_by_prompt)
+        return {metric: values for metric, values in found.items() if values}
+
+    def _lowest(self, values: str) -> tuple[float, ...]:
+        rows = []
+        for name, series in self.outputs.items():
+            kind = self.kind(name).kind
+            if kind != "whole" and not (values == "cosines" and kind == "yes-no"):
+                rows += [row for row in [getattr(series, values)] if row]
+        return tuple(float(min(column, key=_low)) for column in zip(*rows, strict=True)) if rows else ()
 
     @property
     def worst_output(self) -> str:
-        """The output with the lowest PSNR; NaN is lower than any."""
+        """The output with the largest error beside the variance of its reference; NaN is larger than any."""
 
         def rank(name: str) -> float:
-            db = self.differences[name].psnr_db
-            return -EQUAL_DB if np.isnan(db) else db
+            series, kind = self.outputs[name], self.kind(name).kind
+            error = series.unequal if kind == "whole" else series.metrics(kind)["unexplained"]
+            return math.inf if math.isnan(error) else error
 
-        return min(self.differences, key=rank, default="")
+        return max(self.outputs, key=rank, default="")
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Outputs that give the same yes or no in all samples: whether a decision flips was not tried."""
+        return tuple(
+            name
+            for name in self.outputs
+            if self.kind(name).kind == "yes-no" and not _varies(self.outputs[name].references)
+        )
 
 
-def _real(array: Array, length: int | None) -> NDArray[np.float32]:
-    """float32, without the positions behind a text's own tokens: what stands there means nothing."""
+def _varies(references: list[Array]) -> bool:
+    yes = [array > 0.5 for array in references if array.size]
+    return any(array.any() for array in yes) and not all(array.all() for array in yes)
+
+
+def _worst(metric: str, values: list[float]) -> float:
+    """NaN where any is NaN. Counts are added up."""
+    if metric in ("non_finite", "same_non_finite"):
+        return float(sum(values))
+    lowest = metric in ("psnr_db", "decisions")
+    return float(np.min(values)) if lowest else float(np.max(values))
+
+
+def _low(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _own(array: Array, length: int | None) -> Array:
+    """Without the positions behind a text's own tokens: what stands there means nothing."""
     if length is not None and array.ndim == 3 and array.shape[0] == 1 and array.shape[1] > length:
         array = array[:, :length]
-    return np.asarray(array, np.float32)
+    return array
 
 
 def _rows(array: NDArray[np.float32]) -> NDArray[np.float32]:
     """`[…, n]` as `[rows, n]`."""
     return array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
-
-
-def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Mean over vectors of the last axis; of feature maps with more than three axes, of the whole. 1 for two zeros."""
-    if a.ndim > 3:
-        a, b = a.reshape(1, -1), b.reshape(1, -1)
-    rows, others = _rows(a), _rows(b)
-    empty = ~rows.any(-1) & ~others.any(-1)
-    found = np.where(empty, 1.0, cosine(rows, others))
-    return float(found.mean()) if found.size else 1.0

@@ -1,6 +1,7 @@
 """Limits on the loss of graphs by compression, each with its reason. `thresholds.py` has the limits of all other rows.
 
-Logits that choose a token have the limits of decoders; classes, embeddings and feature maps have limits on cosines.
+Logits that choose a token are held to the limits of decoders. Every other output is held to its error beside its own
+variance, to the decisions that it stands for, and to cosines where it has a direction.
 """
 
 from __future__ import annotations
@@ -24,6 +25,32 @@ COSINES: Mapping[int, tuple[Limit, ...]] = {
     2: (Limit("cosine_mean", 0.65, f"4 values per group of rows; {_SAME}"),),
     1: (Limit("cosine_mean", 0.50, f"2 values per group of rows; {_SAME}"),),
 }
+_HALF = "a model that always says the same has 1, and optimal 1-bit palettes leave 0.36 per layer"
+
+# bits → limit on the error beside the variance of any output of numbers or probabilities
+UNEXPLAINED: Mapping[int, Limit] = {
+    16: Limit("unexplained", 0.002, "nothing is compressed: float16 arithmetic leaves 55 dB below the peak"),
+    8: Limit("unexplained", 0.005, "256 values per group of rows: optimal palettes leave 0.0001 per layer"),
+    6: Limit("unexplained", 0.02, "64 values per group of rows: optimal palettes leave 0.001 per layer"),
+    4: Limit("unexplained", 0.2, "16 values per group of rows: as much as a cosine of 0.9"),
+    3: Limit("unexplained", 0.4, "8 values per group of rows: as much as a cosine of 0.8"),
+    2: Limit("unexplained", 0.5, f"half of what the output tells apart: {_HALF}"),
+    1: Limit("unexplained", 0.5, f"half of what the output tells apart: {_HALF}"),
+}
+_FLIPS = "an app acts on it; near-ties aren't held against it, and a flip among fewer than 10 counts as one of 10"
+
+# bits → limit on decisions that stay
+DECISIONS: Mapping[int, Limit] = {
+    bits: Limit("decisions", share, _FLIPS)
+    for bits, share in {16: 0.95, 8: 0.9, 6: 0.85, 4: 0.7, 3: 0.6, 2: 0.5, 1: 0.5}.items()
+}
+_WHOLE = "whole numbers are decisions too: an index, a class, a count"
+
+# bits → limit on whole numbers that differ
+UNEQUAL: Mapping[int, Limit] = {
+    bits: Limit("unequal", share, _WHOLE)
+    for bits, share in {16: 0.05, 8: 0.1, 6: 0.15, 4: 0.3, 3: 0.4, 2: 0.5, 1: 0.5}.items()
+}
 # bits → share of samples whose first class must not change; below 4 bits there are too few samples for a limit
 CLASSES: Mapping[int, float] = {16: 0.99, 8: 0.98, 6: 0.9, 4: 0.75}
 
@@ -46,4 +73,9 @@ def lossy_limits(bits: float, spec: GraphSpec) -> tuple[Limit, ...]:
         return compression_limits(bits, "tokens")
     level = bits_class(bits)
     classes = (Limit("top1_or_tie", CLASSES[level], CHOICE),) if decides(spec) and level in CLASSES else ()
-    return (FINITE, *COSINES[level], *classes)
+    return (FINITE, *output_limits(level), *classes)
+
+
+def output_limits(level: int) -> tuple[Limit, ...]:
+    """Limits on any output; each counts where an output has the metric. level: a row of the tables."""
+    return (*COSINES[level], UNEXPLAINED[level], DECISIONS[level], UNEQUAL[level])

@@ -15,4 +15,5 @@ def merged(reports: Mapping[str, ParityReport]) -> ParityReport:
     first = next(iter(reports.values()))
     rows = [replace(row, name=f"{name}: {row.name}") for name, report in reports.items() for row in report.rows]
     findings = [replace(f, message=f"{name}: {f.message}") for name, r in reports.items() for f in r.findings]
-    return replace(first, rows=tuple(rows), findings=tuple(findings))
+    notes = [f"{name}: {report.note}" for name, report in reports.items() if report.note]
+    return replace(first, rows=tuple(rows), findings=tuple(findings), note="; ".join(notes))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import Diagnostic, InputError
 from exporter.graph.model import GraphInput, GraphSpec
-from exporter.parity.graphs import signals
+from exporter.parity.graphs import signals, sounds
 from exporter.parity.prompts import builtin_prompts
 from exporter.texts import Prompt, PromptFile, choose
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-SAMPLES = {"full": 8, "quick": 2}  # an image or a sound says more than a sentence, and takes longer
+BUILTIN = "built-in"
+SAMPLES = {"full": 12, "quick": 4}  # images and sounds: one of each kind
+_NUMBERS = {"full": 24, "quick": 8}  # of unknown inputs: eight at each scale
+_SMALL = 100_000  # elements of all inputs together; more of them are run as few times as images
 _TEXTS = {"full": 16, "quick": 4}
 _ARCHIVE_BYTES = 1 << 30  # of a user's file
 _MOST = 64  # samples of a user's file that are run
@@ -42,10 +45,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """All samples of one run. source: "built-in" or the file's name."""
+    """All samples of one run. source: "built-in" or the file's name. guessed: inputs that nothing is known of."""
 
     items: tuple[Sample, ...]
     source: str
+    guessed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,25 @@ def make_samples(spec: GraphSpec, depth: str, prompts: PromptFile | None, materi
     if prompts is not None and not texts:
         hint = "an .npz file with an array [samples, …] for every input"
         raise InputError.of("prompts.kind", "this model doesn't read texts", where=prompts.path.name, hint=hint)
-    count = len(texts) or SAMPLES[depth]
+    count = len(texts) or _count(spec, depth)
     if materials.upstream:
         count = min(count, *(len(made) for made in materials.upstream.values()))
     items = tuple(_sample(spec, i, texts[i] if texts else None, materials) for i in range(count))
-    return Samples(items, "built-in" if prompts is None else prompts.path.name)
+    return Samples(items, BUILTIN if prompts is None else prompts.path.name, _guessed(spec, materials))
+
+
+def _count(spec: GraphSpec, depth: str) -> int:
+    unknown = any(port.kind == "numbers" and port.source is None for port in spec.inputs)
+    small = sum(math.prod(port.shape) for port in spec.inputs) <= _SMALL
+    return (_NUMBERS if unknown and small else SAMPLES)[depth]
+
+
+def _guessed(spec: GraphSpec, materials: Materials) -> tuple[str, ...]:
+    """Inputs whose meaning or scale nobody states."""
+    unknown = {"numbers", "past"} | (set() if materials.preprocessor else {"image", "features"})
+    if materials.tokenizer is None:
+        unknown.add("ids")
+    return tuple(port.name for port in spec.inputs if port.source is None and port.kind in unknown)
 
 
 def _texts(prompts: PromptFile | None, depth: str) -> tuple[Prompt, ...]:
@@ -92,6 +110,8 @@ def _sample(spec: GraphSpec, index: int, text: Prompt | None, materials: Materia
         label = text.shown
     elif any(port.kind == "image" for port in spec.inputs):
         label = signals.image_names(index + 1)[-1]
+    elif any(port.kind == "features" for port in spec.inputs):
+        label = sounds.sound_name(index)
     else:
         label = f"sample {index + 1}"
     return Sample(label, feeds, length)
@@ -115,6 +135,8 @@ def _feed(port: GraphInput, index: int, tokens: NDArray[np.int64] | None, materi
         return _from_upstream(port, index, materials).astype(dtype)
     array: Array
     match port.kind:
+        case "image" | "numbers" if len(shape) == 4 and dtype == np.uint8:
+            array = signals.bytes_image(index, shape)
         case "image":
             array = signals.image(index, shape, materials.preprocessor or {})
         case "features":
@@ -132,7 +154,8 @@ def _feed(port: GraphInput, index: int, tokens: NDArray[np.int64] | None, materi
         case _ if np.issubdtype(dtype, np.integer):
             array = np.random.default_rng([index, 1]).integers(0, port.vocabulary or 2, shape)
         case _:
-            array = signals.numbers(index, shape)
+            guess = signals.guessed(index // 2, shape) if port.kind == "numbers" and index % 2 == 0 else None
+            array = signals.numbers(index, shape) if guess is None else guess
     return array.astype(dtype)
 
 

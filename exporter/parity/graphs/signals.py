@@ -1,4 +1,4 @@
-"""Images, sounds and spectrograms with structure, made from formulas: the same on every machine, nothing to ship.
+"""Images, sounds, spectrograms and numbers as a graph takes them: shaped, and scaled as the checkpoint says.
 
 Noise alone would be a poor probe: it looks the same to every layer, and a network that answers one of two images with
 the other's result would pass.
@@ -12,28 +12,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.parity.graphs import images, sounds
+
 Floats = NDArray[np.float32]
 
-_IMAGES = ("gradient", "stripes", "disc", "checkerboard", "rings", "blobs", "edges", "texture")
 _RATE = 16_000  # samples a second, where the checkpoint doesn't say
+_SOUND = 2000  # numbers in a row that may be a sound
+_MELS = (32, 40, 64, 80, 96, 128)  # rows of a spectrogram in published models
+_SCALES = (1.0, 0.25, 3.0)  # of numbers whose meaning isn't known
 
 
 def image_names(count: int) -> list[str]:
     """Labels of the first `count` images."""
-    return [f"{_IMAGES[i % len(_IMAGES)]} {i // len(_IMAGES) + 1}" for i in range(count)]
+    return [f"{images.KINDS[i % len(images.KINDS)]} {i // len(images.KINDS) + 1}" for i in range(count)]
 
 
 def image(index: int, shape: tuple[int, ...], preprocessor: Mapping[str, Any]) -> Floats:
     """`[batch, channels, height, width]`, normalized with the checkpoint's `image_mean` and `image_std`.
 
-    Without these, values spread around 0 with a deviation of about 0.5.
+    Without these, half of the images have values from -1 to 1 and the others from 0 to 1.
     """
     batch, channels, height, width = shape
-    planes = np.stack([_plane(index, channel, height, width) for channel in range(channels)])
-    normalized = preprocessor.get("do_normalize", True) is not False
+    planes = images.picture(index, channels, height, width)
+    stated = "image_mean" in preprocessor or "do_normalize" in preprocessor
+    normalized = preprocessor.get("do_normalize", True) is not False if stated else index % 2 == 0
     mean, std = (_per_channel(preprocessor.get(key), channels) for key in ("image_mean", "image_std"))
     pixels = (planes - mean) / std if normalized else planes
     return np.broadcast_to(pixels.astype(np.float32), (batch, channels, height, width)).copy()
+
+
+def bytes_image(index: int, shape: tuple[int, ...]) -> Floats:
+    """A picture from 0 to 255, for inputs of whole numbers; colours stand first, or last where there are 1 or 3."""
+    last = shape[-1] in (1, 3) and shape[1] not in (1, 3)
+    channels, height, width = (shape[3], shape[1], shape[2]) if last else shape[1:]
+    planes = np.rint(255 * images.picture(index, channels, height, width))
+    made = np.moveaxis(planes, 0, -1) if last else planes
+    return np.broadcast_to(made.astype(np.float32), shape).copy()
 
 
 def _per_channel(stated: Any, channels: int) -> NDArray[np.float64]:
@@ -43,75 +57,52 @@ def _per_channel(stated: Any, channels: int) -> NDArray[np.float64]:
     return np.asarray(known, np.float64)[:, None, None]
 
 
-def _plane(index: int, channel: int, height: int, width: int) -> NDArray[np.float64]:
-    """One colour of one image, values 0 to 1."""
-    rng = np.random.default_rng([index, channel])
-    y, x = np.mgrid[0:height, 0:width] / max(height, width)
-    angle, phase = rng.uniform(0, np.pi), rng.uniform(0, 1)
-    along = x * np.cos(angle) + y * np.sin(angle)
-    centre = rng.uniform(0.3, 0.7, 2)
-    distance = np.hypot(y - centre[0], x - centre[1])
-    match _IMAGES[index % len(_IMAGES)]:
-        case "gradient":
-            plane = along + phase
-        case "stripes":
-            plane = np.sin(2 * np.pi * (rng.integers(3, 9) * along + phase))
-        case "disc":
-            plane = (distance < rng.uniform(0.15, 0.35)).astype(float)
-        case "checkerboard":
-            plane = ((x * 8).astype(int) + (y * 8).astype(int) + channel) % 2 * rng.uniform(0.4, 1.0)
-        case "rings":
-            plane = np.sin(2 * np.pi * (rng.integers(4, 10) * distance + phase))
-        case "blobs":
-            centres = rng.uniform(0, 1, (6, 2))
-            plane = np.stack([np.exp(-(((y - a) ** 2 + (x - b) ** 2) / 0.01)) for a, b in centres]).sum(0)
-        case "edges":
-            plane = np.where(along > rng.uniform(0.3, 0.8), 1.0, rng.uniform(0, 0.4))
-        case _:
-            plane = np.zeros((height, width))
-            for octave in range(1, 5):  # a coarse pattern with ever finer, ever weaker ones on top
-                grid = rng.uniform(0, 1, (2**octave, 2**octave))
-                tile = np.ones((-(-height // 2**octave), -(-width // 2**octave)))
-                plane += np.kron(grid, tile)[:height, :width] / octave
-    low, high = float(np.min(plane)), float(np.max(plane))
-    texture = rng.normal(0, 0.02, (height, width))
-    values: NDArray[np.float64] = np.clip((plane - low) / max(high - low, 1e-9) * 0.9 + 0.05 + texture, 0, 1)
-    return values
-
-
 def features(index: int, shape: tuple[int, ...], preprocessor: Mapping[str, Any]) -> Floats:
-    """A waveform `[batch, samples]`, or a spectrogram `[batch, …, …]` in the range of a log-mel one."""
-    if len(shape) == 2:
-        rate = preprocessor.get("sampling_rate")
-        rate = rate if type(rate) is int and rate > 0 else _RATE
-        return np.broadcast_to(_wave(index, shape[1], rate), shape).copy()
-    rng = np.random.default_rng([index, 7])
-    rows, columns = np.mgrid[0 : shape[-2], 0 : shape[-1]]
-    rows, columns = rows / shape[-2], columns / shape[-1]
-    spectrum = np.zeros(shape[-2:])
-    for _ in range(5):  # formants that glide, with pauses
-        pitch = rng.uniform(0.05, 0.95) + 0.1 * np.sin(2 * np.pi * (rng.uniform(0.5, 3) * columns + rng.uniform(0, 1)))
-        voiced = np.sin(2 * np.pi * (rng.uniform(1, 6) * columns + rng.uniform(0, 1))) > -0.5
-        spectrum += voiced * np.exp(-(((rows - pitch) / 0.04) ** 2))
-    spectrum = np.clip(spectrum, 0, 2) - 1 + rng.normal(0, 0.05, spectrum.shape)
-    return np.broadcast_to(spectrum.astype(np.float32), shape).copy()
+    """A waveform `[batch, samples]`, or a spectrogram `[batch, …, …]` in the range of a log-mel one.
+
+    A waveform is within -1 and 1; where the checkpoint normalizes, it has a mean of 0 and a deviation of 1.
+    """
+    stated = preprocessor.get("sampling_rate")
+    rate = stated if type(stated) is int and stated > 0 else _RATE
+    if len(shape) > 2 and min(shape[-2:]) > 1:
+        bins, frames = sorted(shape[-2:])
+        known = [preprocessor.get(key) for key in ("num_mel_bins", "feature_size")]
+        if frames in known and bins not in known:
+            bins, frames = frames, bins
+        made = sounds.spectrogram(index, bins, frames, rate)
+        made = made if shape[-2] == bins else made.T
+    else:
+        made = sounds.wave(index, int(np.prod(shape[1:])) if len(shape) > 2 else shape[-1], rate)
+        if preprocessor.get("do_normalize") is True:
+            made = (made - made.mean()) / np.sqrt(made.var() + 1e-7)  # as transformers' feature extractors
+        made = made.reshape(shape[1:]) if len(shape) > 2 else made
+    return np.broadcast_to(made.astype(np.float32), shape).copy()
 
 
-def _wave(index: int, samples: int, rate: int) -> Floats:
-    """Gliding harmonics with pauses, deviation about 1: what feature extractors that normalize hand over."""
-    rng = np.random.default_rng([index, 3])
-    time = np.arange(samples) / rate
-    pitch = rng.uniform(90, 250) * (1 + 0.1 * np.sin(2 * np.pi * rng.uniform(0.5, 2) * time))
-    phase = 2 * np.pi * np.cumsum(pitch) / rate
-    wave = np.zeros(samples)
-    for k in range(1, 12):
-        wave += np.sin(k * phase + rng.uniform(0, 6)) / k
-    wave = wave * (np.sin(2 * np.pi * rng.uniform(1, 4) * time + rng.uniform(0, 6)) > -0.6)
-    wave = wave + rng.normal(0, 0.01, samples)
-    scaled: Floats = ((wave - wave.mean()) / max(float(wave.std()), 1e-6)).astype(np.float32)
-    return scaled
+def guessed(index: int, shape: tuple[int, ...]) -> Floats | None:
+    """What a shape looks like, for an input that nothing else is known of: a waveform, a spectrogram, or a picture
+    whose colours stand last. None where it looks like nothing in particular."""
+    longest = max(shape, default=0)
+    if longest >= _SOUND and int(np.prod(shape)) == longest:
+        return features(index, (1, longest), {}).reshape(shape)
+    if len(shape) == 3 and shape[0] == 1 and min(shape[1:]) in _MELS and max(shape[1:]) >= min(shape[1:]):
+        return features(index, shape, {})
+    if len(shape) == 4 and shape[-1] in (1, 3) and min(shape[1:3]) >= 16:
+        planes = image(index, (shape[0], shape[3], shape[1], shape[2]), {})
+        return np.moveaxis(planes, 1, -1)
+    return None
 
 
 def numbers(index: int, shape: tuple[int, ...]) -> Floats:
-    """Normally distributed around 0, for an input whose meaning isn't known."""
-    return np.random.default_rng([index, 1]).standard_normal(shape).astype(np.float32)
+    """For an input whose meaning isn't known: normally distributed around 0 at three scales, smooth curves, shares."""
+    rng = np.random.default_rng([index, 1])
+    scale = _SCALES[index % len(_SCALES)]
+    noise = rng.standard_normal(shape)
+    if index % 8 == 5:
+        made = rng.uniform(0, 1, shape)
+    elif index % 8 == 7 and shape:
+        turns = rng.uniform(0.5, 4, (*shape[:-1], 1)) * np.linspace(0, 2 * np.pi, shape[-1])
+        made = scale * np.sin(turns + rng.uniform(0, 6, (*shape[:-1], 1))) + 0.05 * noise
+    else:
+        made = scale * noise
+    return np.asarray(made, np.float32)

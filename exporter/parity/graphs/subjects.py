@@ -13,7 +13,9 @@ from exporter.parity.options import Compared
 from exporter.parity.subjects import Opener
 from exporter.runners.graphs import GraphRunner
 from exporter.runners.mil_texts import Observe
+from exporter.runners.ort import OnnxSource
 from exporter.runners.reference_graph import TorchGraph, TorchReference
+from exporter.runners.shipped import ModelFile, OnnxFile
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSubjects(Compared):
-    """One component of a model. tokenizer: for inputs of real texts. preprocessor: for normalized images and sounds."""
+    """One component of a model. tokenizer: for inputs of real texts. preprocessor: for normalized images and sounds.
+    source: the `.onnx` file that it was imported from, where a user gave one.
+    """
 
     spec: GraphSpec
     reference: TorchReference | None = None
     tokenizer: Tokenizer | None = None
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
+    source: Path | None = None
 
     @property
     def folder(self) -> Path | None:
@@ -39,6 +44,17 @@ class GraphOpener(Opener):
     """Opens a component's subjects as graphs."""
 
     subjects: GraphSubjects
+
+    def keys(self) -> tuple[Key, ...]:
+        """Everything there is to compare, the source file first."""
+        first: tuple[Key, ...] = () if self.subjects.source is None else ("source",)
+        return (*first, *super().keys())
+
+    def file(self, key: Key, observe: Observe | None = None) -> ModelFile:
+        """Anything but the checkpoint."""
+        if key == "source":
+            return OnnxFile(OnnxSource(path=self.subjects.source), self.threads)
+        return super().file(key, observe)
 
     def open(self, key: Key, observe: Observe | None = None) -> GraphRunner:
         """Loads the subject; the caller lets go of it before the next one is opened."""

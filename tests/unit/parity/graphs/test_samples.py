@@ -85,7 +85,9 @@ def test_images_are_normalized_with_the_checkpoints_numbers() -> None:
         pixels = sample.feeds["pixel_values"][0] * np.array(std)[:, None, None] + np.array(mean)[:, None, None]
         assert pixels.min() > -1e-5
         assert pixels.max() < 1 + 1e-5
-        assert np.ptp(pixels) > 0.5
+    spans = sorted(np.ptp(sample.feeds["pixel_values"][0], (1, 2)).min() * min(std) for sample in made.items)
+    assert 0.03 < spans[0] < 0.07  # of low contrast
+    assert spans[-3] > 0.15
     plain = make_samples(IMAGE, "full", None, Materials(preprocessor={"do_normalize": False, "image_mean": mean}))
     assert all(s.feeds["pixel_values"].min() >= 0 and s.feeds["pixel_values"].max() <= 1 for s in plain.items)
 
@@ -93,7 +95,7 @@ def test_images_are_normalized_with_the_checkpoints_numbers() -> None:
 @pytest.mark.parametrize("shape", [(1, 4000), (1, 80, 100), (2, 1, 33, 21)])
 def test_sounds_have_structure(shape: tuple[int, ...]) -> None:
     """Neighbours in time are alike, as in speech and unlike in noise."""
-    for index in range(4):
+    for index in (0, 2, 5):  # speech, notes, a chord
         sound = signals.features(index, shape, {"sampling_rate": 8000})
         assert sound.shape == shape
         assert np.isfinite(sound).all()
