@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 ADDITIONAL_TOKENS = "additional_special_tokens"
-_EXTRA = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
+EXTRA_TOKENS = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
 TOKEN_LIST = "added_tokens_decoder"
 _MAX_DIGITS = 10  # of an id
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -51,7 +51,7 @@ def add_tokens(
         special[ADDITIONAL_TOKENS] = [
             token for entry in additional if (token := token_of(entry, ADDITIONAL_TOKENS)) is not None
         ]
-    extra = settings.get(_EXTRA)
+    extra = settings.get(EXTRA_TOKENS)
     for key, entry in extra.items() if isinstance(extra, dict) else ():
         if (token := token_of(entry, key)) is not None:
             special.setdefault(key, token)

@@ -175,7 +175,7 @@ def load_tokenizer(source: Checkpoint | Path | str) -> Tokenizer:
     backend = _backend(text)
     direction = (backend.truncation or {}).get("direction", "right")
     with rust_errors(f"{TOKENIZER} and {TOKENIZER_CONFIG} don't go together"):
-        tokens = rules.apply(backend, rules.tokenizer_class(rules.class_name(settings, config)), settings)
+        tokens = rules.apply(backend, rules.class_name(settings, config), settings, converted=conversion is not None)
     backend.no_truncation()
     backend.no_padding()
     ids = {key: _own_id(backend, tokens, f"{key}_token") for key in ("eos", "bos", "pad", "unk")}
