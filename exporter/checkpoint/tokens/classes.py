@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from exporter.checkpoint.tokens.special import Flags
 
-Language = Literal["language first", "language last"]
+Language = Literal["language first", "language last", "language first unless legacy"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,9 @@ class TokenizerClass:
     named: setting → default text of a token that joins the additional ones.
     normalizer: the settings that override a BertNormalizer's, with their defaults; None where the class overrides
     none. template: default (add_bos_token, add_eos_token) of a class that builds its own post-processor.
-    prefix_space: default add_prefix_space, None where the class overrides none; nested_prefix: whether the setting
-    reaches into a sequence of pre-tokenizers, and only to switch it on. extra_ids: whether it has T5's sentinels.
+    prefix_space: default add_prefix_space, None where the class overrides none; states_prefix: whether the setting
+    counts; nested_prefix: whether it reaches into a sequence of pre-tokenizers, and only to switch it on.
+    extra_ids: whether it has T5's sentinels.
     rebuilds: whether a stated add_prefix_space makes the class convert its sentencepiece model again.
     language: default language code of a class that puts the code around a text, and on which side.
     unusable: why text can't be tokenized as the class does it, from its `tokenizer.json` alone.
@@ -39,6 +40,7 @@ class TokenizerClass:
     normalizer: Mapping[str, Any] | None = None
     template: tuple[bool, bool] | None = None
     prefix_space: bool | None = False
+    states_prefix: bool = True
     nested_prefix: bool = False
     extra_ids: bool = False
     rebuilds: bool = False
@@ -168,6 +170,7 @@ CLASSES: Mapping[str, TokenizerClass] = {
     "OpenAIGPTTokenizer": TokenizerClass({"unk_token": "<unk>"}),
     "CLIPTokenizer": TokenizerClass(_CLIP_TOKENS),
     "BloomTokenizer": TokenizerClass(_BLOOM_TOKENS, nested_prefix=True),
+    "BlenderbotSmallTokenizer": TokenizerClass(_GPT2_TOKENS, states_prefix=False),
     "NougatTokenizer": TokenizerClass(_BLOOM_TOKENS),
     "Qwen2Tokenizer": TokenizerClass(_QWEN_TOKENS, dict.fromkeys(("bos_token", *_QWEN_TOKENS), _SPECIAL)),
     **dict.fromkeys(("T5Tokenizer", "MT5Tokenizer"), _T5),
@@ -186,7 +189,7 @@ CLASSES: Mapping[str, TokenizerClass] = {
         language=("en_XX", "language first"),
     ),
     "NllbTokenizer": TokenizerClass(
-        _ROBERTA_TOKENS, {"mask_token": _NORMALIZED}, language=("eng_Latn", "language first")
+        _ROBERTA_TOKENS, {"mask_token": _NORMALIZED}, language=("eng_Latn", "language first unless legacy")
     ),
     "SeamlessM4TTokenizer": TokenizerClass(_SEAMLESS_TOKENS, language=("__eng__", "language first")),
 }

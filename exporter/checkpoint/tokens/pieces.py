@@ -29,7 +29,8 @@ def prefix_space(backend: tokenizers.Tokenizer, kind: TokenizerClass, settings: 
         if stated is not None and "backend" not in settings:
             _respace(backend, bool(stated), settings.get("legacy") is not False)
     else:
-        _set_byte_level(backend, settings.get("add_prefix_space", kind.prefix_space))
+        stated = settings if kind.states_prefix else {}
+        _set_byte_level(backend, stated.get("add_prefix_space", kind.prefix_space))
 
 
 def normalize(backend: tokenizers.Tokenizer, wanted: Mapping[str, Any]) -> None:

@@ -40,8 +40,8 @@ def add_tokens(
     special: dict[str, Any] = {}
     for key in SPECIAL_KEYS:
         token = token_of(settings[key], key) if key in settings else defaults.get(key)
-        if isinstance(token, str) and key in settings:
-            token = known.get(token, token)
+        if token is not None and key in settings:
+            token = known.get(str_of(token), token)  # flags in the list of added tokens win over those stated here
         if isinstance(token, str) and key in flags:
             token = _added(token, flags[key])
         if token is not None:

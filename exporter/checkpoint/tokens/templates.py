@@ -50,22 +50,22 @@ def put_language(
 ) -> None:
     """Puts the source language's code and the end token around a text, as translation models expect them.
 
-    default: the language where `src_lang` isn't stated, and the side of its code. NLLB's `legacy_behaviour` puts it
-    last.
+    default: the language where `src_lang` isn't stated, and the side of its code, which `legacy_behaviour` changes for
+    NLLB.
     """
     from tokenizers import processors
 
     code, side = settings.get("src_lang") or default[0], default[1]
     if default[0].startswith("__") and isinstance(code, str) and "__" not in code:
         code = f"__{code}__"  # SeamlessM4T's spelling
-    if settings.get("legacy_behaviour"):
-        side = "language last"
+    legacy = bool(settings.get("legacy_behaviour"))
+    first = side == "language first" or (side == "language first unless legacy" and not legacy)
     index = backend.token_to_id(code) if isinstance(code, str) else None
     if index is None:
         message = f"the source language {str(code)[:40]!r} is not a token"
         raise InputError.of("checkpoint.tokenizer", message, where=f"{_SETTINGS}: src_lang")
     end, end_id = _known(backend, tokens, "eos_token")
-    before, after = ([code], [end]) if side == "language first" else ([], [end, code])
+    before, after = ([code], [end]) if first else ([], [end, code])
     backend.post_processor = processors.TemplateProcessing(
         single=[*before, "$A", *after],
         pair=[*before, "$A", "$B", *after],
