@@ -115,7 +115,7 @@ def load_reference(folder: Path, auto: str) -> tuple[Any, str]:
     from safetensors import SafetensorError
 
     reference = find_reference(folder) if auto == "AutoModelForCausalLM" else None
-    with _quiet(transformers):
+    with quiet(transformers):
         try:
             loaded = _automatic(folder, auto) if reference is None else reference.load(folder)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError,
@@ -166,7 +166,7 @@ def _automatic(folder: Path, auto: str) -> Loaded:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """Silences transformers' progress bars and warnings: the caller checks for missing weights itself."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
