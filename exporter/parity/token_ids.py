@@ -15,7 +15,7 @@ from exporter.formats import Form
 from exporter.parity.findings import failure
 from exporter.parity.prompts import every_prompt
 from exporter.parity.results import Check, ParityReport, PromptScore, Row
-from exporter.parity.thresholds import Limit
+from exporter.parity.thresholds import TOKENIZER
 from exporter.runners.reference_tokenizer import ReferenceTokenizer
 from exporter.texts import Prompt
 
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 
 _NAME = "tokenizer"
 _COMPARES = "transformers' tokenizer against the shipped one"
-_LIMITS = (
-    Limit("ids_differ", 0, "a model is only as good as the ids that it is given"),
-    Limit("marks_differ", 0, "types and special tokens decide which positions count"),
-    Limit("special_differ", 0, "beginning, end, padding and mask tokens must be the model's own"),
-)
 _WORST = 3  # texts shown
 _SHOWN = 8  # ids shown from the first that differs
 _MAX_SPECIAL = 40  # special tokens that are put into texts: T5 has 100, Llama 3 has 256, all of one kind
@@ -122,7 +117,7 @@ def tokenizer_row(tokenizer: Tokenizer, folder: Path, artifacts: Sequence[Form],
         tuple(artifacts),
         (reference.name, runner),
         metrics,
-        tuple(Check(limit, metrics[limit.metric]) for limit in _LIMITS),
+        tuple(Check(limit, metrics[limit.metric]) for limit in TOKENIZER),
         worst=tuple(sorted(compared.wrong, key=lambda score: -score.value)[:_WORST]),
         note=compared.note,
     )
