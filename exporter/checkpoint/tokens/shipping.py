@@ -19,6 +19,7 @@ from exporter.checkpoint.tokens.files import (
     UNREADABLE_FILES,
 )  # fmt: skip
 from exporter.checkpoint.tokens.settings import older_settings
+from exporter.checkpoint.tokens.special import TOKEN_LIST
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
@@ -68,6 +69,7 @@ def shipped_tokenizer(checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> Sh
     elif (settled := _settled_json(folder, tokenizer)) is not None:
         files[TOKENIZER] = settled
         settings = {**_moved(folder, stated, tokenizer), **settings}
+    settings = _with_final_flags(settings, tokenizer)
     special = folder.read_object(SPECIAL_TOKENS)
     if special is not None and older_settings(special) != special:
         files[SPECIAL_TOKENS] = _json(older_settings(special))
@@ -103,6 +105,20 @@ def _moved(folder: Folder, stated: Mapping[str, Any], tokenizer: Tokenizer) -> d
         moved["truncation_side"] = "left"
     special = folder.read_object(SPECIAL_TOKENS) or {}
     return {key: value for key, value in moved.items() if key not in stated and key not in special}
+
+
+def _with_final_flags(settings: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """The settings with the flags that the listed tokens have in the shipped tokenizer.json. Other flags in the list
+    would win over those that the tokenizer's class gave them.
+    """
+    listed = settings.get(TOKEN_LIST)
+    if not isinstance(listed, dict):
+        return settings
+    flags = tokenizer.added_flags
+    return {
+        **settings,
+        TOKEN_LIST: {index: {**entry, **flags.get(entry["content"], {})} for index, entry in listed.items()},
+    }
 
 
 def _settled(stated: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ ADDITIONAL_TOKENS = "additional_special_tokens"
 EXTRA_TOKENS = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
 TOKEN_LIST = "added_tokens_decoder"
 _MAX_DIGITS = 10  # of an id
-_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 Flags = Mapping[str, bool]
 
@@ -119,7 +119,7 @@ def token_of(value: Any, where: str) -> str | AddedToken | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, dict) and isinstance(text := value.get("content"), str):
-        return _added(text, {flag: bool(value[flag]) for flag in _FLAGS if flag in value})
+        return _added(text, {flag: bool(value[flag]) for flag in FLAGS if flag in value})
     raise InputError.of("checkpoint.tokenizer", f"{where} is {str(value)[:80]!r}, not a token", where=where)
 
 

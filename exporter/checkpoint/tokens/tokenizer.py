@@ -16,7 +16,7 @@ from exporter.checkpoint.tokens.files import TOKENIZER, TOKENIZER_CONFIG, find_t
 from exporter.checkpoint.tokens.rust_errors import rust_errors
 from exporter.checkpoint.tokens.settings import read_settings
 from exporter.checkpoint.tokens.source import conversion_of
-from exporter.checkpoint.tokens.special import SPECIAL_KEYS
+from exporter.checkpoint.tokens.special import FLAGS, SPECIAL_KEYS
 from exporter.checkpoint.tokens.vocabulary import Vocabulary, compare_vocabulary
 from exporter.errors import Diagnostic, InputError
 
@@ -70,6 +70,12 @@ class Tokenizer:
         named = [self.tokens[key] for key in SPECIAL_KEYS if key in self.tokens]
         added = sorted(self._backend.get_added_tokens_decoder().items())
         return tuple(dict.fromkeys([*named, *(token.content for _, token in added)]))
+
+    @property
+    def added_flags(self) -> dict[str, dict[str, bool]]:
+        """Text → flags of each added token: lstrip, normalized, rstrip, single_word, special."""
+        added = self._backend.get_added_tokens_decoder().values()
+        return {token.content: {flag: bool(getattr(token, flag)) for flag in FLAGS} for token in added}
 
     def encode(self, text: str, *, max_length: int | None = None, special_tokens: bool = True) -> list[int]:
         """Token ids of `text`, with the special tokens that the model expects around it.

@@ -43,7 +43,7 @@ BUILD_OF = {f"{name}Tokenizer": build for build, names in _CLASSES.items() for n
 _WORDS = "transformers: Words must"
 _NOT_A_BOOL = "transformers: argument 'add_prefix_space'"
 _NO_MODEL = "transformers: Either model_file or model_proto must be specified"
-_WITHOUT_NULL = ("Bart", "Blenderbot", "LED", "Longformer", "Mvp", "Roberta", "BlenderbotSmall", "MarkupLM")
+_WITHOUT_NULL = ("Bart", "Blenderbot", "LED", "Longformer", "Mvp", "Roberta", "BlenderbotSmall")
 REFUSED: Mapping[tuple[str, str], str] = {
     ("RoFormerTokenizer", ""): "kogata: it cuts Chinese words with rjieba",
     ("CpmTokenizer", ""): "kogata: it cuts Chinese words with rjieba",
