@@ -20,10 +20,13 @@ from exporter.runners.reference_tokenizer import ReferenceTokenizer
 from exporter.texts import Prompt
 
 if TYPE_CHECKING:
+    from exporter.checkpoint.tokens.encoded import EncodedText
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
+    from exporter.runners.reference_tokenizer import ReferenceTokens
 
 _NAME = "tokenizer"
 _COMPARES = "transformers' tokenizer against the shipped one"
+_NO_ROW = "tokenizer.surplus"  # the model has no row for a token of the text, which nobody can run then
 _WORST = 3  # texts shown
 _SHOWN = 8  # ids shown from the first that differs
 _MAX_SPECIAL = 40  # special tokens that are put into texts: T5 has 100, Llama 3 has 256, all of one kind
@@ -38,7 +41,7 @@ _TEXTS = (
     "مرحبا بالعالم، كيف حالك؟", "שלום עולם, מה שלומך?", "नमस्ते दुनिया", "สวัสดีชาวโลก", "Съешь же ещё этих мягких булок",
     "🙂🚀👩‍👩‍👧👍🏽🇯🇵", "\u200bzero\ufeff width\u00a0no-break\u2028line", "ctrl \x00 \x1f \x7f",
     "\u2581 \u2581word Ġword ##ing</w>",
-    "[MASK] [CLS] <mask> <s> </s> <pad> <unk> <|endoftext|> <0x0A> <extra_id_0>",
+    "[MASK] [CLS]", "<mask>", "<s>text</s>", "<pad> <unk>", "<|endoftext|>", "<0x0A>", "<extra_id_0>",
     "def f(x):\n    return {'a': [x ** 2]}",
     "lamp " * 40, "a" * 120,
 )  # fmt: skip
@@ -54,6 +57,8 @@ _CHATS = (
     ),
 )
 
+Ids = list[int] | str  # of a text; or why it was refused
+
 
 @dataclass
 class _Compared:
@@ -64,20 +69,31 @@ class _Compared:
     wrong: list[PromptScore] = field(default_factory=list)
     note: str = ""
 
-    def add(self, shown: str, theirs: Sequence[int] | str, ours: Sequence[int] | str) -> bool:
-        """Whether both sides agree; an error stands for the ids of a text that a side refuses."""
+    def add(self, shown: str, references: Sequence[Ids], ours: Ids) -> bool:
+        """Whether our ids are those of one of the references; an error stands for the ids of a refused text."""
         index, self.texts = self.texts, self.texts + 1
-        if theirs == ours or (isinstance(theirs, str) and isinstance(ours, str)):
+        if any(theirs == ours or (isinstance(theirs, str) and isinstance(ours, str)) for theirs in references):
             return True
+        theirs = references[-1]
         pairs = zip(theirs, ours, strict=False) if not isinstance(theirs, str) and not isinstance(ours, str) else ()
         equal = [a == b for a, b in pairs]
         first = equal.index(False) if False in equal else len(equal)
         count = max(0 if isinstance(side, str) else len(side) for side in (theirs, ours)) - sum(equal)
         if not self.wrong:
-            ends = [side if isinstance(side, str) else str(list(side[first:][:_SHOWN])) for side in (theirs, ours)]
+            ends = [side if isinstance(side, str) else str(side[first:][:_SHOWN]) for side in (theirs, ours)]
             self.note = f"in {shown!r} from token {first}: {ends[0]} in transformers, {ends[1]} here"
         self.wrong.append(PromptScore(index, shown, "ids_differ", float(max(count, 1))))
         return False
+
+    def add_marks(self, shown: str, references: Sequence[ReferenceTokens], own: EncodedText) -> None:
+        """Compares types and marks of special tokens where a reference states them."""
+        for theirs in references:
+            types = theirs.types is None or list(theirs.types) == own.types.tolist()
+            special = theirs.special is None or list(theirs.special) == own.special.tolist()
+            if types and special:
+                return
+        self.marks += 1
+        self.note = self.note or f"token types or special tokens differ in {shown!r}"
 
 
 def with_tokenizer(report: ParityReport, row: Row) -> ParityReport:
@@ -143,46 +159,36 @@ def _prompts(tokenizer: Tokenizer) -> Iterator[Prompt]:
 
 
 def _text(compared: _Compared, tokenizer: Tokenizer, reference: ReferenceTokenizer, prompt: Prompt) -> None:
+    own: EncodedText | None = None
     try:
         own = tokenizer.encode_text(prompt.text, prompt.second)
+        ours: Ids = own.ids.tolist()
     except InputError as error:
-        if error.diagnostics[0].code != "tokenizer.surplus":  # the model has no row for a token of the text
-            _refused(compared, reference, prompt, error)
-        return
+        if error.diagnostics[0].code == _NO_ROW:
+            return
+        ours = error.diagnostics[0].message
     try:
-        theirs = reference.encode(prompt.text, prompt.second)
+        references = reference.encode(prompt.text, prompt.second)
     except InputError as error:
-        compared.add(prompt.shown, error.diagnostics[0].message, own.ids.tolist())
+        compared.add(prompt.shown, (error.diagnostics[0].message,), ours)
         return
-    if compared.add(prompt.shown, list(theirs.ids), own.ids.tolist()):
-        types = theirs.types is None or list(theirs.types) == own.types.tolist()
-        special = theirs.special is None or list(theirs.special) == own.special.tolist()
-        if not (types and special):
-            compared.marks += 1
-            compared.note = compared.note or f"token types or special tokens differ in {prompt.shown!r}"
-
-
-def _refused(compared: _Compared, reference: ReferenceTokenizer, prompt: Prompt, error: InputError) -> None:
-    try:
-        theirs: Sequence[int] | str = reference.encode(prompt.text, prompt.second).ids
-    except InputError as other:
-        theirs = other.diagnostics[0].message
-    compared.add(prompt.shown, theirs, error.diagnostics[0].message)
+    if compared.add(prompt.shown, [list(theirs.ids) for theirs in references], ours) and own is not None:
+        compared.add_marks(prompt.shown, [theirs for theirs in references if list(theirs.ids) == ours], own)
 
 
 def _chat(compared: _Compared, tokenizer: Tokenizer, reference: ReferenceTokenizer, prompt: Prompt) -> None:
     assert tokenizer.chat_template is not None
     try:
-        own: list[int] | str = tokenizer.encode_chat(prompt.messages)
+        ours: Ids = tokenizer.encode_chat(prompt.messages)
     except InputError as error:
-        if error.diagnostics[0].code == "tokenizer.surplus":
+        if error.diagnostics[0].code == _NO_ROW:
             return
-        own = error.diagnostics[0].message
+        ours = error.diagnostics[0].message
     try:
-        theirs: list[int] | str = list(reference.encode_chat(prompt.messages, tokenizer.chat_template))
+        theirs: list[Ids] = list(map(list, reference.encode_chat(prompt.messages, tokenizer.chat_template)))
     except InputError as error:
-        theirs = error.diagnostics[0].message
-    compared.add(prompt.shown, theirs, own)
+        theirs = [error.diagnostics[0].message]
+    compared.add(prompt.shown, theirs, ours)
 
 
 def _special(compared: _Compared, tokenizer: Tokenizer, reference: ReferenceTokenizer) -> int:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.sentencepiece_models import trained
 from support.tokenizer_fixtures import named, write_tokenizer
+from transformers import AutoTokenizer
 
 from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.formats import Form
@@ -100,3 +102,40 @@ def test_code_of_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     row = tokenizer_row(load_tokenizer(folder), folder, (ONNX,))
     assert row.verdict == "unchecked"
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "file"),
+    [
+        ("unigram bytes", "T5Tokenizer", "spiece.model"),  # umT5: the fast class loses the bytes
+        ("bpe nfkc", "LlamaTokenizer", "tokenizer.model"),  # the fast class loses the map of characters
+        ("deberta", "DebertaV2Tokenizer", "spm.model"),  # the fast class leaves a space behind control characters
+        ("xlm-roberta", "XLMRobertaTokenizer", "sentencepiece.bpe.model"),
+    ],
+)
+def test_older_files_agree_with_the_fast_class_or_the_one_in_python(
+    model: str, name: str, file: str, tmp_path: Path
+) -> None:
+    (tmp_path / file).write_bytes(trained(model))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    row = tokenizer_row(load_tokenizer(tmp_path), tmp_path, (ONNX,))
+    assert (row.verdict, row.note) == ("passed", "")
+    assert f"{name}Fast or {name}" in row.runners[0]
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize(
+    ("model", "name", "file"), [("llama", "LlamaTokenizer", "tokenizer.model"), ("t5", "T5Tokenizer", "spiece.model")]
+)
+def test_a_stated_prefix_space_respaces_tokenizer_json(
+    model: str, name: str, file: str, prefix: bool, legacy: bool, tmp_path: Path
+) -> None:
+    """transformers converts the sentencepiece model again then, whatever tokenizer.json says."""
+    (tmp_path / file).write_bytes(trained(model))
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(json.dumps({"tokenizer_class": name}))
+    AutoTokenizer.from_pretrained(tmp_path)._tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config.write_text(json.dumps({"tokenizer_class": name, "add_prefix_space": prefix, "legacy": legacy}))
+    row = tokenizer_row(load_tokenizer(tmp_path), tmp_path, (ONNX,))
+    assert (row.verdict, row.note) == ("passed", "")
