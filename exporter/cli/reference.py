@@ -83,6 +83,7 @@ def limits() -> str:
         "coreml cached decode": t.CACHED_FP16,
         "padding": t.PADDING,
         "coreml masks": t.MASKS,
+        "tokenizer": t.TOKENIZER,
     }
     parts = [LIMITS, _table("Rows that should be equal", rows.items())]
     tables = {

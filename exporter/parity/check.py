@@ -16,6 +16,7 @@ from exporter.parity.subjects import TextOpener
 from exporter.parity.task import EncodedItem, encode_tasks, require_generation
 from exporter.parity.texts import encode_texts
 from exporter.parity.thresholds import TASK_DROP, TASK_DROP_REASON
+from exporter.parity.token_ids import tokenizer_row, with_tokenizer
 from exporter.progress import NoProgress, Progress
 from exporter.runners.threads import fixed_threads
 from exporter.texts import choose
@@ -33,7 +34,11 @@ def check_parity(subjects: Subjects, options: ParityOptions, progress: Progress 
         engine = TextEngine(progress or NoProgress(), opener=opener, outputs=outputs, texts=texts, tasks=tasks)
         for key in engine.keys:
             engine.run(key)
-        return _report(engine)
+        report = _report(engine)
+    if subjects.checkpoint is None:
+        return report
+    pairs, forms = subjects.task != "text-generation", tuple(subjects.artifacts)
+    return with_tokenizer(report, tokenizer_row(subjects.tokenizer, subjects.checkpoint, forms, pairs=pairs))
 
 
 def _report(engine: TextEngine) -> ParityReport:

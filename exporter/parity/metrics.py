@@ -57,6 +57,10 @@ METRICS: dict[str, Metric] = {
     "weight_error": Metric("worst weight matrix: squared error divided by variance"),
     "positions": Metric("positions compared", "positions"),
     "prompts": Metric("prompts compared", "prompts"),
+    "ids_differ": Metric("texts whose token ids differ", "texts"),
+    "marks_differ": Metric("texts whose token types or special tokens differ", "texts"),
+    "special_differ": Metric("special tokens with another id", "tokens"),
+    "texts": Metric("texts compared", "texts"),
 }
 
 

@@ -101,6 +101,12 @@ MASKS = (
     Limit("psnr_db", 80, "both kinds of mask mean the same, so the results must be the same"),
 )
 
+TOKENIZER = (
+    Limit("ids_differ", 0, "the model must get the ids that it was trained with"),
+    Limit("marks_differ", 0, "token types are inputs; marks of special tokens decide which positions count"),
+    Limit("special_differ", 0, "beginning, end, padding and mask tokens must be the model's own"),
+)
+
 _BROKEN_KL = "a broken model loses more than 5 nats"
 _BROKEN_TOP1 = "a broken model has less than 0.05"
 _BROKEN_COSINE = "a broken model has 0.06, like unrelated texts"

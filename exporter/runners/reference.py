@@ -1,7 +1,9 @@
 """The reference: the checkpoint in torch, with transformers' own model code.
 
-fp32, eager attention, local files only, safetensors only, no remote code. Pooling is computed here, from the
-checkpoint's `modules.json`, independently of what the importer made of it.
+fp32, local files only, safetensors only, no remote code. The attention implementation is the one that transformers
+chooses by itself, as users of the model get it: `sdpa` for most classes. Forcing `eager` would hide faults of that code
+(transformers 4.57 adds Falcon's alibi twice there). Pooling is computed here, from the checkpoint's `modules.json`,
+independently of what the importer made of it.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ def load_reference(folder: Path, auto: str) -> tuple[Any, str]:
     from safetensors import SafetensorError
 
     reference = find_reference(folder) if auto == "AutoModelForCausalLM" else None
-    with _quiet(transformers):
+    with quiet(transformers):
         try:
             loaded = _automatic(folder, auto) if reference is None else reference.load(folder)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError,
@@ -130,8 +132,14 @@ def load_reference(folder: Path, auto: str) -> tuple[Any, str]:
             f"the checkpoint lacks weights that the model in torch needs: {', '.join(missing[:5])}",
             where=folder.name,
         )
-    name = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}, fp32 eager"
+    name = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}, fp32"
+    name = f"{name} {_attention(loaded.model)}".rstrip()
     return loaded.model, name if reference is None else f"{name}, {reference.described}"
+
+
+def _attention(model: Any) -> str:
+    """The attention implementation in use, "eager" or "sdpa" say; "" for a module that doesn't state one."""
+    return str(getattr(getattr(model, "config", None), "_attn_implementation", None) or "")
 
 
 def _automatic(folder: Path, auto: str) -> Loaded:
@@ -149,7 +157,6 @@ def _automatic(folder: Path, auto: str) -> Loaded:
         str(folder),
         config=config,
         torch_dtype=torch.float32,
-        attn_implementation="eager",
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
@@ -159,7 +166,7 @@ def _automatic(folder: Path, auto: str) -> Loaded:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """Silences transformers' progress bars and warnings: the caller checks for missing weights itself."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,6 +1,7 @@
 """The reference for exported models: the checkpoint in transformers, called as its own documentation calls it.
 
-fp32, eager attention, local files only, safetensors only, no remote code, and without the exporter's patches.
+fp32, transformers' default attention, local files only, safetensors only, no remote code, and without the exporter's
+patches.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,11 @@ def find_template(folder: Folder, tokenizer_config: Mapping[str, Any]) -> str | 
     if stated is not None and not isinstance(stated, str):
         raise InputError.of("checkpoint.chat_template", "the chat template is not text", where=where)
     return stated
+
+
+def clock_of(template: str) -> Callable[[str], str] | None:
+    """`strftime_now` for a template: None for one that tests whether it is defined, else that of a fixed day."""
+    return None if _ASKS_FOR_CLOCK.search(template) else _DAY.strftime
 
 
 def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any], add_generation_prompt: bool) -> str:
@@ -111,8 +116,8 @@ def _compile(template: str) -> jinja2.Template:
     environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = raise_exception
-    if not _ASKS_FOR_CLOCK.search(template):
-        environment.globals["strftime_now"] = _DAY.strftime
+    if (clock := clock_of(template)) is not None:
+        environment.globals["strftime_now"] = clock
     return environment.from_string(template)
 
 

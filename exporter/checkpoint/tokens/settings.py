@@ -7,18 +7,20 @@ from typing import Any
 
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens.files import ADDED_TOKENS, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG
-from exporter.checkpoint.tokens.special import ADDITIONAL_TOKENS, SPECIAL_KEYS, TOKEN_LIST
+from exporter.checkpoint.tokens.special import ADDITIONAL_TOKENS, EXTRA_TOKENS, SPECIAL_KEYS, TOKEN_LIST
 from exporter.errors import InputError
+
+_NAMED_TOKENS = "model_specific_special_tokens"
 
 
 def read_settings(folder: Folder) -> Mapping[str, Any]:
     """tokenizer_config.json. Where it has no `added_tokens_decoder`, special_tokens_map.json overrides it, and the
     tokens of added_tokens.json and tokenizer.json are listed instead, as in transformers (4.57, `_from_pretrained`).
     """
-    settings = folder.read_object(TOKENIZER_CONFIG) or {}
+    settings = older_settings(folder.read_object(TOKENIZER_CONFIG) or {})
     if TOKEN_LIST in settings:
         return settings
-    settings = {**settings, **(folder.read_object(SPECIAL_TOKENS) or {})}
+    settings = {**settings, **_special_tokens(settings, folder)}
     added = folder.read_object(ADDED_TOKENS)
     if not added:
         return settings
@@ -36,6 +38,33 @@ def read_settings(folder: Folder) -> Mapping[str, Any]:
             "content": text, **flags, "normalized": text not in special, "special": text in special
         }  # fmt: skip
     return {**settings, TOKEN_LIST: {**listed, **_own_tokens(folder)}}
+
+
+def older_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """tokenizer_config.json in transformers 4's spelling. transformers 5 writes the additional special tokens as a list
+    `extra_special_tokens`, which version 4 reads as a map of named tokens and fails, and the named ones as
+    `model_specific_special_tokens`.
+    """
+    settings, extra = dict(settings), settings.get(EXTRA_TOKENS)
+    if isinstance(extra, list):
+        del settings[EXTRA_TOKENS]
+        stated = settings.get(ADDITIONAL_TOKENS)
+        stated = list(stated) if isinstance(stated, list) else []
+        settings[ADDITIONAL_TOKENS] = [*stated, *(token for token in extra if token not in stated)]
+    named = settings.get(_NAMED_TOKENS)
+    if isinstance(named, dict):
+        del settings[_NAMED_TOKENS]
+        settings[EXTRA_TOKENS] = {**named, **(extra if isinstance(extra, dict) else {})}
+    return settings
+
+
+def _special_tokens(settings: Mapping[str, Any], folder: Folder) -> dict[str, Any]:
+    """special_tokens_map.json; its additional tokens join those of the settings."""
+    special = older_settings(folder.read_object(SPECIAL_TOKENS) or {})
+    stated, more = settings.get(ADDITIONAL_TOKENS), special.get(ADDITIONAL_TOKENS)
+    if isinstance(stated, list) and isinstance(more, list):
+        special[ADDITIONAL_TOKENS] = [*stated, *(token for token in more if token not in stated)]
+    return special
 
 
 def _own_tokens(folder: Folder) -> dict[str, Any]:

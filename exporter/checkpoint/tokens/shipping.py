@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.checkpoint.checkpoint import Checkpoint
-from exporter.checkpoint.folder import Folder
+from exporter.checkpoint.folder import MAX_JSON_BYTES, Folder
 from exporter.checkpoint.tokens import rules
-from exporter.checkpoint.tokens.files import OLDER_FILES, TOKENIZER, TOKENIZER_CONFIG, UNREADABLE_FILES, VOCAB_JSON
+from exporter.checkpoint.tokens.files import (
+    OLDER_FILES,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    UNREADABLE_FILES,
+)  # fmt: skip
+from exporter.checkpoint.tokens.settings import older_settings
+from exporter.checkpoint.tokens.special import TOKEN_LIST
 
 if TYPE_CHECKING:
     from exporter.checkpoint.tokens.tokenizer import Tokenizer
@@ -50,26 +58,78 @@ def shipped_tokenizer(checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> Sh
         name: path for name, path in checkpoint.tokenizer_files.items() if name not in (*OLDER_FILES, *UNREADABLE_FILES)
     }
     conversion = checkpoint.conversion
-    stated = Folder.at(checkpoint.root).read_object(TOKENIZER_CONFIG) or {}
+    folder = Folder.at(checkpoint.root)
+    stated = folder.read_object(TOKENIZER_CONFIG) or {}
     settings = _settled(stated, checkpoint.config)
     origin = None
     if conversion is not None:
         files[TOKENIZER] = tokenizer.to_json().encode()
-        if VOCAB_JSON not in conversion.source:  # with this setting, Llama's class would ask for tokenizer.model again
-            settings.pop("add_prefix_space", None)
         settings = {**conversion.defaults, **settings}
         origin = f"converted from {' and '.join(conversion.source)} by kogata; {conversion.checked}"
+    elif (settled := _settled_json(folder, tokenizer)) is not None:
+        files[TOKENIZER] = settled
+        settings = {**_moved(folder, stated, tokenizer), **settings}
+    settings = _with_final_flags(settings, tokenizer)
+    special = folder.read_object(SPECIAL_TOKENS)
+    if special is not None and older_settings(special) != special:
+        files[SPECIAL_TOKENS] = _json(older_settings(special))
     if settings != stated:
-        files[TOKENIZER_CONFIG] = (json.dumps(settings, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
+        files[TOKENIZER_CONFIG] = _json(settings)
     return ShippedTokenizer(dict(sorted(files.items())), origin, () if tokenizer.eos_stated else tokenizer.eos_ids)
 
 
+def _json(settings: Mapping[str, Any]) -> bytes:
+    return (json.dumps(settings, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _settled_json(folder: Folder, tokenizer: Tokenizer) -> bytes | None:
+    """tokenizer.json with everything that other files and the class change in it, so that a runtime that reads this
+    file alone gets the same ids; None where the checkpoint's own file already gives them.
+
+    It neither cuts nor pads texts: both are the caller's decision, and the ids were compared without them.
+    """
+    from tokenizers import Tokenizer as Backend
+
+    text, settled = folder.read_text(TOKENIZER, MAX_JSON_BYTES), tokenizer.to_json()
+    return None if text is None or Backend.from_str(text).to_str() == settled else settled.encode()
+
+
+def _moved(folder: Folder, stated: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """Settings for what stood only in the padding and truncation sections that the settled tokenizer.json lacks."""
+    original = folder.read_object(TOKENIZER) or {}
+    moved: dict[str, Any] = {}
+    if original.get("padding") and "pad_token" in tokenizer.tokens:
+        moved["pad_token"] = tokenizer.tokens["pad_token"]
+    truncation = original.get("truncation")
+    if isinstance(truncation, dict) and str(truncation.get("direction")).lower() == "left":
+        moved["truncation_side"] = "left"
+    special = folder.read_object(SPECIAL_TOKENS) or {}
+    return {key: value for key, value in moved.items() if key not in stated and key not in special}
+
+
+def _with_final_flags(settings: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """The settings with the flags that the listed tokens have in the shipped tokenizer.json. Other flags in the list
+    would win over those that the tokenizer's class gave them.
+    """
+    listed = settings.get(TOKEN_LIST)
+    if not isinstance(listed, dict):
+        return settings
+    flags = tokenizer.added_flags
+    return {
+        **settings,
+        TOKEN_LIST: {index: {**entry, **flags.get(entry["content"], {})} for index, entry in listed.items()},
+    }
+
+
 def _settled(stated: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with a class that transformers has, where such a class is known."""
+    """The settings in transformers 4's spelling, with a class that it has where one is known."""
     settings = {key: value for key, value in stated.items() if key != "auto_map"}
     name = rules.class_name(stated, config)
     if "auto_map" in stated and not rules.is_known(name):
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     elif name in _STANDARD_CLASSES or ("tokenizer_class" not in stated and rules.is_known(name)):
         settings["tokenizer_class"] = _STANDARD_CLASSES.get(name, name)
-    return settings
+    if rules.tokenizer_class(_STANDARD_CLASSES.get(name, name)).rebuilds:
+        # With this setting, the class would ask for the sentencepiece model again; tokenizer.json holds the spacing.
+        settings.pop("add_prefix_space", None)
+    return older_settings(settings)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 ADDITIONAL_TOKENS = "additional_special_tokens"
-_EXTRA = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
+EXTRA_TOKENS = "extra_special_tokens"  # further named tokens: {"image_token": "<image>"}
 TOKEN_LIST = "added_tokens_decoder"
 _MAX_DIGITS = 10  # of an id
-_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 Flags = Mapping[str, bool]
 
@@ -40,8 +40,8 @@ def add_tokens(
     special: dict[str, Any] = {}
     for key in SPECIAL_KEYS:
         token = token_of(settings[key], key) if key in settings else defaults.get(key)
-        if isinstance(token, str) and key in settings:
-            token = known.get(token, token)
+        if token is not None and key in settings:
+            token = known.get(str_of(token), token)  # flags in the list of added tokens win over those stated here
         if isinstance(token, str) and key in flags:
             token = _added(token, flags[key])
         if token is not None:
@@ -51,7 +51,7 @@ def add_tokens(
         special[ADDITIONAL_TOKENS] = [
             token for entry in additional if (token := token_of(entry, ADDITIONAL_TOKENS)) is not None
         ]
-    extra = settings.get(_EXTRA)
+    extra = settings.get(EXTRA_TOKENS)
     for key, entry in extra.items() if isinstance(extra, dict) else ():
         if (token := token_of(entry, key)) is not None:
             special.setdefault(key, token)
@@ -119,7 +119,7 @@ def token_of(value: Any, where: str) -> str | AddedToken | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, dict) and isinstance(text := value.get("content"), str):
-        return _added(text, {flag: bool(value[flag]) for flag in _FLAGS if flag in value})
+        return _added(text, {flag: bool(value[flag]) for flag in FLAGS if flag in value})
     raise InputError.of("checkpoint.tokenizer", f"{where} is {str(value)[:80]!r}, not a token", where=where)
 
 

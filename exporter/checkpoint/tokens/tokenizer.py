@@ -16,6 +16,7 @@ from exporter.checkpoint.tokens.files import TOKENIZER, TOKENIZER_CONFIG, find_t
 from exporter.checkpoint.tokens.rust_errors import rust_errors
 from exporter.checkpoint.tokens.settings import read_settings
 from exporter.checkpoint.tokens.source import conversion_of
+from exporter.checkpoint.tokens.special import FLAGS, SPECIAL_KEYS
 from exporter.checkpoint.tokens.vocabulary import Vocabulary, compare_vocabulary
 from exporter.errors import Diagnostic, InputError
 
@@ -57,6 +58,24 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """Number of tokens, added ones included."""
         return int(self._backend.get_vocab_size(with_added_tokens=True))
+
+    @property
+    def named(self) -> dict[str, int | None]:
+        """`bos_token` … `mask_token` → the tokenizer's own id, None where it has no such token."""
+        return {key: _own_id(self._backend, self.tokens, key) for key in SPECIAL_KEYS}
+
+    @property
+    def special_texts(self) -> tuple[str, ...]:
+        """The texts of all tokens that a text is split at, by id; `bos_token` … `mask_token` come first."""
+        named = [self.tokens[key] for key in SPECIAL_KEYS if key in self.tokens]
+        added = sorted(self._backend.get_added_tokens_decoder().items())
+        return tuple(dict.fromkeys([*named, *(token.content for _, token in added)]))
+
+    @property
+    def added_flags(self) -> dict[str, dict[str, bool]]:
+        """Text → flags of each added token: lstrip, normalized, rstrip, single_word, special."""
+        added = self._backend.get_added_tokens_decoder().values()
+        return {token.content: {flag: bool(getattr(token, flag)) for flag in FLAGS} for token in added}
 
     def encode(self, text: str, *, max_length: int | None = None, special_tokens: bool = True) -> list[int]:
         """Token ids of `text`, with the special tokens that the model expects around it.
@@ -175,7 +194,7 @@ def load_tokenizer(source: Checkpoint | Path | str) -> Tokenizer:
     backend = _backend(text)
     direction = (backend.truncation or {}).get("direction", "right")
     with rust_errors(f"{TOKENIZER} and {TOKENIZER_CONFIG} don't go together"):
-        tokens = rules.apply(backend, rules.tokenizer_class(rules.class_name(settings, config)), settings)
+        tokens = rules.apply(backend, rules.class_name(settings, config), settings, converted=conversion is not None)
     backend.no_truncation()
     backend.no_padding()
     ids = {key: _own_id(backend, tokens, f"{key}_token") for key in ("eos", "bos", "pad", "unk")}

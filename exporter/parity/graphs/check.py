@@ -25,6 +25,7 @@ from exporter.parity.options import ParityOptions
 from exporter.parity.results import ParityReport
 from exporter.parity.rows import Comparison
 from exporter.parity.thresholds import Limit
+from exporter.parity.token_ids import tokenizer_row, with_tokenizer
 from exporter.progress import NoProgress, Progress
 from exporter.runners.threads import fixed_threads
 
@@ -53,7 +54,15 @@ def check_graphs(
             reports[name] = engine.report()
             if len(components) > 1:
                 upstream[name] = list(zip(samples.items, engine.outputs[engine.keys[0]], strict=True))
-    return reports
+    return {name: _with_tokenizer(reports[name], subjects) for name, subjects in zip(reports, components, strict=True)}
+
+
+def _with_tokenizer(report: ParityReport, subjects: GraphSubjects) -> ParityReport:
+    """The report with the tokenizer's row, for a component that takes token ids."""
+    takes_ids = any(port.kind == "ids" for port in subjects.spec.inputs)
+    if subjects.folder is None or subjects.tokenizer is None or not takes_ids:
+        return report
+    return with_tokenizer(report, tokenizer_row(subjects.tokenizer, subjects.folder, tuple(subjects.artifacts)))
 
 
 @dataclass(kw_only=True)

@@ -8,6 +8,7 @@ emoji, 24 languages), `pairs.jsonl` (40 questions with a passage that does or do
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,13 @@ _SETS: Mapping[str, tuple[str, ...]] = {
 def builtin_prompts(task: Task) -> tuple[Prompt, ...]:
     """The set that comes with the package."""
     sets = _SETS.get(task, ("encoder",))
+    return tuple(prompt for name in sets for prompt in read_prompts(Path(__file__).parent / f"{name}.jsonl"))
+
+
+@cache
+def every_prompt() -> tuple[Prompt, ...]:
+    """All prompts that come with the package, of every set."""
+    sets = ("encoder", "pairs", "decoder")
     return tuple(prompt for name in sets for prompt in read_prompts(Path(__file__).parent / f"{name}.jsonl"))
 
 

@@ -56,7 +56,7 @@ def read_source(folder: Path) -> Source:
 
 
 def load_transformers(model_class: Any, config: Any, weights: dict[str, torch.Tensor]) -> Loaded:
-    """A model of transformers with these weights (its own names), float32 and eager attention."""
+    """A model of transformers with these weights (its own names), float32, attention as transformers chooses."""
     import torch
 
     model, info = model_class.from_pretrained(
@@ -64,7 +64,6 @@ def load_transformers(model_class: Any, config: Any, weights: dict[str, torch.Te
         config=config,
         state_dict=weights,
         torch_dtype=torch.float32,  # `dtype` only from transformers 4.56 on
-        attn_implementation="eager",
         output_loading_info=True,
     )
     return Loaded(model.eval(), tuple(sorted(info["missing_keys"])))

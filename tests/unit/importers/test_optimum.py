@@ -90,7 +90,7 @@ def imported(folder: Path, work: Path, context: int | None = None) -> dict[str, 
 
 def load(folder: Path) -> Any:
     architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
-    return getattr(transformers, architecture).from_pretrained(folder, attn_implementation="eager").eval()
+    return getattr(transformers, architecture).from_pretrained(folder).eval()
 
 
 def feeds_of(hub: Hub, upstream: Arrays) -> Arrays:

@@ -22,6 +22,7 @@ from exporter.lower.onnx import OnnxOptions, lower_onnx
 DECODER_ROWS = [
     "import", "compression", "onnx lowering", "coreml lowering", "fp16", "onnx", "coreml", "onnx vs coreml",
     "hub padding", "onnx cached decode", "onnx padding", "coreml masks", "coreml cached decode",
+    "tokenizer",
 ]  # fmt: skip
 Q_PROJ = "model.layers.1.self_attn.q_proj.weight"
 UP_PROJ = "model.layers.1.mlp.up_proj.weight"
@@ -81,7 +82,7 @@ def test_bundle_without_checkpoint(llama, quick):
 
 def test_bundle_against_checkpoint(llama, quick):
     report = quick(llama.only("checkpoint", "onnx"))
-    assert [row.name for row in report.rows] == ["onnx", "onnx cached decode", "onnx padding"]
+    assert [row.name for row in report.rows] == ["onnx", "onnx cached decode", "onnx padding", "tokenizer"]
     assert report.artifact_verdict(FLEXIBLE) == "unchecked"
 
 

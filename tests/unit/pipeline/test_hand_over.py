@@ -18,6 +18,7 @@ from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens import tokenizer
 from exporter.importers import decoder, encoder, native, optimum, routes
 from exporter.parity import task
+from exporter.parity.prompts import every_prompt
 from exporter.pipeline.export import export_checkpoint
 from exporter.pipeline.settings import Budget
 from exporter.progress import NoProgress
@@ -60,6 +61,8 @@ def test_a_decoder(budget: Budget | None, calls: Counter[str], tmp_path: Path) -
         "budget": budget,
         "max_task_drop": 100,
     }
+    every_prompt()  # the package's own prompts are kept
+    calls.clear()
     export_checkpoint(export_request(checkpoint, tmp_path / "out", parity="quick", **asked), NoProgress())
     once = ("route_of", "import_model", "plan_import", "build_decoder", "load_tokenizer", "read_prompts", "read_tasks")
     assert {name: calls[name] for name in once} == dict.fromkeys(once, 1)
