@@ -152,6 +152,7 @@ class ParityFacts:
 
     verdict: Verdict
     runner: str | None = None
+    note: str = field(default="", kw_only=True)  # what the verdict leaves open, such as made-up inputs
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     thresholds: Mapping[str, Bound] = field(default_factory=dict)
 

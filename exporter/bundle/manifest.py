@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ class Manifest:
                 "io": {path: _interface_json(interface) for path, interface in self.io.items()},
                 "compression": _compression_json(self.compression),
                 "artifacts": [_artifact_json(artifact) for artifact in self.artifacts],
-                "parity": {path: _parity_json(parity) for path, parity in self.parity.items()},
+                "parity": {path: _noted(parity) for path, parity in self.parity.items()},
                 "tools": self.tools,
             }
         )
@@ -187,6 +187,10 @@ def _artifact_json(artifact: Artifact) -> dict[str, Any]:
     }
 
 
+def _noted(parity: ParityFacts) -> dict[str, Any]:
+    return _parity_json(parity) | ({"note": parity.note} if parity.note else {})
+
+
 def _parity_json(parity: ParityFacts) -> dict[str, Any]:
     bounds = {
         name: {key: value for key, value in asdict(bound).items() if value not in (None, "")}
@@ -217,7 +221,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
             }
         ),
         artifacts=tuple(_artifact(artifact) for artifact in data["artifacts"]),
-        parity={path: _parity(parity) for path, parity in data["parity"].items()},
+        parity={path: replace(_parity(parity), note=parity.get("note", "")) for path, parity in data["parity"].items()},
         tools=data["tools"],
     )
 

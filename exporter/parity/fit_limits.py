@@ -1,8 +1,8 @@
 """Limits that follow from this model: from what fitting its palettes measured on texts that it kept apart.
 
 Factor 2, because parity's prompts are other texts. Measured, parity's prompts over the texts kept apart: 1.06, 1.00 and
-0.97 for samples/home_intents at 4, 3 and 2 bits, 0.99, 1.07 and 1.03 for samples/prose, 1.24 and 1.19 for all-MiniLM-L6-v2
-at 4 and 2 bits.
+0.97 for samples/home_intents at 4, 3 and 2 bits; 0.99, 1.07 and 1.03 for samples/prose; 1.24 and 1.19 for
+all-MiniLM-L6-v2 at 4 and 2 bits.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def curve_facts(plan: Plan | None) -> dict[str, Any] | None:
 
 def _artifact(packing: PackingList, part: Part, form: Form, path: Path) -> ArtifactPlan:
     targets = packing.settings.targets_of(form.format)
-    facts = {} if part.parity is None else {"parity": parity_facts(part.parity, form)}
+    facts = {} if part.parity is None else {"parity": replace(parity_facts(part.parity, form), note=part.parity.note)}
     return ArtifactPlan(
         form=form,
         path=path,

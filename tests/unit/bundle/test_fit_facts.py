@@ -131,3 +131,14 @@ def test_a_file_s_name_stays_a_name(decoder_plan: BundlePlan, tmp_path: Path) ->
     assert "<script>" not in page(hostile)
     for text in (page(hostile), told(decoder_plan, tmp_path / "b", hostile)):
         assert "\x1b" not in text
+
+
+def test_a_note_beside_the_verdict_is_kept(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    first, *others = decoder_plan.artifacts
+    noted = replace(first, parity=replace(first.parity, note="inputs were made up"))
+    path = write_bundle(replace(decoder_plan, artifacts=(noted, *others)), tmp_path / "out") / "manifest.json"
+    data = json.loads(path.read_bytes())
+    jsonschema.Draft202012Validator(manifest_schema()).validate(data)
+    manifest = read_manifest(path)
+    assert [facts.note for facts in manifest.parity.values()].count("inputs were made up") == 1
+    assert manifest.to_bytes() == path.read_bytes()
