@@ -87,3 +87,13 @@ def facts() -> dict[str, str]:
 def memory_bytes() -> int:
     """Physical memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def umask() -> int:
+    """The permissions that new files and folders of this process don't get.
+
+    The system has no call that only reads it; what other threads create meanwhile is private.
+    """
+    current = os.umask(0o077)
+    os.umask(current)
+    return current

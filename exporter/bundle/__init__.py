@@ -11,12 +11,15 @@ from exporter.bundle.facts import (
     ParityFacts,
     Port,
     SourceFacts,
+    TaskFacts,
+    Verdict,
     ports,
 )
 from exporter.bundle.manifest import Manifest, read_manifest
 from exporter.bundle.onnx_files import genai_config, onnx_interface
-from exporter.bundle.staging import Staging, is_bundle
+from exporter.bundle.staging import Staging
 from exporter.bundle.verify import VerifyResult, verify_bundle
+from exporter.bundle.work_area import is_bundle
 from exporter.bundle.writer import finish_bundle
 
 __all__ = [
@@ -33,6 +36,8 @@ __all__ = [
     "Port",
     "SourceFacts",
     "Staging",
+    "TaskFacts",
+    "Verdict",
     "VerifyResult",
     "bundle_name",
     "finish_bundle",

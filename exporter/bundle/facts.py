@@ -144,10 +144,26 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class TaskFacts:
+    """Exact-match accuracy of an artifact on the task file of an export, in answers.
+
+    reference_correct: of the checkpoint. allowed_drop: points of accuracy below the checkpoint that pass; None where
+    the drop is only reported.
+    """
+
+    correct: int
+    total: int
+    reference_correct: int | None = None
+    allowed_drop: float | None = None
+    verdict: Verdict = "unchecked"
+
+
+@dataclass(frozen=True)
 class ParityFacts:
     """The comparison of an artifact with its checkpoint.
 
-    runner: what executed the artifact, in words. metrics: name → number, None where it is not finite.
+    runner: what executed the artifact, in words. metrics: name → number, None where it is not finite. tasks: accuracy
+    on the task file, if there was one.
     """
 
     verdict: Verdict
@@ -155,6 +171,7 @@ class ParityFacts:
     note: str = field(default="", kw_only=True)  # what the verdict leaves open, such as made-up inputs
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     thresholds: Mapping[str, Bound] = field(default_factory=dict)
+    tasks: tuple[TaskFacts, ...] = ()
 
 
 UNCHECKED = ParityFacts("unchecked")

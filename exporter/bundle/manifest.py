@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from exporter.bundle.facts import (
     ParityFacts,
     Port,
     SourceFacts,
+    TaskFacts,
+    Verdict,
 )
 from exporter.bundle.schema import violations
 from exporter.bundle.tree import path_problem, printable
@@ -35,7 +37,10 @@ MAX_BYTES = 64 << 20  # a thousand tensors take some 300 kB
 
 @dataclass(frozen=True)
 class Manifest:
-    """The facts about a bundle. model: see `model` in the schema. io and parity: by artifact path."""
+    """The facts about a bundle. model: see `model` in the schema. io and parity: by artifact path.
+
+    failures: gates that failed, in words; those of parity that aren't about one artifact, and sizes.
+    """
 
     name: str
     task: Task
@@ -48,6 +53,12 @@ class Manifest:
     artifacts: tuple[Artifact, ...]
     parity: Mapping[str, ParityFacts]
     tools: Mapping[str, str]
+    failures: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """ "failed" where any gate failed, else "unchecked" where any artifact is."""
+        return bundle_verdict([facts.verdict for facts in self.parity.values()], self.failures)
 
     def to_bytes(self) -> bytes:
         """The file in canonical form. RuntimeError when it violates the schema, which is a bug in kogata."""
@@ -64,6 +75,8 @@ class Manifest:
                 "compression": _compression_json(self.compression),
                 "artifacts": [_artifact_json(artifact) for artifact in self.artifacts],
                 "parity": {path: _noted(parity) for path, parity in self.parity.items()},
+                "verdict": self.verdict,
+                "failures": self.failures,
                 "tools": self.tools,
             }
         )
@@ -73,11 +86,18 @@ class Manifest:
         return raw
 
 
+def bundle_verdict(artifacts: Collection[Verdict], failures: Sequence[str]) -> Verdict:
+    """One verdict for a bundle, of those of its artifacts and of gates that failed."""
+    if failures or "failed" in artifacts:
+        return "failed"
+    return "unchecked" if "unchecked" in artifacts else "passed"
+
+
 def read_manifest(path: Path) -> Manifest:
     """The manifest at `path`. InputError with all its problems."""
     data, problems = load_manifest(path)
     InputError.raise_all(problems)
-    return _manifest(data)
+    return manifest_of(data)
 
 
 def load_manifest(path: Path) -> tuple[Any, list[Diagnostic]]:
@@ -127,6 +147,10 @@ def _inconsistencies(data: dict[str, Any]) -> list[Diagnostic]:
     ]
     for index, artifact in enumerate(data["artifacts"]):
         problems += _artifact_problems(artifact, f"artifacts[{index}]")
+    # Older manifests have neither key; the verdict can then be read from `parity`.
+    derived = bundle_verdict([p["verdict"] for p in data["parity"].values()], data.get("failures", ()))
+    if data.get("verdict", derived) != derived:
+        problems.append(_problem("verdict", f"should be '{derived}', as parity and failures say"))
     for path, parity in data["parity"].items():
         strange = set(parity["thresholds"]) - set(parity["metrics"])
         if strange:
@@ -196,10 +220,11 @@ def _parity_json(parity: ParityFacts) -> dict[str, Any]:
         name: {key: value for key, value in asdict(bound).items() if value not in (None, "")}
         for name, bound in parity.thresholds.items()
     }
-    return {"verdict": parity.verdict, "runner": parity.runner, "metrics": parity.metrics, "thresholds": bounds}
+    facts = {"verdict": parity.verdict, "runner": parity.runner, "metrics": parity.metrics, "thresholds": bounds}
+    return facts | ({"tasks": [asdict(task) for task in parity.tasks]} if parity.tasks else {})
 
 
-def _manifest(data: dict[str, Any]) -> Manifest:
+def manifest_of(data: dict[str, Any]) -> Manifest:
     """From JSON that meets the schema. `int()`: in JSON, 3.0 is an integer."""
     compression = data["compression"]
     return Manifest(
@@ -223,6 +248,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
         artifacts=tuple(_artifact(artifact) for artifact in data["artifacts"]),
         parity={path: replace(_parity(parity), note=parity.get("note", "")) for path, parity in data["parity"].items()},
         tools=data["tools"],
+        failures=tuple(data.get("failures", ())),
     )
 
 
@@ -246,4 +272,5 @@ def _port(data: dict[str, Any]) -> Port:
 
 def _parity(data: dict[str, Any]) -> ParityFacts:
     bounds = {name: Bound(**_known(Bound, bound)) for name, bound in data["thresholds"].items()}
-    return ParityFacts(data["verdict"], data["runner"], data["metrics"], bounds)
+    tasks = tuple(TaskFacts(**_known(TaskFacts, task)) for task in data.get("tasks", ()))
+    return ParityFacts(data["verdict"], data["runner"], data["metrics"], bounds, tasks)

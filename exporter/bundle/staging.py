@@ -7,23 +7,27 @@ It is a hidden folder beside the destination, on the same file system. So a bund
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import re
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from exporter.bundle.manifest import Manifest, made_by_kogata, read_manifest
+from exporter.bundle.manifest import Manifest, read_manifest
 from exporter.bundle.swap import exchange
 from exporter.bundle.tree import printable
+from exporter.bundle.work_area import create_locked, is_bundle, prefix_of, remove_stale
 from exporter.errors import InputError
+from exporter.interrupt import note
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_LOCK_TRIES = 20
+_REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check the folder's permissions, or choose another with -o"),
+    errno.ENAMETOOLONG: "choose a shorter name with -o; `.rejected` is added to it when a gate fails",
+    errno.ENOTDIR: "a part of the path is a file: choose another folder with -o",
+    errno.EROFS: "the disk is read-only: choose a folder on another disk with -o",
+}
 
 
 class Staging:
@@ -40,9 +44,7 @@ class Staging:
         self.destination = _real(destination)
         self.force = force
         self._sources = tuple(_real(source) for source in sources)
-        digest = hashlib.sha256(os.fsencode(self.destination.name)).hexdigest()[:12]
-        self._prefix = f".kogata-{digest}-"  # not the name itself, which may have the maximal length already
-        self.path = self.destination.parent / f"{self._prefix}{os.getpid()}"
+        self.path = self.destination.parent / f"{prefix_of(self.destination)}{os.getpid()}"
         self._lock: int | None = None
         self._made: list[Path] = []
 
@@ -56,10 +58,11 @@ class Staging:
         _require_replaceable(
             self.rejected, force=True
         )  # checked before the work: later, the failed bundle would be lost
+        note("work", self.destination)
         try:
             self._make_parents()
-            self._remove_stale()
-            self._lock = _create_locked(self.path)
+            remove_stale(self.destination)
+            self._lock = create_locked(self.path)
         except BaseException as error:
             self._clean()
             if isinstance(error, OSError):
@@ -79,8 +82,8 @@ class Staging:
 
         Raises InputError when something else was put there meanwhile.
         """
-        if "failed" in {parity.verdict for parity in self._manifest().parity.values()}:
-            raise RuntimeError("a bundle that failed its parity gate can only be rejected")
+        if self._manifest().verdict == "failed":
+            raise RuntimeError("a bundle that failed a gate can only be rejected")
         self._check()
         return self._move_to(self.destination, replace=self.force)
 
@@ -102,6 +105,7 @@ class Staging:
     def _move_to(self, place: Path, *, replace: bool) -> Path:
         try:
             _sync(self.path)
+            note("moving")
             try:
                 os.rename(self.path, place)  # replaces nothing, or an empty folder
             except OSError as error:
@@ -113,6 +117,7 @@ class Staging:
             _sync_folder(place.parent)
         except OSError as error:
             raise _unwritable(place, error) from error
+        note("written")
         self._made.clear()
         return place
 
@@ -145,27 +150,9 @@ class Staging:
             missing.append(parent)
             parent = parent.parent
         for folder in reversed(missing):
+            note("made", folder)
             folder.mkdir()
             self._made.append(folder)
-
-    def _remove_stale(self) -> None:
-        """Remove the temporary folders of killed exports to this destination."""
-        pattern = re.compile(re.escape(self._prefix) + r"(\d+)(-old)?")
-        for entry in sorted(self.destination.parent.iterdir()):
-            match = pattern.fullmatch(entry.name)
-            if match is None or entry.is_symlink() or not entry.is_dir():
-                continue
-            if match[2] and _alive(int(match[1])):
-                continue  # its owner may be between two renames; the folder moved aside is not locked
-            lock = _lock_of_dead(entry, int(match[1]))
-            if lock is None:
-                continue
-            if match[2] and not self.destination.exists() and is_bundle(entry):
-                os.rename(entry, self.destination)  # killed between the two renames of a replacement: undo the first
-            else:
-                shutil.rmtree(entry, ignore_errors=True)
-            if lock >= 0:
-                os.close(lock)
 
     def _clean(self) -> None:
         if self._lock is not None:
@@ -178,11 +165,6 @@ class Staging:
                 self._made.pop().rmdir()
             except OSError:
                 self._made.clear()  # another process uses it
-
-
-def is_bundle(folder: Path) -> bool:
-    """Whether `folder` is a bundle made by kogata, damaged or not. Only such a folder may be replaced."""
-    return folder.is_dir() and not folder.is_symlink() and made_by_kogata(folder / "manifest.json")
 
 
 def _require_replaceable(place: Path, *, force: bool) -> None:
@@ -211,7 +193,7 @@ def _unwritable(place: Path, error: OSError) -> Exception:
     if error.errno in _NO_SPACE:
         code, hint = "output.full", "free some space, or choose a folder on another disk with -o"
     else:
-        code, hint = "output.unwritable", "check the folder's permissions, or choose another with -o"
+        code, hint = "output.unwritable", _REMEDIES.get(error.errno or 0, "choose another folder with -o")
     reason = error.strerror or str(error)
     return InputError.of(code, f"the bundle can't be written: {reason}", where=printable(str(place)), hint=hint)
 
@@ -222,61 +204,6 @@ def _real(path: Path) -> Path:
         return Path(os.path.realpath(path))
     except (OSError, ValueError) as error:
         raise InputError.of("output.place", f"not a usable path: {error}", where=printable(str(path))) from error
-
-
-def _create_locked(path: Path) -> int:
-    """Make the folder `path` and lock it until this process ends; -1 where folders can't be locked."""
-    for _ in range(_LOCK_TRIES):
-        path.mkdir()
-        try:
-            lock = _lock(path)
-        except BlockingIOError:
-            lock = None  # another run thinks that its owner is dead, and is about to remove it
-        if lock is not None and (lock < 0 or (path.exists() and os.path.samestat(os.fstat(lock), path.stat()))):
-            return lock
-        if lock is not None:
-            os.close(lock)
-        time.sleep(0.05)
-    raise OSError(errno.EBUSY, "another export to the same folder keeps removing the temporary folder")
-
-
-def _lock(folder: Path) -> int | None:
-    """An open, exclusively locked descriptor; -1 where folders can't be locked; BlockingIOError when it is locked."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: only the process id tells whether the owner is alive
-        return -1
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise
-    except OSError:  # some network file systems
-        os.close(descriptor)
-        return -1
-    return descriptor
-
-
-def _lock_of_dead(folder: Path, pid: int) -> int | None:
-    """The lock on a folder whose owner is dead (-1: known by its process id), or None while the owner is alive."""
-    try:
-        lock = _lock(folder)
-    except OSError:  # locked, or removed meanwhile
-        return None
-    if lock == -1 and _alive(pid):
-        return None
-    return lock
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _sync(folder: Path) -> None:

@@ -6,10 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from exporter.bundle.canonical import Sums, parse_sums
-from exporter.bundle.manifest import MANIFEST, load_manifest
+from exporter.bundle.manifest import MANIFEST, Manifest, load_manifest, manifest_of
 from exporter.bundle.tree import printable, scan, sha256
 from exporter.bundle.writer import SUMS
 from exporter.errors import Diagnostic, GateError, InputError
@@ -20,16 +19,22 @@ MAX_SUMS_BYTES = 16 << 20  # some 100,000 files
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """The result of a verification. files: number of regular files; bytes: the sum of their sizes."""
+    """The result of a verification.
+
+    files: number of regular files; bytes: the sum of their sizes. diagnostics: what differs. ignored: files that a file
+    manager left, which aren't the bundle's. manifest: None where it can't be read.
+    """
 
     path: Path
     files: int
     bytes: int
     diagnostics: tuple[Diagnostic, ...]
+    ignored: tuple[str, ...] = ()
+    manifest: Manifest | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether there are no findings."""
+        """Whether every file is as it was packed. The manifest's verdict is another matter."""
         return not self.diagnostics
 
     def require_ok(self) -> None:
@@ -55,9 +60,11 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> VerifyResult:
     sums = _read_sums(path, found) if SUMS in tree.files else Sums({}, ())
     if SUMS not in tree.files:
         found.append(Diagnostic("bundle.missing", "this file with the hashes is missing", SUMS))
+    ignored = tuple(file for file in tree.files if _left_by_finder(file) and file not in sums.hashes)
+    files = {file: size for file, size in tree.files.items() if file not in ignored}
     named = {diagnostic.where for diagnostic in found}
-    progress.stage("verify", len(tree.files))
-    for file in tree.files:
+    progress.stage("verify", len(files))
+    for file in files:
         problem = _compare(path, file, sums) if file != SUMS else None
         if problem:
             found.append(problem)
@@ -65,10 +72,15 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> VerifyResult:
     found += [
         Diagnostic("bundle.missing", f"is listed in {SUMS} but missing", file)
         for file in sums.hashes
-        if file not in tree.files and file not in named
+        if file not in files and file not in named
     ]
-    found += _manifest_findings(path, tree.files)
-    return VerifyResult(path, len(tree.files), sum(tree.files.values()), tuple(found))
+    manifest, problems = _manifest_findings(path, files)
+    return VerifyResult(path, len(files), sum(files.values()), (*found, *problems), ignored, manifest)
+
+
+def _left_by_finder(file: str) -> bool:
+    """Whether macOS' Finder wrote this file, with the position of icons, when somebody opened the folder."""
+    return file.rsplit("/", 1)[-1] == ".DS_Store"
 
 
 def _require_bundle(path: Path) -> None:
@@ -117,27 +129,26 @@ def _compare(path: Path, file: str, sums: Sums) -> Diagnostic | None:
     return None
 
 
-def _manifest_findings(path: Path, files: Mapping[str, int]) -> list[Diagnostic]:
-    """Compare the manifest with its schema, and its artifacts with the files."""
+def _manifest_findings(path: Path, files: Mapping[str, int]) -> tuple[Manifest | None, list[Diagnostic]]:
+    """The manifest, and how it differs from its schema and its artifacts from the files."""
     if MANIFEST not in files:
-        return [Diagnostic("bundle.missing", "the manifest is missing", MANIFEST)]
+        return None, [Diagnostic("bundle.missing", "the manifest is missing", MANIFEST)]
     data, problems = load_manifest(path / MANIFEST)
     if problems:
-        return problems
-    found = []
-    for artifact in data["artifacts"]:
-        listed = {entry["path"]: entry["bytes"] for entry in artifact["files"]}
-        for file, size in listed.items():
+        return None, problems
+    manifest, found = manifest_of(data), []
+    for artifact in manifest.artifacts:
+        for file, size in artifact.files.items():
             found += _artifact_file(file, size, files)
         found += [
-            Diagnostic("bundle.manifest", f"is in {artifact['path']} but not listed in {MANIFEST}", file)
+            Diagnostic("bundle.manifest", f"is in {artifact.path} but not listed in {MANIFEST}", file)
             for file in files
-            if file.startswith(f"{artifact['path']}/") and file not in listed
+            if file.startswith(f"{artifact.path}/") and file not in artifact.files
         ]
-    return found
+    return manifest, found
 
 
-def _artifact_file(file: str, size: Any, files: Mapping[str, int]) -> list[Diagnostic]:
+def _artifact_file(file: str, size: int, files: Mapping[str, int]) -> list[Diagnostic]:
     if file not in files:
         return [Diagnostic("bundle.missing", f"is listed in {MANIFEST} but missing", printable(file))]
     if files[file] != size:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from exporter.bundle.sbom import BOM, sbom
 from exporter.bundle.tree import path_problem, printable, scan, sha256, sha256_all
 from exporter.errors import InputError
 from exporter.formats import FORMS, artifact_path
+from exporter.machine import umask
 
 if TYPE_CHECKING:
     from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec
@@ -30,9 +32,12 @@ CHAT_TEMPLATE = "chat_template.jinja"
 _FOLDERS = tuple(f"{facts.folder}/" for facts in FORMS.values())
 
 
-def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
+def finish_bundle(
+    plan: BundlePlan, folder: Path, failures: Callable[[Manifest], Sequence[str]] = lambda _: ()
+) -> Manifest:
     """Complete `folder`, which may have the plan's artifacts already, to a bundle.
 
+    failures: the gates that failed, in words; it gets the manifest, which has the artifacts' sizes.
     Equal plans and artifacts give equal bytes. InputError when a file can't be read or isn't allowed.
     """
     name = bundle_name(plan.name)
@@ -44,6 +49,7 @@ def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
     _write_texts(plan, folder)
     _settle(folder)
     manifest = _manifest(plan, name, folder)
+    manifest = replace(manifest, failures=tuple(failures(manifest)))
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
     genai, chat = ((folder / file).exists() for file in ("onnx/genai_config.json", f"tokenizer/{CHAT_TEMPLATE}"))
     beside = "tokenizer" if plan.tokenizer_files else "preprocessor"
@@ -53,8 +59,6 @@ def finish_bundle(plan: BundlePlan, folder: Path) -> Manifest:
     bom = folder / BOM
     bom.write_bytes(sbom(manifest, hashes))
     (folder / SUMS).write_bytes(render_sums({**hashes, BOM: sha256(bom)}))
-    for file in (MANIFEST, CARD, BOM, SUMS):
-        (folder / file).chmod(0o644)
     return manifest
 
 
@@ -162,14 +166,18 @@ def _switch(spec: DecoderSpec | EncoderSpec) -> Mapping[str, int]:
 
 
 def _settle(folder: Path) -> None:
-    """Refuse what is not allowed in a bundle; set all modes, so that they don't depend on the umask."""
+    """Refuse what is not allowed in a bundle; give everything the modes of new files and folders under the umask.
+
+    Files that a library moved out of a private temporary folder don't have them.
+    """
     InputError.raise_all(scan(folder).problems)
+    allowed = ~umask()
     for root, folders, files in os.walk(folder):
         for entry in folders:
-            os.chmod(os.path.join(root, entry), 0o755)
+            os.chmod(os.path.join(root, entry), 0o777 & allowed)
         for entry in files:
-            os.chmod(os.path.join(root, entry), 0o644)
-    folder.chmod(0o755)
+            os.chmod(os.path.join(root, entry), 0o666 & allowed)
+    folder.chmod(0o777 & allowed)
 
 
 def _copy_tree(source: Path, place: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from exporter.checkpoint.folder import Folder
+from exporter.checkpoint.problems import Problems
 from exporter.errors import KogataError
 
 CARD = "README.md"
@@ -16,6 +18,7 @@ _MAX_BLOCK_BYTES = 64 << 10
 _KEYS = ("license", "license_name", "license_link", "language", "base_model")
 _LICENSE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
 _MAX_LICENSE_BYTES = 1 << 20
+_PASSED_ON = re.compile(r"(license|licence|notice|use_policy|copying)(\..*)?", re.IGNORECASE)
 
 # The hub writes licence ids in lower case; these are SPDX's spellings (https://spdx.org/licenses).
 _SPDX = {
@@ -73,6 +76,23 @@ def read_licence(folder: Folder) -> Licence:
         languages=_strings(facts.get("language")),
         base_models=_strings(facts.get("base_model")),
     )
+
+
+def license_files(folder: Folder) -> dict[str, Path]:
+    """Licence and notice texts, which licences such as Apache-2.0 and Llama's ask to be passed on, by name.
+
+    Raises InputError with every one that isn't a regular file in the folder: a link could bring any file of this
+    machine into the bundle. Folders of such a name are left out.
+    """
+    problems, found = Problems(), {}
+    for name in folder.names():
+        if _PASSED_ON.fullmatch(name) and not (folder.root / name).is_dir():
+            with problems.collecting():
+                path = folder.find(name)
+                if path is not None:
+                    found[name] = path
+    problems.raise_any()
+    return found
 
 
 def _text(folder: Folder, name: str, limit: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from typing import Annotated, TextIO
 import typer
 
 from exporter.errors import Diagnostic, ExitCode, KogataError
+from exporter.interrupt import note
 from exporter.progress import NoProgress, Progress
 from exporter.report import Report, ReportFormat, render
 
@@ -45,27 +47,33 @@ class Output:
         return BarProgress() if _is_screen(sys.stderr) else LineProgress()
 
     def write(self, report: Report) -> int:
-        """Writes the report to stdout; returns the exit code.
+        """Writes the report to stdout, and the errors of a text report to stderr; returns the exit code.
 
         That is the report's, even if the reader of stdout has stopped reading (`| head`). Where only writing to stdout
         failed, it is 2.
         """
-        if sys.stdout is None:  # closed by the caller, who wants the exit code alone
-            return int(report.exit_code)
-        colour = _is_screen(sys.stdout) and not os.environ.get("NO_COLOR")
+        note("report")
+        code, text = int(report.exit_code), ""
         width = shutil.get_terminal_size((0, 0)).columns or None  # COLUMNS, else the terminal's
-        text = render(report, self.format, colour=colour, width=width)
-        if isinstance(sys.stdout, TextIOWrapper):
-            if self.format == "text":
-                sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a letter stops no report
-            else:
-                sys.stdout.reconfigure(encoding="utf-8")  # as JSON and the XML's first line have it
-        try:
-            sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
-            sys.stdout.flush()
-        except OSError as error:
-            return int(report.exit_code) or stdout_lost(error)
-        return int(report.exit_code)
+        if sys.stdout is not None:  # None: closed by the caller, who wants the exit code alone
+            text = render(report, self.format, part="report", colour=_is_coloured(sys.stdout), width=width)
+            try:
+                _put(sys.stdout, text, "utf-8" if self.format != "text" else None)  # as JSON and XML's first line say
+            except OSError as error:
+                code = code or stdout_lost(error)
+        if sys.stderr is not None and self.format == "text":
+            messages = render(report, "text", part="messages", colour=_is_coloured(sys.stderr), width=width)
+            with contextlib.suppress(OSError):  # the exit code says the rest
+                _put(sys.stderr, "\n" * bool(text and messages and _is_screen(sys.stderr)) + messages)
+        return code
+
+
+def _put(stream: TextIO, text: str, encoding: str | None = None) -> None:
+    """encoding: None keeps the locale's, and a letter that it lacks stops no report."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(encoding=encoding) if encoding else stream.reconfigure(errors="backslashreplace")
+    stream.write(text if text.endswith("\n") or not text else text + "\n")
+    stream.flush()
 
 
 def run_command(command: str, output: Output, body: Callable[[Progress], Report]) -> int:
@@ -91,6 +99,10 @@ def run_command(command: str, output: Output, body: Callable[[Progress], Report]
     except Exception as error:
         report = failure(command, ExitCode.BUG, (bug(error),))
     return output.write(report)
+
+
+def _is_coloured(stream: TextIO) -> bool:
+    return _is_screen(stream) and not os.environ.get("NO_COLOR")
 
 
 def _is_screen(stream: TextIO) -> bool:

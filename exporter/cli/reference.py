@@ -21,14 +21,17 @@ INTRODUCTION = """\
 
 Generated from `kogata COMMAND --help` by `make docs`.
 
-The report goes to stdout. On a terminal it fits the terminal's width. Elsewhere tables are up to 100 columns wide, and
-messages aren't wrapped. `COLUMNS` sets another width. Colours appear on a terminal only, and not with `NO_COLOR`.
+The report goes to stdout, and in text format its errors to stderr. On a terminal it fits the terminal's width.
+Elsewhere tables are up to 100 columns wide, and messages aren't wrapped. `COLUMNS` sets another width. Colours appear
+on a terminal only, and not with `NO_COLOR`.
 
 Progress goes to stderr. On a terminal it is a bar with count, elapsed and estimated remaining time. Elsewhere each
 stage prints a line when it begins, and one every 30 seconds. `--quiet` or `NO_PROGRESS` turns progress off.
 
 `--format json` writes the same envelope on success and on failure:
-`{"command", "ok", "exit_code", "result", "diagnostics": [{"code", "level", "message", "where", "hint"}]}`.
+`{"command", "ok", "exit_code", "verdict", "result", "diagnostics": [{"code", "level", "message", "where", "hint"}]}`.
+`verdict` is there where the command is about a bundle: `passed`, `failed` or `unchecked`. JUnit has it as a property,
+GitHub's annotations in the last line.
 The format never changes the exit code.
 
 `kogata --install-completion` installs completion of commands, options and target names for bash, zsh, fish or
@@ -42,7 +45,7 @@ PowerShell; `kogata --show-completion` prints the script instead.
 | 3 | the model, an op or a feature is not supported; the report lists everything that is missing |
 | 4 | a runtime that was asked for is missing |
 | 70 | a bug in Kogata; `KOGATA_TRACEBACK=1` shows where |
-| 130 | interrupted |
+| 130, 143 | ended by Ctrl-C, by SIGTERM: within two seconds, with one line on stderr; a bundle is whole or absent |
 
 A prompt file is `.txt` with one prompt per line, or `.jsonl` with `"text"`, `"prompt"` or `"messages"` in each line.
 A task file is `.jsonl` with `"prompt"` (or `"messages"`) and `"expected"` in each line. `"group"` or `"language"` adds

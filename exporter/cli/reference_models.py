@@ -40,6 +40,12 @@ cache exist for the families above only. You can also export an `.onnx` file (`k
 of `constraints.txt` exports these types:
 """
 
+OPTIMUM_REMARKS = """\
+Tiny random models of these types were tried: mixtures of experts (`qwen3_moe`, `gpt_oss`, `deepseek_v3`) work with
+`--to onnx` and pass parity, where their weights aren't quantized. Three types that optimum lists can't be exported:
+`vit_mae` (its graph draws random masks), `vits` and `colpali` (optimum finds no task for their classes).
+"""
+
 OPS_INTRODUCTION = """\
 # ONNX ops in Core ML programs
 
@@ -79,6 +85,7 @@ def families_page() -> str:
             OPTIMUM_INTRODUCTION,
             textwrap.fill(others, 120, break_long_words=False, break_on_hyphens=False) + ".",
             "",
+            OPTIMUM_REMARKS,
         ]
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -39,14 +40,20 @@ def run(
 
     Decoders generate greedily; encoders embed, classify, tag, fill in or answer. The chat template is applied if the
     model has one. On systems other than macOS, Core ML programs run in Kogata's own executor. The files are not
-    verified first; `kogata verify` does that.
+    verified first; `kogata verify` does that. A bundle that failed a gate runs, with a warning on stderr.
     """
 
     def body(progress: Progress) -> Report:
-        from exporter.pipeline.run import run_bundle
+        from exporter.bundle.opened import open_bundle
+        from exporter.cli.verdict import verdict_findings
+        from exporter.pipeline.run import run_opened
 
         progress.stage("load", 1)
-        answer = run_bundle(bundle, text, artifact, max_tokens, second)
-        return Report("run", ExitCode.OK, answer.as_json(), (), (answer.as_text(),))
+        opened = open_bundle(bundle)
+        answer = run_opened(opened, text, artifact, max_tokens, second)
+        verdict = opened.manifest.verdict
+        failed = verdict_findings(opened.manifest) if verdict == "failed" else ()
+        told = [replace(finding, level="warning") for finding in failed]
+        return Report("run", ExitCode.OK, answer.as_json(), told, (answer.as_text(),), verdict=verdict, is_answer=True)
 
     return run_command("run", Output(format, quiet), body)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.cli.verdict import verdict_cases, verdict_findings
 from exporter.errors import ExitCode, InputError
 from exporter.parity.metrics import EQUAL_DB, shown_beside
 from exporter.report import Case, Cell, Report, Table, shown_size
@@ -49,7 +50,8 @@ def export_report(done: ExportResult) -> Report:
         "parity": None if parity is None else parity.as_json(),
     }
     code = ExitCode.OK if done.passed else ExitCode.GATE
-    return Report("export", code, result, done.findings, sections, _cases(parity))
+    cases = [*_cases(parity), *(Case("gate", False, failure) for failure in manifest.failures)]
+    return Report("export", code, result, done.findings, sections, cases, verdict=manifest.verdict)
 
 
 def check_report(done: CheckResult, html: Path | None) -> Report:
@@ -59,11 +61,19 @@ def check_report(done: CheckResult, html: Path | None) -> Report:
         from exporter.pipeline.pack import parity_page
 
         try:
-            html.write_bytes(parity_page(done.name, parity.as_json(), done.compression))
+            facts = parity.as_json() | {"verdict": done.verdict}
+            html.write_bytes(parity_page(done.manifest.name, facts, done.manifest.compression))
         except OSError as error:
             raise InputError.of("check.html", f"can't be written: {error.strerror}", where=str(html)) from None
-    code = ExitCode.GATE if parity.verdict == "failed" else ExitCode.OK
-    return Report("check", code, parity.as_json(), (*done.notes, *parity.findings), _parity(parity), _cases(parity))
+    code = ExitCode.GATE if done.verdict == "failed" else ExitCode.OK
+    told = () if done.compared and done.manifest.verdict != "failed" else verdict_findings(done.manifest)
+    result = parity.as_json() | {"verdict": done.verdict, "export_verdict": done.manifest.verdict}
+    sections: list[Table | str] = [
+        *_parity(parity),
+        f"verdict: {done.verdict}; that of the export: {done.manifest.verdict}",
+    ]
+    cases = [*_cases(parity), *verdict_cases(done.manifest)]
+    return Report("check", code, result, (*done.notes, *parity.findings, *told), sections, cases, verdict=done.verdict)
 
 
 def _artifacts(manifest: Manifest) -> Table:

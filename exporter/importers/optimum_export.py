@@ -68,6 +68,13 @@ def class_and_task(checkpoint: Checkpoint) -> tuple[str, str]:
     return (encoder, _EMBEDS) if encoder else ("AutoModel", export_task(checkpoint.config, "AutoModel"))
 
 
+def is_model_type(name: str) -> bool:
+    """Whether transformers has a configuration of that `model_type`. Loads transformers."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return name in CONFIG_MAPPING_NAMES
+
+
 def is_model_class(name: str) -> bool:
     """Whether transformers has a model class of that name. Loads transformers."""
     import transformers
@@ -114,8 +121,12 @@ def export_task(config: Mapping[str, Any], architecture: str) -> str:
         task += WITH_PAST
     if task not in tasks:
         listed = ", ".join(sorted(name for name in tasks if not name.endswith(WITH_PAST)))
-        message = f"optimum can export {model_type} for {listed}, but {architecture} is for {task}"
-        raise UnsupportedError.of("optimum.task", message, where="config.json: architectures")
+        if task == "unknown":  # such as T5EncoderModel, half of a model
+            message = f"optimum exports no {architecture}; of {model_type}, it exports the classes for {listed}"
+        else:
+            message = f"optimum can export {model_type} for {listed}, but {architecture} is for {task}"
+        hint = "if another exporter can make an ONNX file of it: kogata export model.onnx"
+        raise UnsupportedError.of("optimum.task", message, where="config.json: architectures", hint=hint)
     return task
 
 
@@ -141,8 +152,8 @@ def trace(checkpoint: Checkpoint, architecture: str, task: str, sizes: ModelSize
             "optimum.export",
             f"optimum can't export {architecture}: {type(error).__name__}: {_first_line(error)}",
             where="config.json: model_type",
-            hint=f"{_missing_preprocessor(checkpoint)}{_versions()}; if another exporter can make an ONNX file of it: "
-            "kogata export model.onnx",
+            hint=f"{_missing_padding(error)}{_missing_preprocessor(checkpoint)}{_versions()}; "
+            "if another exporter can make an ONNX file of it: kogata export model.onnx",
         ) from error
 
 
@@ -161,6 +172,11 @@ def _trace_encoder(model: Any, path: Path, shapes: Mapping[str, int]) -> None:
 
     config = _Encoder(model.config, task=_EMBEDS)
     export(model, config, path, config.DEFAULT_ONNX_OPSET, input_shapes={**DEFAULT_DUMMY_SHAPES, **shapes})
+
+
+def _missing_padding(error: BaseException) -> str:
+    """A hint where the class takes a text's last token that isn't padding, and no padding is named."""
+    return "set pad_token_id in config.json; " if "padding token" in str(error) else ""
 
 
 def _missing_preprocessor(checkpoint: Checkpoint) -> str:

@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from exporter.checkpoint import Checkpoint, open_checkpoint
-from exporter.errors import Diagnostic, InputError, UnsupportedError, UsageError
+from exporter.errors import Diagnostic, InputError, KogataError, UnsupportedError, UsageError
 from exporter.graph.model import GraphSpec, Hub
 from exporter.graph.passes.simplify import simplify
 from exporter.importers.families import FAMILIES, UNSUPPORTED_TYPES
+from exporter.importers.missing_parts import missing_parts
 from exporter.importers.native import embeds, has_class
 from exporter.importers.onnx_file import import_onnx, is_onnx_file, open_onnx
 
@@ -57,7 +58,7 @@ def open_model(reference: str, *, revision: str | None = None) -> Checkpoint:
 def route_of(checkpoint: Checkpoint) -> Route:
     """How the model will be imported. Loads transformers if the architecture isn't supported natively.
 
-    Raises UnsupportedError for an unknown `model_type`, with the supported types and the nearest name.
+    Raises UnsupportedError for an unknown `model_type`, with what it has that is missing here, or the supported types.
     """
     if checkpoint.root.is_file():
         return "onnx"
@@ -79,19 +80,30 @@ def route_of(checkpoint: Checkpoint) -> Route:
         return "optimum"
     if family is not None:
         return "native"  # its error lists the supported architectures
-    if model_type in UNSUPPORTED_TYPES:
-        message = f"model type {model_type!r} has {UNSUPPORTED_TYPES[model_type]}, which is not supported"
-        raise UnsupportedError.of("model.unknown", message, where="config.json: model_type")
+    raise _unknown(model_type, checkpoint.config, others)
+
+
+def _unknown(model_type: str, config: Mapping[str, Any], others: frozenset[str]) -> KogataError:
+    """The error for a model type that no route imports: what it has that is missing here, or a name that is near."""
+    from exporter.importers.optimum_export import is_model_type
+
     shown = model_type if len(model_type) <= 60 else f"{model_type[:57]}..."
-    near = difflib.get_close_matches(shown.lower(), sorted({*FAMILIES, *others}), n=1)
+    where = "config.json: model_type"
+    other = "if another exporter can make an ONNX file of it: kogata export model.onnx"
+    parts = missing_parts(config) or tuple(filter(None, [UNSUPPORTED_TYPES.get(model_type)]))
+    if parts:
+        message = f"model type {shown!r} has {' and '.join(parts)}, which Kogata doesn't support"
+        return UnsupportedError.of("model.unknown", message, where=where, hint=other)
+    # The name of another model explains nothing where transformers knows this one: it isn't misspelt.
+    known = is_model_type(model_type)
+    near = [] if known else difflib.get_close_matches(shown.lower(), sorted({*FAMILIES, *others}), n=1)
     ways = {**dict.fromkeys(others, "through optimum"), **dict.fromkeys(FAMILIES, "natively")}
     nearest = f"; the nearest name is {near[0]!r}, exported {ways[near[0]]}" if near else ""
-    raise UnsupportedError.of(
+    return UnsupportedError.of(
         "model.unknown",
         f"neither Kogata nor optimum's ONNX exporter supports the model type {shown!r}{nearest}",
-        where="config.json: model_type",
-        hint=f"natively supported: {', '.join(sorted(FAMILIES))}; through optimum: {len(others)} more types; "
-        "if another exporter can make an ONNX file of it: kogata export model.onnx",
+        where=where,
+        hint=f"natively supported: {', '.join(sorted(FAMILIES))}; through optimum: {len(others)} more types; {other}",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from exporter.bundle import CompressionFacts, verify_bundle
+from exporter.bundle import Manifest, Verdict, verify_bundle
 from exporter.bundle.graphs import graph_specs
 from exporter.bundle.opened import OpenBundle, open_bundle, stated_scores
 from exporter.checkpoint import Checkpoint
@@ -37,12 +37,23 @@ class CheckRequest:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """notes: what a reader must know, such as that another checkpoint was compared with."""
+    """manifest: the bundle's, with the verdict of its export. compared: whether a checkpoint was given. notes: what a
+    reader must know, such as that another checkpoint was compared with.
+    """
 
-    name: str
+    manifest: Manifest
     parity: ParityReport
-    compression: CompressionFacts
+    compared: bool
     notes: tuple[Diagnostic, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """A bundle that failed when it was exported stays failed, and one that was never compared with a checkpoint
+        stays unchecked without one: a check adds faults, it doesn't take any back.
+        """
+        if "failed" in (self.manifest.verdict, self.parity.verdict):
+            return "failed"
+        return self.parity.verdict if self.compared else self.manifest.verdict
 
 
 def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
@@ -52,7 +63,10 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
     manifest = bundle.manifest
     checkpoint = open_model(request.against, revision=request.revision) if request.against else None
     notes = []
-    if checkpoint is not None and checkpoint.source.digest != manifest.source.digest:
+    if checkpoint is None:
+        message = "no checkpoint was given, so nothing was compared with it: the files were compared with each other"
+        notes.append(Diagnostic("check.unreferenced", message, hint="give it with --against", level="warning"))
+    elif checkpoint.source.digest != manifest.source.digest:
         message = "this is not the checkpoint that the bundle was made from: its digest differs"
         notes.append(Diagnostic("check.source", message, where=request.against or "", level="warning"))
     fits = manifest.compression.calibration
@@ -63,7 +77,7 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
         parity = _graphs(bundle, specs, checkpoint, options, progress)
     else:
         parity = check_parity(_subjects(bundle, checkpoint, native=not specs), options, progress)
-    return CheckResult(manifest.name, parity, manifest.compression, tuple(notes))
+    return CheckResult(manifest, parity, checkpoint is not None, tuple(notes))
 
 
 def _subjects(bundle: OpenBundle, checkpoint: Checkpoint | None, *, native: bool) -> Subjects:

@@ -20,7 +20,7 @@ from exporter.pipeline.build import Built, build
 from exporter.pipeline.compare import compare, merged
 from exporter.pipeline.decide import Job, Workspace, decide
 from exporter.pipeline.fit import Recovery
-from exporter.pipeline.gates import budget_findings, size_findings
+from exporter.pipeline.gates import budget_findings, failures, size_findings
 from exporter.pipeline.opened import OpenModel, open_source
 from exporter.pipeline.options import CalibrationOptions, OutputOptions
 from exporter.pipeline.pack import PackingList, bundle_plan
@@ -49,19 +49,17 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """path: the bundle, or `DESTINATION.rejected` when a gate failed. parity: None when unchecked. over_budget: whether
-    something became larger than was asked for; `findings` say what."""
+    """path: the bundle, or `DESTINATION.rejected` when a gate failed. parity: None when unchecked."""
 
     path: Path
     manifest: Manifest
     parity: ParityReport | None
     findings: tuple[Diagnostic, ...]
-    over_budget: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether no gate failed."""
-        return not self.over_budget and (self.parity is None or self.parity.verdict != "failed")
+        return self.manifest.verdict != "failed"
 
 
 def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResult:
@@ -87,7 +85,9 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         parts = tuple(replace(part, parity=reports.get(part.component)) for part in built.parts)
         plan = finished_plan(built.mixed, parts, built.mixed.origin(name, source.digest)) if built.mixed else None
         packing = PackingList(name, model, imported.unused, parts, settings, parity, plan)
-        manifest = finish_bundle(bundle_plan(packing), staging.path)
+        manifest = finish_bundle(
+            bundle_plan(packing), staging.path, lambda made: failures(parity, budget_findings(made, settings))
+        )
         over = budget_findings(manifest, settings)
         findings = (
             *model.checkpoint.notes,
@@ -99,9 +99,8 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
             *over,
             *(parity.findings if parity else ()),
         )
-        failed = bool(over) or (parity is not None and parity.verdict == "failed")
-        path = staging.reject() if failed else staging.commit()
-        return ExportResult(path, manifest, parity, findings, bool(over))
+        path = staging.reject() if manifest.verdict == "failed" else staging.commit()
+        return ExportResult(path, manifest, parity, findings)
 
 
 def _tokenizer_notes(model: OpenModel, hubs: tuple[Hub, ...]) -> list[Diagnostic]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from exporter.bundle import Manifest
 from exporter.errors import Diagnostic
 from exporter.formats import Form
+from exporter.parity import ParityReport
 from exporter.pipeline.settings import Settings
 
 
@@ -48,3 +50,14 @@ def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic,
         Diagnostic("budget.exceeded", f"{measured}, over the budget {budget.option}", where)
         for where, measured in broken.items()
     )
+
+
+def failures(parity: ParityReport | None, over: Sequence[Diagnostic]) -> tuple[str, ...]:
+    """What the manifest says of failed gates beside the verdict of each artifact's parity. over: sizes that are not
+    kept.
+    """
+    words = [f"{finding.where}: {finding.message}" for finding in over]
+    if parity is not None and parity.verdict == "failed":
+        words += [finding.message for finding in parity.findings if finding.level == "error"]
+        words = words or ["parity failed; parity/report.json has the rows"]
+    return tuple(dict.fromkeys(words))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from exporter.checkpoint import Checkpoint
+from exporter.checkpoint.folder import Folder
+from exporter.checkpoint.licence import license_files
 from exporter.checkpoint.tokens.shipping import ShippedTokenizer, shipped_tokenizer
 from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
 from exporter.importers.routes import Route, open_model, route_of
@@ -13,11 +17,14 @@ from exporter.importers.routes import Route, open_model, route_of
 
 @dataclass(frozen=True)
 class OpenModel:
-    """route: how the model is imported. tokenizer: None for a model without text."""
+    """route: how the model is imported. tokenizer: None for a model without text. license_files: those that a bundle
+    passes on.
+    """
 
     checkpoint: Checkpoint
     route: Route
     tokenizer: Tokenizer | None
+    license_files: Mapping[str, Path]
 
     @cached_property
     def shipped_tokenizer(self) -> ShippedTokenizer:
@@ -33,4 +40,5 @@ def open_source(reference: str, revision: str | None) -> OpenModel:
     checkpoint = open_model(reference, revision=revision)
     route = route_of(checkpoint)
     tokenizer = load_tokenizer(checkpoint) if route == "native" or checkpoint.tokenizer_files else None
-    return OpenModel(checkpoint, route, tokenizer)
+    beside = checkpoint.root.is_dir()  # what lies beside an .onnx file need not be about it
+    return OpenModel(checkpoint, route, tokenizer, license_files(Folder.at(checkpoint.root)) if beside else {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,11 +18,11 @@ from exporter.bundle import (
     Interface,
     ParityFacts,
     SourceFacts,
+    TaskFacts,
     onnx_interface,
     ports,
 )
 from exporter.bundle.encoders import sentence_facts
-from exporter.checkpoint import Checkpoint
 from exporter.compress.plan import Plan
 from exporter.compress.search import Point
 from exporter.formats import FORMS, Form, Format
@@ -84,7 +83,7 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         tools=tool_versions() | _optimum_version(packing.model.route),
         parity_report=report,
         parity_html=None if report is None else parity_page(packing.name, report, compression, packing.plan),
-        license_files=_license_files(checkpoint),
+        license_files=packing.model.license_files,
         preprocessor=checkpoint.preprocessor,
         scoring=_scoring(packing),
         sentence=sentence_facts(checkpoint.sentence) if hub.task == "feature-extraction" else {},
@@ -211,27 +210,23 @@ _INTERFACES: Mapping[Format, Callable[[Path], Interface]] = {"onnx": onnx_interf
 def parity_facts(report: ParityReport, form: Form) -> ParityFacts:
     """The end-to-end row of one artifact: checkpoint against shipped file."""
     row = report.row(form)
+    tasks = tuple(
+        TaskFacts(task.correct, task.total, task.reference_correct, task.allowed_drop, task.verdict)
+        for task in report.tasks
+        if form in task.artifacts
+    )
     if row is None:
-        return ParityFacts(report.artifact_verdict(form))
+        return ParityFacts(report.artifact_verdict(form), tasks=tasks)
     facts = row.as_json()
     return ParityFacts(
         verdict=report.artifact_verdict(form),
         runner=row.runners[1],
         metrics=facts["metrics"],
         thresholds={check["metric"]: _bound(check) for check in facts["thresholds"]},
+        tasks=tasks,
     )
 
 
 def _bound(check: Mapping[str, Any]) -> Bound:
     side = "min" if METRICS[check["metric"]].higher_is_better else "max"
     return Bound(**{side: check["limit"]}, reason=check["reason"])
-
-
-def _license_files(checkpoint: Checkpoint) -> dict[str, Path]:
-    """Licence and notice texts, which licences such as Apache-2.0 and Llama's ask to be passed on."""
-    names = re.compile(r"(license|licence|notice|use_policy|copying)(\..*)?", re.IGNORECASE)
-    if not checkpoint.root.is_dir():  # a file: what lies beside it need not be about it
-        return {}
-    return {
-        path.name: path for path in sorted(checkpoint.root.iterdir()) if names.fullmatch(path.name) and path.is_file()
-    }

@@ -64,14 +64,20 @@ class Answer:
 
 
 def run_bundle(folder: Path, text: str, asked: str | None, max_tokens: int | None, second: str | None = None) -> Answer:
+    """Like `run_opened`, for the bundle in `folder`."""
+    return run_opened(open_bundle(folder), text, asked, max_tokens, second)
+
+
+def run_opened(
+    bundle: OpenBundle, text: str, asked: str | None, max_tokens: int | None, second: str | None = None
+) -> Answer:
     """Runs one text, or a pair of them. asked: a format, or a form such as "onnx/portable"; None means ONNX where the
     bundle has it.
 
     Raises InputError for an artifact that isn't in the bundle, and for a text that
     doesn't fit; UsageError for a second text where the task takes one, and the other way round.
     """
-    bundle = open_bundle(folder)
-    manifest = bundle.manifest
+    folder, manifest = bundle.folder, bundle.manifest
     tokenizer, context = bundle.tokenizer, manifest.context or MAX_CONTEXT
     specs = graph_specs(manifest)
     if tokenizer is None or (specs and manifest.task != "text-generation" and not _embeds_text(specs)):

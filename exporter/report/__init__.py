@@ -5,17 +5,30 @@ from typing import Literal
 from exporter.report.machine import render_github, render_json, render_junit
 from exporter.report.model import Case, Cell, Report, Table, shown_size
 from exporter.report.page import render_parity_html
-from exporter.report.text import render_text
+from exporter.report.text import Part, render_text
 
 ReportFormat = Literal["text", "json", "junit", "github"]
 
-__all__ = ["Case", "Cell", "Report", "ReportFormat", "Table", "render", "render_parity_html", "shown_size"]
+__all__ = [
+    "Case",
+    "Cell",
+    "Part",
+    "Report",
+    "ReportFormat",
+    "Table",
+    "render",
+    "render_parity_html",
+    "shown_size",
+]
 
 
-def render(report: Report, format: ReportFormat, *, colour: bool = False, width: int | None = None) -> str:
+def render(
+    report: Report, format: ReportFormat, *, part: Part = "all", colour: bool = False, width: int | None = None
+) -> str:
     """The report in one format, ending in a newline (text without anything to say is empty).
 
-    colour: ANSI colours; width: columns that lines fit, None without a terminal. Both are for text only.
+    For text only: part, see `render_text`; colour: ANSI colours; width: columns that lines fit, None without a
+    terminal.
     """
     if format == "json":
         return render_json(report)
@@ -23,4 +36,4 @@ def render(report: Report, format: ReportFormat, *, colour: bool = False, width:
         return render_junit(report)
     if format == "github":
         return render_github(report)
-    return render_text(report, colour=colour, width=width)
+    return render_text(report, part=part, colour=colour, width=width)

@@ -19,6 +19,7 @@ def render_json(report: Report) -> str:
         "command": report.command,
         "ok": report.ok,
         "exit_code": int(report.exit_code),
+        **({"verdict": report.verdict} if report.verdict else {}),
         "result": report.result,
         "diagnostics": [diagnostic.as_json() for diagnostic in report.diagnostics],
     }
@@ -54,6 +55,9 @@ def render_junit(report: Report) -> str:
         errors="0",
         skipped=str(sum(case.passed is None for case in cases)),
     )
+    if report.verdict:
+        properties = ElementTree.SubElement(suite, "properties")
+        ElementTree.SubElement(properties, "property", name="verdict", value=safe_xml(report.verdict))
     for case in cases:
         _junit_case(suite, f"kogata.{report.command}", case)
     remarks = [f"{d.level}: {_told(d)}" for d in report.diagnostics if d.level != "error"]
@@ -86,8 +90,11 @@ def render_github(report: Report) -> str:
     if not report.ok and not any(d.level == "error" for d in report.diagnostics):
         message = f"ended with exit code {int(report.exit_code)}"
         lines.append(_annotation("error", f"kogata {report.command}", message))
+    verdict = f"verdict: {report.verdict}" if report.verdict else ""
     if report.ok:
-        lines.append(_annotation("notice", f"kogata {report.command}", "done"))
+        lines.append(_annotation("notice", f"kogata {report.command}", f"done; {verdict}" if verdict else "done"))
+    elif verdict:
+        lines.append(_annotation("error", f"kogata {report.command}", verdict))
     return "".join(line + "\n" for line in lines)
 
 

@@ -45,6 +45,8 @@ class Report:
     result: for JSON; None if the command failed before it had one.
     sections: the result for people, in order: tables, and text that is printed as it is.
     cases: checks for JUnit; without any, the command itself is the only case.
+    is_answer: whether `sections` are a model's answer, which scripts read from stdout without anything else.
+    verdict: of the bundle that the command is about; "" where it is about none. Every format shows it.
     """
 
     command: str
@@ -53,6 +55,8 @@ class Report:
     diagnostics: Sequence[Diagnostic] = ()
     sections: Sequence[Table | str] = ()
     cases: Sequence[Case] = ()
+    verdict: str = ""
+    is_answer: bool = False
 
     @property
     def ok(self) -> bool:

@@ -12,6 +12,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from exporter.errors import Diagnostic
 from exporter.report.clean import safe_line, safe_text
@@ -25,6 +26,7 @@ _UNIT = re.compile(r"(?<=\d) (?=([kMGT]i?B(/s)?|bytes|bits?|dB|TOPS|%)(?!\w))")
 _GLUE = "\ue000"  # stands for the space before a unit while lines are wrapped: nothing breaks there
 _ANSI = re.compile(r"\x1b\[[\d;]*m")
 _ABSENT = "–"
+Part = Literal["all", "report", "messages"]
 _STYLES = {
     "error": "bold red",
     "warning": "bold yellow",
@@ -36,22 +38,31 @@ _STYLES = {
 }
 
 
-def render_text(report: Report, *, colour: bool = False, width: int | None = None) -> str:
+def render_text(report: Report, *, part: Part = "all", colour: bool = False, width: int | None = None) -> str:
     """Sections, then diagnostics, with a blank line between any two; ends in a newline unless empty.
 
+    part: "messages" are the errors, which belong on stderr, and "report" is the rest. A report that is an answer has
+    only the answer on stdout.
     width: columns that lines fit, unless a single word is longer. None: tables fit `WIDTH`, and messages aren't
     wrapped, so that scripts can search for them.
     """
     page = _Page(colour, max(width or WIDTH, _LEAST_WIDTH), wraps=width is not None)
+    diagnostics = list(report.diagnostics)
+    if not report.ok and not any(d.level == "error" for d in diagnostics):
+        message = f"{report.command} ended with exit code {int(report.exit_code)}"
+        diagnostics.append(Diagnostic("report.exit-code", message))
+    if part != "all":
+        diagnostics = [d for d in diagnostics if _is_message(report, d) == (part == "messages")]
     blocks = [
         page.table(section) if isinstance(section, Table) else safe_text(section.rstrip("\n"))
-        for section in report.sections
+        for section in (report.sections if part != "messages" else ())
     ]
-    blocks += [page.diagnostic(diagnostic) for diagnostic in report.diagnostics]
-    if not report.ok and not any(d.level == "error" for d in report.diagnostics):
-        ended = Diagnostic("report.exit-code", f"{report.command} ended with exit code {int(report.exit_code)}")
-        blocks.append(page.diagnostic(ended))
+    blocks += [page.diagnostic(diagnostic) for diagnostic in diagnostics]
     return "\n\n".join(block for block in blocks if block) + "\n" if any(blocks) else ""
+
+
+def _is_message(report: Report, diagnostic: Diagnostic) -> bool:
+    return diagnostic.level == "error" or report.is_answer
 
 
 @dataclass(frozen=True)

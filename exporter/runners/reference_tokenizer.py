@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.checkpoint.tokens.chat import Message, clock_of
+from exporter.checkpoint.tokens.chat import Message
 from exporter.checkpoint.tokens.files import TOKENIZER
 from exporter.checkpoint.tokens.special import SPECIAL_KEYS
+from exporter.checkpoint.tokens.template_worker import clock_of
 from exporter.errors import InputError
 from exporter.runners.reference import quiet
 

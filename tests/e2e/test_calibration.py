@@ -80,7 +80,7 @@ def test_a_file_of_another_s_where_a_training_is_saved(
     own = place.with_name("out.recovery.safetensors")
     own.write_text("mine")
     assert export(decoder, place, "--bits", 2, "--recover", 3, "-q") == 2
-    assert "not from Kogata" in " ".join(capsys.readouterr().out.split())
+    assert "not from Kogata" in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in place.parent.iterdir()] == [own.name]
     assert own.read_text() == "mine"
 

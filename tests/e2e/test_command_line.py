@@ -106,7 +106,7 @@ def test_an_encoder_embeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     vector = json.loads(capsys.readouterr().out)["result"]["embedding"]
     assert abs(sum(x * x for x in vector) - 1) < 1e-5
     assert kogata("run", out, "A small model.", "--artifact", "coreml") == 2
-    assert "no coreml artifact" in capsys.readouterr().out
+    assert "no coreml artifact" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["checkpoint", "onnx", "mlpackage", "bundle"])
@@ -146,13 +146,20 @@ def test_a_failed_gate_leaves_a_rejected_folder(
     """One bit a weight makes random weights another model: the limits on KL and top-1 break."""
     out = tmp_path / "out"
     code = kogata("export", decoder, "-o", out, "--bits", 1, "--parity", "quick")
-    told = capsys.readouterr().out
+    told = capsys.readouterr()
     assert code == 1
     assert not out.exists()
     assert (out.with_name("out.rejected") / "parity/report.html").is_file()
-    assert "rejected" in told
-    assert "error:" in told
-    assert kogata("verify", out.with_name("out.rejected")) == 0
+    assert "rejected" in told.out
+    assert "error:" in told.err
+    renamed = out.with_name("out.rejected").rename(tmp_path / "renamed")
+    capsys.readouterr()
+    assert kogata("verify", renamed) == 1
+    capsys.readouterr()
+    assert kogata("check", renamed, "--quick", "--format", "json", "-q") == 1
+    assert json.loads(capsys.readouterr().out)["verdict"] == "failed"
+    assert kogata("run", renamed, "Hello", "--max-tokens", 2, "-q") == 0
+    assert "warning: this bundle failed" in capsys.readouterr().err
 
 
 def test_unchecked_is_never_called_passed(decoder: Path, tmp_path: Path) -> None:
@@ -178,9 +185,10 @@ class TestBadInput:
         assert kogata("export", *arguments) == code
         told = capsys.readouterr()
         assert "Traceback" not in told.out + told.err
-        assert "error:" in told.out
+        assert "error:" in told.err
+        assert told.out == ""
         assert before is None or sorted(parent.iterdir()) == before
-        return told.out
+        return str(told.err)
 
     def test_truncated_weights(self, spoiled: Path, tmp_path: Path, capsys) -> None:
         weights = next(spoiled.glob("*.safetensors"))

@@ -1,28 +1,29 @@
-"""Finds a checkpoint's chat template and renders it as transformers does, in a sandbox."""
+"""Finds a checkpoint's chat template and renders it as transformers does, in a child process with limits."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from exporter.checkpoint.folder import Folder
+from exporter.checkpoint.tokens.template_worker import CPU_SECONDS, MEMORY_BYTES
 from exporter.errors import InputError
-
-if TYPE_CHECKING:
-    import jinja2
 
 TEMPLATE_FILE = "chat_template.jinja"
 _TEMPLATE_JSON = "chat_template.json"  # written by older transformers for processors
 _MAX_TEMPLATE_BYTES = 1 << 20  # the longest in use (Cohere's) has some 20 kB
-_MAX_BITS = 4096  # of an integer that a template computes
-_MAX_REPEATED = 1 << 20  # characters or items that `text * n` in a template may make
-
-_ASKS_FOR_CLOCK = re.compile(r"strftime_now\s+is\s+(not\s+)?(un)?defined")
-_DAY = date(2024, 7, 26)  # the date that Llama 3.2's template uses by default
+WALL_SECONDS = 30.0  # on a busy machine; the worker's processor time ends a template that hangs much earlier
+_OUT_OF_TIME = {-getattr(signal, name) for name in ("SIGXCPU", "SIGKILL") if hasattr(signal, name)}
+_TOO_LONG = f"it runs for longer than {CPU_SECONDS} seconds"
+_TOO_LARGE = f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
 
 Message = Mapping[str, Any]
 
@@ -53,94 +54,86 @@ def find_template(folder: Folder, tokenizer_config: Mapping[str, Any]) -> str | 
     return stated
 
 
-def clock_of(template: str) -> Callable[[str], str] | None:
-    """`strftime_now` for a template: None for one that tests whether it is defined, else that of a fixed day."""
-    return None if _ASKS_FOR_CLOCK.search(template) else _DAY.strftime
-
-
 def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any], add_generation_prompt: bool) -> str:
     """`messages` as one prompt. tokens: bos_token, eos_token … under the names that templates use.
 
     A prompt never depends on the current date. For a template that tests whether `strftime_now` is defined
     (Llama 3.2) it isn't, and the template uses its own date; a template that calls it without a test (SmolLM3) gets a
-    fixed date. Raises `InputError` for every error of the template.
+    fixed date. Raises `InputError` for every error of the template, and for one that takes more time or memory than
+    `template_worker` allows.
     """
-    import jinja2
-
-    try:
-        return _compile(template).render(
-            messages=[dict(message) for message in messages],
-            tools=None,
-            documents=None,
-            add_generation_prompt=add_generation_prompt,
-            **tokens,
-        )
-    except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-    except RecursionError:
-        reason = "it recurses too deeply"
-    except MemoryError:
-        reason = "it needs too much memory"
-    raise InputError.of("checkpoint.chat_template", f"the chat template fails: {reason}", where="chat template")
+    request = {
+        "template": template,
+        "messages": [dict(message) for message in messages],
+        "tokens": dict(tokens),
+        "add_generation_prompt": add_generation_prompt,
+    }
+    answer = _RENDERER.ask(request)
+    if "text" in answer:
+        return str(answer["text"])
+    reason = str(answer["error"])
+    hint = f"the template is {TEMPLATE_FILE} or chat_template in tokenizer_config.json; render it with transformers"
+    raise InputError.of(
+        "checkpoint.chat_template", f"the chat template fails: {reason}", where="chat template", hint=hint
+    )
 
 
-@lru_cache(maxsize=8)
-def _compile(template: str) -> jinja2.Template:
-    """Compiled with the settings of transformers' `_compile_jinja_template` in Jinja's sandbox: a template has no
-    access to files and Python. The size of one expression's result is bounded; the running time of loops is not.
+class _Renderer:
+    """A child process that renders: started when the first template is, and again after one broke a limit.
+
+    A template is a program of the checkpoint's author: loops nest, and one expression can ask for 10 GB.
     """
-    from jinja2 import TemplateError, nodes
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.parser import Parser
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    class Generation(Extension):
-        """`{% generation %}` marks the assistant's text for training; its content is kept unchanged."""
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
 
-        tags = {"generation"}  # noqa: RUF012 (the base class declares it so)
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The worker's answer: "text", or "error" with the reason."""
+        line = json.dumps(request).encode() + b"\n"
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._start()
+            answer = self._exchange(self._process, line)
+            if answer is None:
+                code = self._end()
+                return {"error": _TOO_LONG if code in _OUT_OF_TIME else _TOO_LARGE}
+            return answer
 
-        def parse(self, parser: Parser) -> list[nodes.Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    def _start(self) -> subprocess.Popen[bytes]:
+        # -P: the modules beside the worker don't hide those of the standard library.
+        command = [sys.executable, "-P", str(Path(__file__).with_name("template_worker.py"))]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        atexit.register(process.kill)
+        return process
 
-    class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset(["*", "**"])
+    def _exchange(self, process: subprocess.Popen[bytes], line: bytes) -> dict[str, Any] | None:
+        """The answer; None where the process ended or took too long."""
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the worker has no pipes")
+        watch = threading.Timer(WALL_SECONDS, process.kill)  # where the system limits no processor time
+        watch.start()
+        try:
+            process.stdin.write(line)
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except OSError:
+            return None
+        finally:
+            watch.cancel()
+        return dict(json.loads(answer)) if answer.endswith(b"\n") else None
 
-        def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
-            _check_size(operator, left, right)
-            return super().call_binop(context, operator, left, right)
-
-    def raise_exception(message: str) -> None:
-        raise TemplateError(message)
-
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = raise_exception
-    if (clock := clock_of(template)) is not None:
-        environment.globals["strftime_now"] = clock
-    return environment.from_string(template)
-
-
-def _check_size(operator: str, left: Any, right: Any) -> None:
-    for repeated, count in ((left, right), (right, left)):
-        if (
-            isinstance(count, int)
-            and isinstance(repeated, (str, list, tuple))
-            and len(repeated) * count > _MAX_REPEATED
-        ):
-            raise OverflowError("a template may not repeat text that often")
-    if isinstance(left, int) and isinstance(right, int):
-        bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
-        if bits > _MAX_BITS:
-            raise OverflowError("a template may not compute numbers that large")
+    def _end(self) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.kill()
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        return code
 
 
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """transformers' filter; Jinja's own escapes HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+_RENDERER = _Renderer()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.lower.coreml.weight_file import deferred_places, write_weights
+from exporter.machine import umask
 
 if TYPE_CHECKING:
     from exporter.lower.coreml.program import CoreMLProgram
@@ -46,8 +47,9 @@ def write_package(program: CoreMLProgram, path: Path, metadata: Mapping[str, str
     if license_:
         spec.description.metadata.license = license_
     (data / MODEL).write_bytes(spec.SerializeToString(deterministic=True))
+    allowed = ~umask()  # coremltools' files come from a private temporary folder
     for entry in (path, *path.rglob("*")):
-        os.chmod(entry, 0o755 if entry.is_dir() else 0o644)
+        os.chmod(entry, (0o777 if entry.is_dir() else 0o666) & allowed)
     (path / "Manifest.json").write_text(_manifest(), encoding="utf-8")
 
 

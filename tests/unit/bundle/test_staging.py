@@ -413,3 +413,17 @@ def test_the_exchange_is_one_step_here(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b"]
     with pytest.raises(OSError, match=os.strerror(errno.ENOENT)):
         swap.exchange(tmp_path / "a", tmp_path / "gone")
+
+
+def test_a_name_that_is_too_long_is_called_that(tmp_path: Path) -> None:
+    """A destination fits, but with `.rejected` it doesn't: the permissions are fine."""
+    with pytest.raises(InputError) as caught, Staging(tmp_path / ("n" * 250)):
+        pass
+    (found,) = caught.value.diagnostics
+    assert "File name too long" in found.message
+    assert "shorter name" in found.hint
+    assert "permissions" not in found.hint
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError) as caught, Staging(tmp_path / "file" / "out"):
+        pass
+    assert "is a file" in caught.value.diagnostics[0].hint

@@ -137,15 +137,19 @@ def test_sums_are_right_by_sha256sum_itself(decoder_plan: BundlePlan, tmp_path: 
     assert {line.removesuffix(": OK") for line in run.stdout.splitlines()} == files
 
 
-def test_modes_do_not_depend_on_the_umask(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mask", [0o077, 0o022, 0o002])
+def test_files_and_folders_get_the_modes_that_the_umask_allows(
+    decoder_plan: BundlePlan, tmp_path: Path, mask: int
+) -> None:
+    """Also those that were made with other modes, as libraries do with temporary files."""
     decoder_plan.artifacts[0].path.chmod(0o600)
-    old = os.umask(0o077)
+    old = os.umask(mask)
     try:
         out = write_bundle(decoder_plan, tmp_path / "out")
     finally:
         os.umask(old)
     modes = {(p.is_dir(), p.stat().st_mode & 0o7777) for p in (out, *out.rglob("*"))}
-    assert modes == {(True, 0o755), (False, 0o644)}
+    assert modes == {(True, 0o777 & ~mask), (False, 0o666 & ~mask)}
 
 
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from exporter.checkpoint import open_checkpoint
 from exporter.checkpoint.folder import Folder
-from exporter.checkpoint.licence import Licence, read_licence
+from exporter.checkpoint.licence import Licence, license_files, read_licence
+from exporter.errors import InputError
 
 
 def card(tmp_path: Path, front_matter: str) -> Licence:
@@ -105,3 +106,30 @@ def test_the_card_wins_over_the_file_and_reaches_the_source(folder: Path) -> Non
     (folder / "README.md").write_text("---\nlicense: apache-2.0\nlanguage: ja\nlicense_link: https://x.y\n---\n")
     source = open_checkpoint(folder).source
     assert (source.license, source.license_link, source.languages) == ("Apache-2.0", "https://x.y", ("ja",))
+
+
+def test_a_licence_that_is_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """It would bring any file of this machine into the bundle."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "LICENSE").symlink_to("/etc/passwd")
+    (folder / "NOTICE").symlink_to(tmp_path)  # a folder is no text
+    (folder / "COPYING.txt").symlink_to("/dev/zero")
+    (folder / "license.md").symlink_to("gone")
+    with pytest.raises(InputError) as caught:
+        license_files(Folder.at(folder))
+    assert {d.where: d.code for d in caught.value.diagnostics} == {
+        "LICENSE": "checkpoint.symlink",
+        "COPYING.txt": "checkpoint.symlink",
+        "license.md": "checkpoint.unreadable",
+    }
+
+
+def test_licences_and_notices_are_found_by_name(tmp_path: Path) -> None:
+    for name in ("LICENSE", "Notice.txt", "USE_POLICY.md", "LICENSES.md", "config.json"):
+        (tmp_path / name).write_text("text")
+    (tmp_path / "real.txt").write_text("text")
+    (tmp_path / "COPYING").symlink_to("real.txt")  # inside the folder
+    assert license_files(Folder.at(tmp_path)) == {
+        name: tmp_path / name for name in ("COPYING", "LICENSE", "Notice.txt", "USE_POLICY.md")
+    }

@@ -1,6 +1,7 @@
 """Chat templates: where they come from, that they render as in transformers, and that they can do no harm."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,35 @@ def test_a_template_of_another_type_is_an_input_error_or_absent(folder: Path, va
     else:
         with pytest.raises(InputError):
             open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ '%9999999999d' % 1 }}", "512 MiB of memory"),
+        ("{{ 'a' | center(9999999999) }}", "512 MiB of memory"),
+        ("{{ 'a'.ljust(9999999999) }}", "512 MiB of memory"),
+        (
+            "{% set n = namespace(t='aaaa') %}{% for i in range(40) %}{% set n.t = n.t ~ n.t %}{% endfor %}{{ n.t }}",
+            "512 MiB of memory",
+        ),
+        ("{{ 'ab' | center(20000000) }}", "more than 16,777,216 characters"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "longer than 2 seconds"),
+        pytest.param("{{ lipsum(99999999) }}", "longer than 2 seconds", marks=pytest.mark.slow),
+    ],
+)
+def test_a_template_is_bounded_in_time_memory_and_length(template: str, reason: str) -> None:
+    """In a process of its own, and the next template renders as if nothing had been."""
+    started = time.monotonic()
+    with pytest.raises(InputError, match=reason) as caught:
+        render(template, [], {}, False)
+    assert time.monotonic() - started < 20  # 2 seconds of processor time, on a machine that others use too
+    assert caught.value.diagnostics[0].where == "chat template"
+    assert render("{{ messages[0].content }}", [{"role": "user", "content": "é\ud800"}], {}, False) == "é\ud800"
+
+
+@pytest.mark.slow
+def test_a_template_is_not_limited_by_those_before_it() -> None:
+    """Processor time is counted for each template, not for the process."""
+    half = "{% for a in range(1000) %}{% for b in range(4000) %}{% endfor %}{% endfor %}done"
+    assert {render(half, [], {}, False) for _ in range(12)} == {"done"}
