@@ -161,8 +161,16 @@ def _automatic(folder: Path, auto: str) -> Loaded:
         trust_remote_code=False,
         use_safetensors=True,
         output_loading_info=True,
+        **_attention_choice(stated),
     )
     return Loaded(model.eval(), tuple(sorted([*info["missing_keys"], *map(str, info["mismatched_keys"])])))
+
+
+def _attention_choice(stated: Mapping[str, Any]) -> dict[str, str]:
+    """transformers' own choice, but for GPT-2 with other scales of scores: its sdpa code (4.57) ignores these settings,
+    and gives other logits than the model was trained with."""
+    rescaled = not stated.get("scale_attn_weights", True) or stated.get("scale_attn_by_inverse_layer_idx", False)
+    return {"attn_implementation": "eager"} if stated.get("model_type") == "gpt2" and rescaled else {}
 
 
 @contextmanager

@@ -41,7 +41,7 @@ WEIGHT = [
             "ij->ji": (normal(3, 4),),
             "ijk->j": (normal(2, 3, 4),),
             "i,j->ij": (normal(3), normal(4)),
-            "ij,ij->": (normal(3, 4), normal(3, 4)),
+            "ij,ij->": (np.abs(normal(3, 4)) + 1, np.abs(normal(3, 4)) + 1),  # no cancellation: rounding is judged
             "...ij,...jk->...ik": (normal(2, 3, 4), normal(2, 4, 5)),
             "ab,bc,cd->ad": (normal(2, 3), normal(3, 4), normal(4, 2)),
             "ij,jk": (normal(2, 3), normal(3, 4)),

@@ -52,7 +52,7 @@ def test_texts_on_either_side_are_batches_of_their_own(embeds: bool, tmp_path: P
         write_pooling(folder, "lasttoken", normalize=True)
     found = report(folder)
     assert found.verdict == "passed", found.findings
-    assert [row.name for row in found.rows] == ["import", "hub padding"]
+    assert [row.name for row in found.rows] == ["import", "hub padding", "tokenizer"]
 
 
 def test_a_missing_padding_mask_is_still_found(tmp_path: Path) -> None:
