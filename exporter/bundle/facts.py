@@ -130,8 +130,8 @@ class CompressionFacts:
 
     @property
     def bpw(self) -> float:
-        """Bits per weight over every parameter, to 4 decimals."""
-        return round(8 * self.stored_bytes / self.parameters, 4)
+        """Bits per weight over every parameter, to 4 decimals; 0 for a model without weights."""
+        return round(8 * self.stored_bytes / self.parameters, 4) if self.parameters else 0.0
 
 
 @dataclass(frozen=True)

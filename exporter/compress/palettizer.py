@@ -24,6 +24,8 @@ from exporter.graph.spill import InMemory, Spill, Stored
 from exporter.progress import Progress
 
 BLOCK_WEIGHTS = 1 << 22  # per thread at once: 16 MB as float32; more for a larger group, since a group is never split
+NO_GAIN = "a palette would not pay"
+PLANNED = "kept at 16 bits by the plan"
 BLOCKS_AHEAD = 2  # per thread: blocks that are computed before their results are needed
 
 
@@ -75,11 +77,11 @@ def reason_to_keep(candidate: Candidate, choice: Choice) -> str | None:
     if not candidate.palettizable:
         return _reason_not_palettizable(candidate)
     if choice.group_size is None:
-        return "kept at 16 bits by the plan"
+        return PLANNED
     if not pays(candidate.shape, candidate.stored_bytes, choice):
         palette, luts = candidate.bytes_as(choice), lut_bytes(candidate.shape, choice)
         float16 = 2 * candidate.parameters
-        return f"a palette would not pay: {palette:,} bytes, {luts:,} of them LUTs, against {float16:,} in float16"
+        return f"{NO_GAIN}: {palette:,} bytes, {luts:,} of them LUTs, against {float16:,} in float16"
     return None
 
 
@@ -88,7 +90,7 @@ def _reason_not_palettizable(candidate: Candidate) -> str:
     if not candidate.open and rank <= 1:
         return "norm or bias: rank 1" if rank else "scalar"
     if not candidate.open:
-        return "not a matrix of a linear layer or an embedding: a small table of the graph"
+        return "not a matrix that can be compressed: no linear layer, convolution or embedding alone reads it"
     return "empty" if rank == 2 else f"rank {rank}: only matrices have output rows that share a LUT"
 
 

@@ -93,7 +93,7 @@ class Plan:
 
     def _point(self, point: Point) -> dict[str, Any]:
         measured = {} if point.measured is None else {"measured": _rounded(point.measured)}
-        bpw = round(point.stored_bytes * 8 / self.parameters, 4)
+        bpw = round(point.stored_bytes * 8 / max(1, self.parameters), 4)
         return {"stored_bytes": point.stored_bytes, "bpw": bpw, "predicted": _rounded(point.predicted), **measured}
 
 

@@ -18,6 +18,7 @@ Task = str  # the task's name on the Hugging Face hub: "text-generation", "featu
 WeightRole = Literal["embedding", "linear"]
 
 OPSET = 23  # the first with Attention, RotaryEmbedding and RMSNormalization
+GRAPH_OPSET = 21  # of imported ONNX files: the first with UINT4; onnxruntime has no kernels for some ops of 22 and 23
 IR_VERSION = 11  # the lowest that opset 23 allows: older runtimes on phones read it
 
 

@@ -15,10 +15,12 @@ import onnx_ir as ir
 from exporter.checkpoint.folder import Folder
 from exporter.errors import Diagnostic, InputError, UnsupportedError, file_problem
 from exporter.graph.lut import DOMAIN
+from exporter.importers.graph_functions import require_inlinable
 
 MAX_NODES = 200_000  # a model of 1,000 layers has some 50,000
 _MAX_MESSAGE_BYTES = 2**31  # protobuf's limit
 _MAX_PROBLEMS = 20  # so many problems of a file are reported
+_PLACEHOLDERS = frozenset({"", "?", "-1", "None", "*"})  # what exporters write as the name of any open axis
 _PARSER_ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -40,10 +42,8 @@ def read_graph(path: Path) -> ir.Model:
     model = load_graph(path)
     _require_utf8_names(model, path.name)
     _require_complete_tensors(model)
-    count = sum(1 for _ in ir.traversal.RecursiveGraphIterator(model.graph))
-    if count > MAX_NODES:
-        message = f"the graph has {count:,} nodes; at most {MAX_NODES:,} are supported"
-        raise InputError.of("onnx.too-large", message, where=path.name)
+    require_inlinable(model, MAX_NODES, path.name)
+    clear_unnamed_axes(model)
     if DOMAIN in model.opset_imports or "kogata.version" in model.metadata_props:
         raise UnsupportedError.of(
             "onnx.exported",
@@ -66,11 +66,13 @@ def read_graph(path: Path) -> ir.Model:
 
 
 def _require_tensors(graph: ir.Graph) -> None:
-    """Raises InputError with all inputs that aren't numeric tensors: sequences, optional values, strings, no type."""
+    """Raises InputError with all inputs and outputs that aren't numeric tensors: sequences, optional values, strings,
+    no type."""
+    ports = [("input", value) for value in graph.inputs] + [("output", value) for value in graph.outputs]
     InputError.raise_all(
         [
-            Diagnostic("onnx.input-type", "the input must be a tensor of numbers", str(value.name))
-            for value in graph.inputs
+            Diagnostic(f"onnx.{kind}-type", f"the {kind} must be a tensor of numbers", str(value.name))
+            for kind, value in ports
             if not isinstance(value.type, ir.TensorType)
             or value.type.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED)
         ]
@@ -78,14 +80,38 @@ def _require_tensors(graph: ir.Graph) -> None:
 
 
 def check_graph(model: ir.Model, where: str) -> None:
-    """Runs ONNX's checker on the graph without its weights. Raises InputError if the graph isn't valid."""
+    """Runs ONNX's checker on the graph without its weights. Raises InputError if the graph isn't valid.
+
+    Inputs and outputs may have no shape: the standard and onnxruntime allow it, the checker alone doesn't.
+    """
     import onnx
     from onnx_ir.passes.common import CheckerPass
 
+    shapeless = [value for value in (*model.graph.inputs, *model.graph.outputs) if value.shape is None]
+    for value in shapeless:
+        value.shape = ir.Shape([])
     try:
         CheckerPass()(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *_PARSER_ERRORS) as error:
         raise InputError.of("onnx.invalid", f"not a valid ONNX model: {_first_line(error)}", where=where) from error
+    finally:
+        for value in shapeless:
+            value.shape = None
+
+
+def clear_unnamed_axes(model: ir.Model) -> None:
+    """Makes axes open and unnamed that are -1, or named by a placeholder: two axes named `?` are two axes."""
+    for graph in _graphs(model):
+        values = [*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)]
+        for value in values:
+            if value.shape is not None and any(map(_is_unnamed, value.shape)):
+                value.shape = ir.Shape([None if _is_unnamed(size) else size for size in value.shape])
+
+
+def _is_unnamed(size: int | ir.SymbolicDim) -> bool:
+    if isinstance(size, int):
+        return size < 0
+    return size.value is not None and size.value.strip() in _PLACEHOLDERS
 
 
 def load_graph(path: Path) -> ir.Model:

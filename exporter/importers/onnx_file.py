@@ -7,26 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from exporter.checkpoint import Checkpoint
 from exporter.checkpoint.checkpoint import Source
 from exporter.checkpoint.tensors import TensorStore
 from exporter.errors import InputError, UnsupportedError
-from exporter.graph.model import OPSET, GraphSpec, Hub, Task
+from exporter.graph.model import GRAPH_OPSET, GraphSpec, Hub, Task
+from exporter.graph.passes.dequantize_weights import dequantize_weights
+from exporter.graph.passes.expose_bodies import expose_bodies
 from exporter.graph.passes.expose_matrices import expose_matrices
 from exporter.graph.passes.infer import infer
+from exporter.graph.passes.rewrite import all_graphs
+from exporter.graph.passes.simplify import simplify
+from exporter.graph.passes.take_branches import take_branches
 from exporter.graph.passes.upgrade_opset import upgrade_opset
 from exporter.importers.graph_file import check_graph, external_files, load_graph, read_graph
 from exporter.importers.graph_inputs import Sizes, describe_inputs
 
 FAMILY = "onnx"
 TASK: Task = "other"  # the Hugging Face hub's name for any other task
-_OLDEST_WITH_SUBGRAPHS = 18  # upgrading older opsets needs ranks, which are unknown in subgraphs
+_INFERRED_BELOW = 18  # upgrading older opsets is simpler where ranks and types are known
 
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """Facts that aren't in the graph. sources: input → `(component, output)`. vocabulary: ids are below this."""
+    """Facts that aren't in the graph. sources: input → `(component, output)`. vocabulary: ids are below this.
+
+    keep_integers: weights that are stored as integers stay so, instead of becoming floats that can be compressed.
+    """
 
     family: str
     task: Task
@@ -35,6 +44,7 @@ class GraphFacts:
     labels: tuple[str, ...] = ()
     vocabulary: int | None = None
     sources: Mapping[str, tuple[str, str]] | None = None
+    keep_integers: bool = False
 
 
 def is_onnx_file(reference: str) -> bool:
@@ -54,12 +64,14 @@ def open_onnx(reference: str) -> Checkpoint:
     return Checkpoint(path, name or "model", {}, {}, TensorStore([]), {}, None, None, Source(files=files))
 
 
-def import_onnx(path: Path, given: Mapping[str, tuple[int, ...]]) -> tuple[Hub, tuple[str, ...]]:
+def import_onnx(
+    path: Path, given: Mapping[str, tuple[int, ...]], *, keep_integers: bool = False
+) -> tuple[Hub, tuple[str, ...]]:
     """Returns the graph, and the inputs whose sizes were guessed (`DescribedInputs.assumed`).
 
-    given: input → shape. Raises the errors of `read_graph` and `describe_inputs`.
+    given: input → shape. keep_integers: see `GraphFacts`. Raises the errors of `read_graph` and `describe_inputs`.
     """
-    facts = GraphFacts(FAMILY, TASK)
+    facts = GraphFacts(FAMILY, TASK, keep_integers=keep_integers)
     return graph_hub(read_graph(path), facts, Sizes(given=given, guess=True))
 
 
@@ -68,8 +80,12 @@ def graph_hub(model: ir.Model, facts: GraphFacts, sizes: Sizes) -> tuple[Hub, tu
     the inputs whose sizes were guessed."""
     where = facts.component if facts.component != "model" else model.graph.name or "model"
     described = describe_inputs(model.graph, sizes, facts.sources or {}, facts.vocabulary)
-    _upgrade(model, where)
+    _prepare(model, where)
+    if not facts.keep_integers:
+        dequantize_weights(model)
+        RemoveUnusedNodesPass()(model)
     weights = expose_matrices(model)
+    _state_output_shapes(model, {port.name: port.shape for port in described.inputs})
     check_graph(model, where)
     spec = GraphSpec(
         task=facts.task,
@@ -92,21 +108,31 @@ def stored_tensors(graph: ir.Graph) -> list[str]:
     ]
 
 
-def _upgrade(model: ir.Model, where: str) -> None:
-    """Upgrades to the opset that palettes need. Raises UnsupportedError if a subgraph's opset is too old."""
-    version = model.graph.opset_imports.get("", OPSET)
-    if version < _OLDEST_WITH_SUBGRAPHS:
-        nested = [node for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.graph is not model.graph]
-        if nested:
-            raise UnsupportedError.of(
-                "onnx.opset",
-                f"the model is in opset {version} and has branches or loops; "
-                f"they need opset {_OLDEST_WITH_SUBGRAPHS} or newer",
-                where=nested[0].name or nested[0].op_type,
-                hint=f"export it again with opset {_OLDEST_WITH_SUBGRAPHS} or newer",
-            )
-        for node in model.graph:
-            infer(node, dict(model.graph.opset_imports), model.ir_version or 8)
+def _prepare(model: ir.Model, where: str) -> None:
+    """Takes known branches, brings weights out of the others, and upgrades the opset to what palettes need."""
     if "" not in model.graph.opset_imports:
         raise InputError.of("onnx.opset", "the model has no ops of ONNX's default domain", where=where)
-    upgrade_opset(model)
+    take_branches(model)
+    expose_bodies(model)
+    if model.graph.opset_imports[""] < _INFERRED_BELOW:
+        opsets, version = dict(model.graph.opset_imports), model.ir_version or 8
+        for graph in all_graphs(model.graph):
+            for node in graph:
+                infer(node, opsets, version)
+    upgrade_opset(model, GRAPH_OPSET)
+
+
+def _state_output_shapes(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Gives outputs without a shape their rank, and their sizes where all inputs have fixed ones."""
+    lacking = [value for value in model.graph.outputs if value.shape is None]
+    if not lacking:
+        return
+    try:
+        fixed = {value.name: value.shape for value in simplify(model, shapes).graph.outputs}
+    except (InputError, UnsupportedError):  # reported later, with a hint; the standard allows outputs without a shape
+        return
+    closed = all(value.shape is not None and value.shape.is_static() for value in model.graph.inputs)
+    for value in lacking:
+        shape = fixed[value.name]
+        if shape is not None:
+            value.shape = ir.Shape([size if closed and isinstance(size, int) else None for size in shape])

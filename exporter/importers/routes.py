@@ -24,10 +24,12 @@ Route = Literal["native", "optimum", "onnx"]
 @dataclass(frozen=True)
 class ImportOptions:
     """The user's settings. context: longest text, in tokens; None: the default. shapes: input, or `component.input` →
-    its sizes, for models that aren't imported natively."""
+    its sizes, for models that aren't imported natively. keep_integers: weights of an ONNX file that are stored as
+    integers stay so, because nothing is compressed."""
 
     context: int | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    keep_integers: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def import_model(checkpoint: Checkpoint, options: ImportOptions, work: Path, rou
         if options.context is not None:
             message = "--context doesn't apply to an .onnx file"
             raise UsageError.of("options.context", message, where="--context", hint="use --shape input_ids=1,128")
-        hub, assumed = import_onnx(checkpoint.root, options.shapes)
+        hub, assumed = import_onnx(checkpoint.root, options.shapes, keep_integers=options.keep_integers)
         return Imported(route, (hub,), notes=_guess_note(assumed))
     from exporter.importers.optimum import import_through_optimum
 

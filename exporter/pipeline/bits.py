@@ -183,6 +183,8 @@ def _require_reachable(budget: Budget, whole: _Whole, size_of: SizeOf) -> None:
     smallest, least = whole.extreme(min)
     if budget.kind == "bpw":
         _, most = whole.extreme(max)
+        if not whole.parameters:
+            _unreachable(budget, "the model has no weights")
         lowest, highest = (8 * size / whole.parameters for size in (least, most))
         if int(budget.value * whole.parameters / 8) < least:
             _unreachable(budget, f"the least is {_up(lowest)} bits per weight")

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 from exporter.errors import Diagnostic
 from exporter.formats import artifact_path
+from exporter.graph.model import GraphSpec
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.lower.forms import write_form
 from exporter.pipeline.bits import Mixed
 from exporter.pipeline.decide import BuildPlan, Workspace
 from exporter.pipeline.fit import Fitted, Recovery, recovered
 from exporter.pipeline.parts import Part, component_of, write_options
+from exporter.runners.ort import require_loadable
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ def _part(work: Workspace, plan: BuildPlan, index: int, recovery: Recovery | Non
         work.progress.stage(f"write {form.format}", 1)
         path = job.folder / artifact_path(form, job.name, component)
         write_form(form, compressed, path, write_options(job.name, job.model.checkpoint, hub, job.settings))
+        if form.format == "onnx" and isinstance(hub.spec, GraphSpec):  # the ops of other graphs are known to run
+            require_loadable(path)
         artifacts[form] = path
     return Part(hub, compressed, fitted.compression, artifacts, fit=facts)
 

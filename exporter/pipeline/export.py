@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exporter.bundle import Manifest, Staging, bundle_name, finish_bundle
 from exporter.bundle.facts import mean_bits
+from exporter.compress.choices import UNCOMPRESSED
 from exporter.errors import Diagnostic, UnsupportedError
 from exporter.graph.model import Hub
 from exporter.importers.routes import Imported, ImportOptions, import_model, require_runnable, serves_coreml
@@ -20,7 +21,7 @@ from exporter.pipeline.build import Built, build
 from exporter.pipeline.compare import compare, merged
 from exporter.pipeline.decide import Job, Workspace, decide
 from exporter.pipeline.fit import Recovery
-from exporter.pipeline.gates import budget_findings, failures, size_findings
+from exporter.pipeline.gates import failures, kept_findings, over_findings, size_findings
 from exporter.pipeline.opened import OpenModel, open_source
 from exporter.pipeline.options import CalibrationOptions, OutputOptions
 from exporter.pipeline.pack import PackingList, bundle_plan
@@ -71,7 +72,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     _read_texts(request.parity)  # now rather than after an hour's work
     name, source = bundle_name(request.name or model.checkpoint.name), model.checkpoint.source
     with Staging(request.destination, force=request.force, sources=(model.checkpoint.root,)) as staging:
-        asked = ImportOptions(request.outputs.context, request.outputs.shapes)
+        asked = ImportOptions(request.outputs.context, request.outputs.shapes, settings.bits == UNCOMPRESSED)
         imported = import_model(model.checkpoint, asked, staging.path, model.route)
         _require_exportable(imported, settings, request.parity)
         source.begin_digest()  # reads what compression reads
@@ -86,9 +87,9 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         plan = finished_plan(built.mixed, parts, built.mixed.origin(name, source.digest)) if built.mixed else None
         packing = PackingList(name, model, imported.unused, parts, settings, parity, plan)
         manifest = finish_bundle(
-            bundle_plan(packing), staging.path, lambda made: failures(parity, budget_findings(made, settings))
+            bundle_plan(packing), staging.path, lambda made: failures(parity, over_findings(made, settings))
         )
-        over = budget_findings(manifest, settings)
+        over = over_findings(manifest, settings)
         findings = (
             *model.checkpoint.notes,
             *imported.notes,
@@ -97,6 +98,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
             *plan_notes(built.mixed, source.digest),
             *size_findings(manifest, settings),
             *over,
+            *(found for found in kept_findings(manifest, settings) if found.level != "error"),
             *(parity.findings if parity else ()),
         )
         path = staging.reject() if manifest.verdict == "failed" else staging.commit()

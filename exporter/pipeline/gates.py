@@ -1,12 +1,15 @@
-"""Whether what was made keeps to the sizes that targets and budgets allow."""
+"""Whether what was made keeps to the sizes that targets and budgets allow, and was compressed as asked."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 from exporter.bundle import Manifest
-from exporter.errors import Diagnostic
+from exporter.compress.choices import UNCOMPRESSED
+from exporter.compress.palettizer import NO_GAIN, PLANNED
+from exporter.errors import Diagnostic, Level
 from exporter.formats import Form
 from exporter.parity import ParityReport
 from exporter.pipeline.settings import Settings
@@ -29,6 +32,38 @@ def size_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, .
     return tuple(findings)
 
 
+LEAST_KEPT_BYTES = 16_384  # of uncompressed weights that count: below, names, nodes and LUTs take as much
+_FLOAT_BYTES = 4  # of a weight before compression
+_NAMED = 3  # uncompressed tensors that a finding names
+
+
+def kept_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
+    """Weights that stayed as they are although palettes were asked for: an error, a failed gate, where they are the
+    larger part of the files' weights, else a note where they take more than a tenth.
+
+    Matrices so small that LUTs would take more than they save count for the note only.
+    """
+    if settings.bits == UNCOMPRESSED or settings.onnx_weights != "palette":
+        return ()
+    facts = manifest.compression
+    kept = sorted(
+        (t for t in facts.tensors if t["bits"] is None and t["reason"] != PLANNED), key=lambda t: -t["stored_bytes"]
+    )
+    bytes_kept = sum(t["stored_bytes"] for t in kept)
+    original = sum(_FLOAT_BYTES * math.prod(t["shape"]) for t in facts.tensors if t["bits"] is not None)
+    share = bytes_kept / max(1, bytes_kept + original)
+    if bytes_kept < LEAST_KEPT_BYTES or share <= 0.1:
+        return ()
+    asked = f"--bits {settings.bits}" if settings.bits is not None else facts.mixed or "a budget"
+    shown = "; ".join(f"{t['name']}, {t['stored_bytes']:,} bytes: {t['reason']}" for t in kept[:_NAMED])
+    message = f"{bytes_kept:,} bytes of weights ({share:.0%}) were not compressed as {asked} asks: {shown}"
+    hint = "the manifest lists all of them; --bits 16 exports without compression"
+    refused = sum(t["stored_bytes"] for t in kept if not t["reason"].startswith(NO_GAIN))
+    large = refused >= LEAST_KEPT_BYTES and refused > 0.5 * (bytes_kept + original)
+    level: Level = "error" if large else "note"
+    return (Diagnostic("compress.kept", message, "weights", hint, level),)
+
+
 def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
     """Errors where files, bits per weight or the loss exceed the budget: a failed gate."""
     budget = settings.widths.budget
@@ -39,7 +74,7 @@ def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic,
         kl = max((fit.shipped for fit in facts.calibration), default=0.0)
         broken = {"the model": f"a KL of {kl:.4g} on calibration texts"} if kl > budget.value else {}
     elif budget.kind == "bpw":
-        bpw = facts.stored_bytes * 8 / facts.parameters
+        bpw = facts.stored_bytes * 8 / max(1, facts.parameters)
         broken = {"the model": f"{bpw:.4f} bits per weight"} if bpw > budget.value else {}
     else:
         sizes: Counter[Form] = Counter()
@@ -61,3 +96,9 @@ def failures(parity: ParityReport | None, over: Sequence[Diagnostic]) -> tuple[s
         words += [finding.message for finding in parity.findings if finding.level == "error"]
         words = words or ["parity failed; parity/report.json has the rows"]
     return tuple(dict.fromkeys(words))
+
+
+def over_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
+    """Errors of both size gates: the budget, and weights that were to be compressed and were not."""
+    kept = tuple(finding for finding in kept_findings(manifest, settings) if finding.level == "error")
+    return (*budget_findings(manifest, settings), *kept)

@@ -169,7 +169,7 @@ def compression_facts(packing: PackingList) -> CompressionFacts:
 
 def curve_facts(plan: Plan | None) -> dict[str, Any] | None:
     """The sizes and errors that bits were chosen from, for the HTML report; None where nothing was measured."""
-    if plan is None or plan.chosen is None or not plan.curve:
+    if plan is None or plan.chosen is None or not plan.curve or not plan.parameters:
         return None
 
     def facts(point: Point) -> dict[str, float | None]:

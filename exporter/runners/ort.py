@@ -12,8 +12,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.errors import InputError
+from exporter.errors import InputError, UnsupportedError
 from exporter.runners.base import Embeddings, answer_of, logits_of
+from exporter.runners.bounded import LOOPS, Bounded
 
 Array = NDArray[Any]
 
@@ -51,6 +52,7 @@ class OnnxSession:
         except _onnxruntime_errors() as error:
             where = source.path.name if source.path else "hub graph"
             raise InputError.of("parity.onnx-load", f"onnxruntime refuses the graph: {error}", where=where) from error
+        self._loops = _has_loops(source)
         self.inputs = {i.name: i for i in self._session.get_inputs()}
         self.outputs = [o.name for o in self._session.get_outputs()]
 
@@ -58,9 +60,28 @@ class OnnxSession:
         """Feeds by input name → results by output name."""
         names = list(outputs) if outputs is not None else self.outputs
         try:
-            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+            made = self._bounded(names, feeds) if self._loops else self._session.run(names, dict(feeds))
+            return dict(zip(names, made, strict=True))
         except _onnxruntime_errors() as error:
             raise InputError.of("parity.onnx-run", f"onnxruntime failed to run the graph: {error}") from error
+
+    def _bounded(self, names: Sequence[str], feeds: Mapping[str, Array]) -> Any:
+        """Raises InputError for a loop that doesn't end."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        with Bounded(options) as bounds:
+            try:
+                return self._session.run(names, dict(feeds), options)
+            except _onnxruntime_errors() as error:
+                if not bounds.reason:
+                    raise
+                raise InputError.of(
+                    "parity.onnx-loop",
+                    f"the graph was stopped: {bounds.reason}",
+                    where=self._loops,
+                    hint="the loop may be endless for these inputs: state real ones with --prompts FILE.npz",
+                ) from error
 
 
 class OnnxDecoder:
@@ -208,6 +229,47 @@ def _open(source: OnnxSource, options: Any) -> Any:
         path = Path(folder) / "hub.onnx"
         ir.save(source.model, path, external_data="hub.onnx.data")
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
+def require_loadable(path: Path) -> None:
+    """Opens a written ONNX file once. Raises UnsupportedError where onnxruntime refuses it.
+
+    First without optimization, which decodes no weights; onnxruntime has no kernel for the shape of UINT4 indices, so
+    that palettes of 4 bits need it.
+    """
+    try:
+        OnnxSession(OnnxSource(path=path), 1, optimize=False)
+        return
+    except InputError:
+        pass
+    try:
+        OnnxSession(OnnxSource(path=path), 1)
+    except InputError as error:
+        raise UnsupportedError.of(
+            "onnx.not-loadable",
+            f"the ONNX file was not kept: {error.diagnostics[0].message}",
+            where=path.name,
+            hint="export with --to coreml; if onnxruntime runs the source file, this is a bug in Kogata",
+        ) from error
+
+
+def _has_loops(source: OnnxSource) -> str:
+    """The name of the first loop in the graph, or its op; "" if there is none."""
+    if source.model is not None:
+        graphs: list[ir.Graph | ir.Function] = [source.model.graph, *source.model.functions.values()]
+        nodes = (node for graph in graphs for node in ir.traversal.RecursiveGraphIterator(graph))
+        return next((node.name or node.op_type for node in nodes if node.op_type in LOOPS), "")
+    import onnx
+
+    proto = onnx.load(str(source.path), load_external_data=False)
+    pending: list[Any] = [proto.graph, *proto.functions]
+    while pending:
+        for node in pending.pop().node:
+            if node.op_type in LOOPS:
+                return str(node.name or node.op_type)
+            for attribute in node.attribute:
+                pending += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+    return ""
 
 
 def check_external_data(path: Path) -> None:

@@ -16,7 +16,8 @@ from exporter.graph.resize import Matrix, resize_plan
 # Deterministic ops that the reference implementation computes fast and with the same results as onnxruntime.
 _COMPUTING = words(
     """
-    Abs Add And ArgMax ArgMin Ceil Clip Cos CumSum Div Equal Erf Exp EyeLike Floor Greater GreaterOrEqual
+    Abs Add And ArgMax ArgMin Ceil Clip Cos CumSum DequantizeLinear Div Equal Erf Exp EyeLike Floor
+    Greater GreaterOrEqual
     IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod Mul Neg NonZero Not OneHot Or Pow Range Reciprocal
     ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Resize Round
     Sigmoid Sign Sin Sqrt Sub Sum Tanh TopK Trilu Where Xor

@@ -1,14 +1,15 @@
 """Given any ONNX graph,
-Result: the same computation, where each large matrix of a MatMul, Gemm, Gather or Conv is an initializer `[out, in]`.
-The graph transposes or reshapes it for the op if needed. The new initializers are lazy views; only matrices that must
-be compared are read.
-Refuses: nothing. Matrices that are used by other ops, in subgraphs or as outputs don't change.
+Result: the same computation, where each large matrix of a MatMul, Gemm, Gather, convolution or recurrent layer is an
+initializer `[out, in]`. The graph transposes or reshapes it for the op if needed. The new initializers are lazy views;
+only matrices that must be compared are read.
+Refuses: nothing. Matrices that are used by other ops or as outputs don't change.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,7 +25,8 @@ _MIN_COLUMNS = 16  # elements of an output row; depthwise kernels have 9 and are
 _NUMBERED = re.compile(r"onnx::\w+|\d+|val_\d+")  # torch's names of folded tensors
 _BLOCK = 1024  # rows compared at once
 
-Layout = Literal["out-in", "in-out", "kernel"]
+# How an op reads a tensor: "kernel" has output rows on its first axis, "stacked" on all axes but the last.
+Layout = Literal["out-in", "in-out", "kernel", "stacked"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def expose_matrices(model: ir.Model) -> tuple[Weight, ...]:
     rewriter = Rewriter(model.graph)
     _lift_constants(rewriter)
     _skip_identities(rewriter)
-    uses_of = {value: uses for value in _in_order(model.graph) if (uses := _uses(value, model.graph))}
+    uses_of = {value: uses for value in _in_order(model.graph) if (uses := _uses(value))}
     tables = [value for value, uses in uses_of.items() if any(use.role == "embedding" for use in uses)]
     weights: dict[str, Weight] = {}
     for value, uses in uses_of.items():
@@ -76,40 +78,49 @@ def _skip_identities(rewriter: Rewriter) -> None:
 def _in_order(graph: ir.Graph) -> Iterator[ir.Value]:
     """The initializers in the order of their first use."""
     seen: set[ir.Value] = set()
-    for node in graph:
+    for node in ir.traversal.RecursiveGraphIterator(graph):
         for value in node.inputs:
-            if value is not None and value.is_initializer() and value not in seen:
+            if value is not None and value.is_initializer() and value.graph is graph and value not in seen:
                 seen.add(value)
                 yield value
 
 
-def _uses(value: ir.Value, graph: ir.Graph) -> list[_Use]:
+def _uses(value: ir.Value) -> list[_Use]:
     """The uses of a matrix that can be exposed; empty for any other tensor."""
     tensor = value.const_value
     if tensor is None or tensor.dtype not in _FLOATS or value.is_graph_output() or value.is_graph_input():
         return []
-    if tensor.size < _MIN_ELEMENTS or len(tensor.shape) not in (2, 3, 4):
+    if tensor.size < _MIN_ELEMENTS or len(tensor.shape) not in (2, 3, 4, 5):
         return []
+    shape = tuple(int(size) for size in tensor.shape.numpy())
     uses: list[_Use] = []
     for use in value.uses():
-        kind = _use(use.node, use.idx, len(tensor.shape)) if use.node.graph is graph else None
+        kind = _use(use.node, use.idx, shape)
         if kind is None:
             return []
         uses.append(kind)
     layouts = {use.layout for use in uses}
     if len(layouts) != 1:
         return []
-    shape = tensor.shape.numpy()
-    columns = tensor.size // shape[0] if layouts != {"in-out"} else shape[0]
-    return uses if columns >= _MIN_COLUMNS else []
+    return uses if _rows_columns(shape, uses[0].layout)[1] >= _MIN_COLUMNS else []
 
 
-def _use(node: ir.Node, index: int, rank: int) -> _Use | None:
+def _rows_columns(shape: Sequence[int], layout: Layout) -> tuple[int, int]:
+    """The sizes of the matrix `[out, in]`."""
+    sizes = list(shape)
+    if layout == "in-out":
+        return sizes[1], sizes[0]
+    if layout == "stacked":
+        return math.prod(sizes[:-1]), sizes[-1]
+    return sizes[0], math.prod(sizes[1:])
+
+
+def _use(node: ir.Node, index: int, shape: Sequence[int]) -> _Use | None:
+    rank = len(shape)
     if rank > 2:
-        plain = is_standard(node, "Conv") and index == 1 and _integer(node, "group", 1) == 1
-        return _Use("kernel", "linear", node) if plain else None
-    if is_standard(node, "MatMul") and index == 1:
-        return _Use("in-out", "linear", node)
+        return _kernel_use(node, index, rank, shape)
+    if is_standard(node, "MatMul") and index in (0, 1):
+        return _Use("in-out" if index else "out-in", "linear", node)
     if is_standard(node, "Gemm") and index == 1:
         return _Use("out-in" if _integer(node, "transB", 0) else "in-out", "linear", node)
     if is_standard(node, "Gather") and index == 0 and _integer(node, "axis", 0) == 0:
@@ -124,6 +135,19 @@ def _use(node: ir.Node, index: int, rank: int) -> _Use | None:
         perm = tuple(node.attributes["perm"].as_ints()) if "perm" in node.attributes else (1, 0)
         if readers and linear and perm == (1, 0) and not node.outputs[0].is_graph_output():
             return _Use("out-in", "linear", readers[0].node)
+    return None
+
+
+def _kernel_use(node: ir.Node, index: int, rank: int, shape: Sequence[int]) -> _Use | None:
+    """The use of a tensor with more than two axes."""
+    if is_standard(node, "Conv") and index == 1:  # a depthwise kernel has one input channel
+        return _Use("kernel", "linear", node) if _integer(node, "group", 1) == 1 or shape[1] != 1 else None
+    if is_standard(node, "ConvTranspose") and index == 1:
+        return _Use("kernel", "linear", node) if _integer(node, "group", 1) == 1 else None
+    if is_standard(node, "LSTM", "GRU", "RNN") and index in (1, 2) and rank == 3:
+        return _Use("stacked", "linear", node)
+    if is_standard(node, "MatMul") and index == 1 and rank in (3, 4):
+        return _Use("stacked", "linear", node)
     return None
 
 
@@ -161,7 +185,7 @@ def _exposed(rewriter: Rewriter, value: ir.Value, uses: list[_Use]) -> Weight:
     if layout == "out-in":
         _widened(rewriter, value)
         return Weight(str(value.name), (shape[0], shape[1]), roles)
-    rows, columns = (shape[1], shape[0]) if layout == "in-out" else (shape[0], tensor.size // shape[0])
+    rows, columns = _rows_columns(shape, layout)
     rewriter.graph.initializers.pop(str(value.name))
     stored = rewriter.initializer(_viewed(tensor, layout, (rows, columns)), name)
     readers = list(value.uses())

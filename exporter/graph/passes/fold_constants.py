@@ -25,8 +25,11 @@ _MAX_FOLDED_INTEGERS = 2**20  # the same for integers: index tables
 _LAZY_ELEMENTS = 2**22  # a result with at least so many elements is computed when it is read
 
 
-def fold_constants(model: ir.Model) -> None:
-    """Folds in place, in one pass over the nodes. Raises InputError if shapes contradict each other."""
+def fold_constants(model: ir.Model, taken: dict[str | None, bool] | None = None) -> None:
+    """Folds in place, in one pass over the nodes. Raises InputError if shapes contradict each other.
+
+    taken: gets the first output of each If that is replaced, and its condition.
+    """
     graph = model.graph
     rewriter = Rewriter(graph)
     opsets = dict(graph.opset_imports)
@@ -34,7 +37,10 @@ def fold_constants(model: ir.Model) -> None:
         if is_standard(node, "Constant"):
             _lift(rewriter, node)
             continue
-        if is_standard(node, "If") and _inline(rewriter, node):
+        if is_standard(node, "If") and (condition := _condition(node)) is not None:
+            if taken is not None:
+                taken[node.outputs[0].name] = condition
+            inline_branch(rewriter, node, condition)
             continue
         infer(node, opsets, model.ir_version or 11)
         if not any(value.is_graph_output() for value in node.outputs):
@@ -58,12 +64,16 @@ def _lift(rewriter: Rewriter, node: ir.Node) -> None:
     rewriter.drop(node)
 
 
-def _inline(rewriter: Rewriter, node: ir.Node) -> bool:
-    """Replaces an If with a constant condition by the branch that it takes. Returns whether it did."""
+def _condition(node: ir.Node) -> bool | None:
+    """The condition of an If; None if it is known only at run time."""
     condition = node.inputs[0]
-    if condition is None or condition.const_value is None or any(value.is_graph_output() for value in node.outputs):
-        return False
-    taken = bool(np.asarray(condition.const_value.numpy()).reshape(-1)[0])
+    if condition is None or condition.const_value is None or condition.const_value.size != 1:
+        return None
+    return bool(np.asarray(condition.const_value.numpy()).reshape(-1)[0])
+
+
+def inline_branch(rewriter: Rewriter, node: ir.Node, taken: bool) -> None:
+    """Replaces an If by the branch that it takes."""
     branch = node.attributes["then_branch" if taken else "else_branch"].as_graph()
     results = list(branch.outputs)
     branch.outputs.clear()
@@ -80,9 +90,13 @@ def _inline(rewriter: Rewriter, node: ir.Node) -> bool:
         inner.name = f"{node.name}/{inner.name}"
     rewriter.graph.insert_after(node, nodes)
     for old, new in zip(node.outputs, results, strict=True):
+        if old.is_graph_output() and (new.producer() is None or new.is_graph_output()):
+            named = ir.node("Identity", [new])
+            named.name = named.outputs[0].name = rewriter.fresh(f"{node.name}/{old.name}")
+            rewriter.graph.insert_after(nodes[-1] if nodes else node, named)
+            new = named.outputs[0]  # noqa: PLW2901
         rewriter.replace(old, new)
     rewriter.drop(node)
-    return True
 
 
 def _fold(rewriter: Rewriter, node: ir.Node, opset: int, ir_version: int) -> None:

@@ -20,6 +20,12 @@ class Rewriter:
         self._taken = {name for value in _values(graph) if (name := value.name) is not None}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
+    def inside(self, graph: ir.Graph) -> Rewriter:
+        """The same for one of the graph's subgraphs: no two names are the same in any of them."""
+        inner = Rewriter(graph)
+        inner._taken = self._taken
+        return inner
+
     def fresh(self, name: str) -> str:
         """`name` if it is unused, else `name.1`, `name.2`, …"""
         candidate, count = name, 0
@@ -95,6 +101,18 @@ def _merge(old: ir.Value, new: ir.Value) -> None:
         new.type = old.type
     if new.shape is None:
         new.shape = old.shape
+
+
+def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """The graph and all its subgraphs, each after the graph around it."""
+    yield graph
+    for node in graph:
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                yield from all_graphs(attribute.as_graph())
+            elif attribute.type == ir.AttributeType.GRAPHS:
+                for inner in attribute.as_graphs():
+                    yield from all_graphs(inner)
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:

@@ -1,7 +1,8 @@
 """Given a graph of opset 23 or newer whose values have their shapes,
 Result: every Attention without a cache is replaced by matrix products, sums and a softmax; grouped heads are repeated,
-and causality becomes a constant mask.
-Refuses: nothing; an Attention with a cache, a soft cap or other outputs in use doesn't change.
+and causality becomes a constant mask. A query that may see no key gets zeros where the mask is of bools.
+Refuses: nothing; an Attention with a cache, a soft cap, other outputs in use, or attributes newer than opset 23 doesn't
+change.
 Source: https://onnx.ai/onnx/operators/onnx__Attention.html
 """
 
@@ -12,8 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from exporter.graph.passes.rewrite import Rewriter, is_standard, static_shape
+
+_ATTRIBUTES = frozenset(
+    {"is_causal", "kv_num_heads", "q_num_heads", "qk_matmul_output_mode", "scale", "softcap", "softmax_precision"}
+)  # of opset 23; later ones, such as a window, change what is computed
 
 
 def spell_attention(graph: ir.Graph) -> None:
@@ -38,6 +44,8 @@ class _Heads:
 
 
 def _heads(node: ir.Node) -> _Heads | None:
+    if not _ATTRIBUTES.issuperset(node.attributes):
+        return None
     others = [value for value in node.inputs[4:] if value is not None]
     more = any(tuple(value.uses()) or value.is_graph_output() for value in node.outputs[1:])
     shapes = [static_shape(value) for value in node.inputs[:3]]
@@ -62,13 +70,15 @@ class _Spelling:
         query, key, value = (self._by_heads(i, count, flat) for i, count in self._operands())
         scale = _number(self.node, "scale") or 1 / math.sqrt(self.heads.width)
         scores = self._op("MatMul", self._scaled(query, scale), self._op("Transpose", key, perm=[0, 1, 3, 2]))
-        mask = self._mask()
-        if mask is not None:
-            scores = self._op("Add", scores, mask)
-        if _number(self.node, "is_causal"):
-            hidden = np.triu(np.ones((self.heads.rows, self.heads.columns), np.bool_), 1)
-            scores = self._op("Add", scores, self._const(np.where(hidden, -np.inf, 0), "causal"))
-        result = self._op("MatMul", self._op("Softmax", scores, axis=-1), value)
+        mask = self.node.inputs[3] if len(self.node.inputs) > 3 else None
+        seen = np.tri(self.heads.rows, self.heads.columns, dtype=np.bool_) if _number(self.node, "is_causal") else None
+        if mask is not None and mask.dtype == ir.DataType.BOOL:
+            result = self._op("MatMul", self._shown(scores, mask, seen), value)
+        else:
+            scores = scores if mask is None else self._op("Add", scores, mask)
+            if seen is not None:
+                scores = self._op("Add", scores, self._const(np.where(seen, 0, -np.inf), "causal"))
+            result = self._op("MatMul", self._op("Softmax", scores, axis=-1), value)
         if not flat:
             return result
         joined = self._op("Transpose", result, perm=[0, 2, 1, 3])
@@ -96,11 +106,14 @@ class _Spelling:
     def _scaled(self, query: ir.Value, scale: float) -> ir.Value:
         return self._op("Mul", query, self._const(np.array(scale), "scale"))
 
-    def _mask(self) -> ir.Value | None:
-        mask = self.node.inputs[3] if len(self.node.inputs) > 3 else None
-        if mask is None or mask.dtype != ir.DataType.BOOL:
-            return mask
-        return self._op("Where", mask, self._const(np.array(0), "shown"), self._const(np.array(-np.inf), "hidden"))
+    def _shown(self, scores: ir.Value, mask: ir.Value, seen: NDArray[np.bool_] | None) -> ir.Value:
+        """Weights of the keys that a mask of bools shows; zeros for the others, also where it shows none."""
+        if seen is not None:
+            mask = self._op("And", mask, self.rewriter.constant(seen, f"{self.node.name}/seen"))
+        none = self._const(np.array(0), "none")
+        addend = self._op("Where", mask, none, self._const(np.array(-np.inf), "hidden"))
+        weights = self._op("Softmax", self._op("Add", scores, addend), axis=-1)
+        return self._op("Where", mask, weights, none)
 
     def _op(self, kind: str, *inputs: ir.Value, **attributes: int | list[int]) -> ir.Value:
         return self.rewriter.op(self.node, kind, inputs, **attributes)

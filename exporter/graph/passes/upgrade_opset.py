@@ -1,7 +1,8 @@
-"""Given a graph of opset 7 to 22 whose values have their ranks,
-Result: the same graph in opset 23: attributes that became inputs are inputs, renamed ops have their new names, and ops
-that changed their meaning (softmax over several axes, scales per group) are replaced by nodes with the old meaning.
-Refuses: older opsets, and removed ops without a replacement.
+"""Given a graph of opset 7 or newer,
+Result: the same graph in a newer opset, with its subgraphs: attributes that became inputs are inputs, renamed ops have
+their new names, and ops that changed their meaning (softmax over several axes, scales per group) are replaced by nodes
+with the old meaning. Known shapes and types make them fewer and simpler; without them the nodes work for any.
+Refuses: older opsets, and loops of opset 8, whose batch axis was removed.
 """
 
 from __future__ import annotations
@@ -13,30 +14,39 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.errors import UnsupportedError
-from exporter.graph.model import IR_VERSION, OPSET
-from exporter.graph.passes.rewrite import Rewriter, is_standard, static_shape
+from exporter.graph.lut import DOMAIN
+from exporter.graph.model import OPSET
+from exporter.graph.passes.rewrite import Rewriter, all_graphs, is_standard, static_shape
 
 OLDEST = 7  # the first with numpy's broadcasting; onnxruntime doesn't run older ones either
+# The lowest IR version that an opset allows, from ONNX's docs/Versioning.md: older runtimes on phones read it.
+_IR_VERSIONS = {18: 8, 20: 9, 22: 10, 23: 11}
 _Upgrade = Callable[[Rewriter, ir.Node], None]
 
 
-def upgrade_opset(model: ir.Model) -> None:
-    """Upgrades in place; graphs of opset 23 or newer don't change. Raises UnsupportedError below opset 7."""
+def upgrade_opset(model: ir.Model, target: int = OPSET) -> None:
+    """Upgrades in place; graphs of opset `target` or newer don't change. Raises UnsupportedError below opset 7."""
     version = model.graph.opset_imports.get("", 0)
     if version < OLDEST:
         raise UnsupportedError.of(
             "onnx.opset",
             f"the model has opset {version}; Kogata reads {OLDEST} and newer",
-            hint=f"export it again with opset {OPSET}",
+            hint=f"export it again with opset {target}",
         )
-    rewriter = Rewriter(model.graph)
-    for node in list(model.graph):
-        for since, kinds, upgrade in _UPGRADES:
-            if version < since and is_standard(node, *kinds.split()):
-                upgrade(rewriter, node)
-    if version < OPSET:
-        model.graph.opset_imports[""] = OPSET
-        model.ir_version = max(model.ir_version or 0, IR_VERSION)
+    if version >= target:
+        return
+    whole = Rewriter(model.graph)
+    for graph in list(all_graphs(model.graph)):
+        rewriter = whole if graph is model.graph else whole.inside(graph)
+        for node in list(graph):
+            for since, kinds, upgrade in _UPGRADES:
+                if version < since <= target and is_standard(node, *kinds.split()):
+                    upgrade(rewriter, node)
+        graph.opset_imports[""] = target
+    for function in model.functions.values():  # Kogata's own: none of their ops changed since opset 18
+        if function.domain == DOMAIN:
+            function.opset_imports[""] = target
+    model.ir_version = max(model.ir_version or 0, min(_IR_VERSIONS[since] for since in _IR_VERSIONS if since >= target))
 
 
 def _to_input(rewriter: Rewriter, node: ir.Node, name: str, index: int, dtype: type[np.generic] = np.int64) -> None:
@@ -113,13 +123,14 @@ def _split(rewriter: Rewriter, node: ir.Node) -> None:
 def _softmax(rewriter: Rewriter, node: ir.Node) -> None:
     """Up to opset 12, softmax ran over all axes from `axis` (default 1) on together."""
     source = node.inputs[0]
-    if source is None or source.shape is None:
-        raise UnsupportedError.of("onnx.rank", "softmax of a tensor of unknown rank", where=node.name or node.op_type)
-    rank = len(source.shape)
-    axis = (node.attributes["axis"].as_int() if "axis" in node.attributes else 1) % max(rank, 1)
-    shape = static_shape(source)
-    if axis == rank - 1 or (shape is not None and math.prod(shape[axis + 1 :]) == 1):
-        node.attributes["axis"] = ir.AttrInt64("axis", axis)
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    if source is not None and source.shape is not None:
+        rank, shape = len(source.shape), static_shape(source)
+        axis %= max(rank, 1)
+        if axis == rank - 1 or (shape is not None and math.prod(shape[axis + 1 :]) == 1):
+            node.attributes["axis"] = ir.AttrInt64("axis", axis)
+            return
+    if axis == -1:  # the last axis alone, whatever the rank
         return
     flat = rewriter.op(node, "Flatten", [source], axis=axis)
     result = rewriter.op(node, node.op_type, [flat], axis=1)
@@ -133,14 +144,18 @@ def _batch_norm(_: Rewriter, node: ir.Node) -> None:
 
 def _group_norm(rewriter: Rewriter, node: ir.Node) -> None:
     """Up to opset 20, scale and bias were per group; since then they are per channel."""
-    shape = static_shape(node.inputs[0])
-    if shape is None:
-        raise UnsupportedError.of("onnx.rank", "GroupNormalization of unknown shape", where=node.name or node.op_type)
-    groups = node.attributes["num_groups"].as_int()
+    source, groups = node.inputs[0], node.attributes["num_groups"].as_int()
+    channels = None if source is None or source.shape is None else source.shape[1]
+    if isinstance(channels, int):
+        share = _ints(rewriter, node, [1, channels // groups])
+    else:
+        axis = rewriter.op(node, "Shape", [source], start=1, end=2)
+        each = rewriter.op(node, "Div", [axis, _ints(rewriter, node, [groups])])
+        share = rewriter.op(node, "Concat", [_ints(rewriter, node, [1]), each], axis=0)
     for index in (1, 2):
         column = rewriter.op(node, "Reshape", [node.inputs[index], _ints(rewriter, node, [groups, 1])])
-        each = rewriter.op(node, "Expand", [column, _ints(rewriter, node, [groups, shape[1] // groups])])
-        node.replace_input_with(index, rewriter.op(node, "Reshape", [each, _ints(rewriter, node, [shape[1]])]))
+        repeated = rewriter.op(node, "Expand", [column, share])
+        node.replace_input_with(index, rewriter.op(node, "Reshape", [repeated, _ints(rewriter, node, [-1])]))
 
 
 def _scatter(rewriter: Rewriter, node: ir.Node) -> None:
@@ -154,6 +169,21 @@ def _grid_sample(_: Rewriter, node: ir.Node) -> None:
     node.attributes["mode"] = ir.AttrString("mode", names.get(mode, mode))
 
 
+def _fourier(rewriter: Rewriter, node: ir.Node) -> None:
+    axis = node.attributes.pop("axis").as_int() if "axis" in node.attributes else 1
+    node.resize_inputs(3)
+    node.replace_input_with(2, rewriter.constant(np.array(axis, np.int64), f"{node.name}/axis"))
+
+
+def _scan(_: Rewriter, node: ir.Node) -> None:
+    raise UnsupportedError.of(
+        "onnx.opset",
+        "Scan of opset 8 isn't supported",
+        where=node.name or node.op_type,
+        hint="export the model again with opset 9 or newer",
+    )
+
+
 def _ints(rewriter: Rewriter, node: ir.Node, values: Sequence[int]) -> ir.Value:
     return rewriter.constant(np.array(values, np.int64), f"{node.name}/shape")
 
@@ -165,6 +195,7 @@ def _stand_in(rewriter: Rewriter, node: ir.Node, result: ir.Value) -> None:
 
 # (first opset that needs no upgrade, ops, upgrade); several upgrades of an op run in this order
 _UPGRADES: tuple[tuple[int, str, _Upgrade], ...] = (
+    (9, "Scan", _scan),
     (10, "Slice", _slice),
     (10, "TopK", _topk),
     (11, "Upsample Resize", _upsample),
@@ -183,4 +214,5 @@ _UPGRADES: tuple[tuple[int, str, _Upgrade], ...] = (
     ),
     (21, "GroupNormalization", _group_norm),
     (20, "GridSample", _grid_sample),
+    (20, "DFT", _fourier),
 )

@@ -8,10 +8,11 @@ from typing import Any
 
 import coremltools as ct
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from exporter.errors import Diagnostic, UnsupportedError
-from exporter.graph.model import GraphSpec, Hub
+from exporter.graph.model import OPSET, GraphSpec, Hub
 from exporter.graph.names import identifier
 from exporter.graph.passes.fold_constants import fold_constants
 from exporter.graph.passes.simplify import simplify
@@ -130,8 +131,18 @@ def _node_problem(hub: Hub, node: ir.Node) -> str:
             return f"an input {index} that is computed at run time"
     if node.op_type in _NATIVE_ONLY_OPS:
         return "its attributes and inputs, except in natively imported decoders"
+    if newer := _newer_attributes(node):
+        return f"the attribute '{newer[0]}', which is newer than opset {OPSET}"
     refuse = REFUSALS.get(node.op_type)
     return "" if refuse is None else refuse(node)
+
+
+def _newer_attributes(node: ir.Node) -> list[str]:
+    """Attributes that opset 23 doesn't have: the rules don't know what they change."""
+    if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, OPSET, ""):
+        return []
+    known = onnx.defs.get_schema(node.op_type, OPSET, "").attributes
+    return sorted(set(node.attributes) - set(known))
 
 
 def _placeholder(value: ir.Value) -> Any:

@@ -88,7 +88,7 @@ class Lowering:
                 self._vars[name] = self._tokens_first(name, self._by_heads[name])
                 return self._vars[name]
             if value.name in self.hub.palettes:
-                self._vars[name] = self._palettized(name, self.hub.palettes[name])
+                self._vars[name] = self._palettized(value, self.hub.palettes[name])
             else:
                 self._vars[name] = mb.const(val=self._constant(value), name=self.op_name(name))
         return self._vars[name]
@@ -182,17 +182,33 @@ class Lowering:
         turned = mb.transpose(x=var, perm=[0, 2, 1, 3], name=self.op_name(f"{name}/tokens_first"))
         return mb.reshape(x=turned, shape=[1, -1, var.shape[1] * var.shape[3]], name=self.op_name(f"{name}/joined"))
 
-    def _palettized(self, name: str, palette: Palette) -> Var:
+    def _palettized(self, value: ir.Value, palette: Palette) -> Var:
         """`constexpr_lut_to_dense`. An incomplete last group is padded, because the op needs whole groups.
 
         The dense weight then has extra rows at the end: lookups never read them, `linear` removes them from its result.
+        For other ops all groups are made smaller instead, and LUTs repeated.
         """
-        groups = len(palette.lut)
+        rows, columns = palette.shape
+        lut, size = palette.lut, palette.group_size
+        if rows % size and _needs_exact_rows(value):
+            size = math.gcd(rows, size)
+            lut = lut[np.arange(0, rows, size) // palette.group_size]
         return mb.constexpr_lut_to_dense(
-            indices=palette_indices(palette, (groups * palette.group_size, palette.shape[1])),
-            lut=palette.lut.reshape(groups, 1, -1, 1),  # groups along output rows only: see docs/coreml.md
-            name=self.op_name(name),
+            indices=palette_indices(palette, (len(lut) * size, columns)),
+            lut=lut.reshape(len(lut), 1, -1, 1),  # groups along output rows only: see docs/coreml.md
+            name=self.op_name(_name(value)),
         )
+
+
+def _needs_exact_rows(value: ir.Value) -> bool:
+    """Whether an op reads the weight that isn't a lookup or a linear layer."""
+    for use in value.uses():
+        kind = use.node.op_type
+        if kind == "Reshape" or (kind == "MatMul" and use.idx == 0):
+            return True
+        if kind == "Cast" and _needs_exact_rows(use.node.outputs[0]):
+            return True
+    return False
 
 
 def palette_indices(palette: Palette, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -47,10 +47,13 @@ def write_package(program: CoreMLProgram, path: Path, metadata: Mapping[str, str
     if license_:
         spec.description.metadata.license = license_
     (data / MODEL).write_bytes(spec.SerializeToString(deterministic=True))
+    weights = (data / WEIGHTS / WEIGHT_FILE).exists()
+    if not weights:  # small constants are in the program; git and zip files lose an empty folder
+        (data / WEIGHTS).rmdir()
     allowed = ~umask()  # coremltools' files come from a private temporary folder
     for entry in (path, *path.rglob("*")):
         os.chmod(entry, (0o777 if entry.is_dir() else 0o666) & allowed)
-    (path / "Manifest.json").write_text(_manifest(), encoding="utf-8")
+    (path / "Manifest.json").write_text(_manifest(weights), encoding="utf-8")
 
 
 def _convert(program: CoreMLProgram, weight_file: Path) -> Any:
@@ -103,8 +106,9 @@ def _with_temporary_files(folder: Path, convert: Callable[[], Any]) -> Any:
             tempfile.tempdir = usual
 
 
-def _manifest() -> str:
-    """The package's Manifest.json, in the layout of Core ML's ModelPackage."""
+def _manifest(weights: bool) -> str:
+    """The package's Manifest.json, in the layout of Core ML's ModelPackage. weights: whether it has a weight file."""
+    items = [(MODEL, "CoreML Model Specification"), *([(WEIGHTS, "CoreML Model Weights")] if weights else [])]
     entries = {
         str(uuid.uuid5(_NAMESPACE, item)).upper(): {
             "author": "com.apple.CoreML",
@@ -112,7 +116,7 @@ def _manifest() -> str:
             "name": item.rsplit("/", 1)[-1],
             "path": item,
         }
-        for item, description in ((MODEL, "CoreML Model Specification"), (WEIGHTS, "CoreML Model Weights"))
+        for item, description in items
     }
     root = str(uuid.uuid5(_NAMESPACE, MODEL)).upper()
     manifest = {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": root}

@@ -102,10 +102,11 @@ def _texts(prompts: PromptFile | None, depth: str) -> tuple[Prompt, ...]:
 
 
 def _sample(spec: GraphSpec, index: int, text: Prompt | None, materials: Materials) -> Sample:
-    ids = next((port for port in spec.inputs if port.kind == "ids"), None)
-    tokens = None if ids is None else _tokens(ids, index, text, materials.tokenizer)
-    length = None if tokens is None else len(tokens)
-    feeds = {port.name: _feed(port, index, tokens, materials) for port in spec.inputs}
+    ids = [port for port in spec.inputs if port.kind == "ids"]
+    drawn = {port.name: _tokens(port, index, text, materials.tokenizer) for port in ids}  # each from its own table
+    first = next(iter(drawn.values()), None)
+    length = None if first is None else len(first)
+    feeds = {port.name: _feed(port, index, drawn.get(port.name, first), materials) for port in spec.inputs}
     if text is not None and materials.tokenizer is not None:
         label = text.shown
     elif any(port.kind == "image" for port in spec.inputs):

@@ -69,7 +69,7 @@ def test_one_decision_for_every_candidate() -> None:
     assert {d.name: d.reason for d in result.decisions} == {
         "norm.weight": "norm or bias: rank 1",
         "q.weight": "palettized: 4 LUTs of 16 entries",
-        "causal_mask": "not a matrix of a linear layer or an embedding: a small table of the graph",
+        "causal_mask": "not a matrix that can be compressed: no linear layer, convolution or embedding alone reads it",
         "eps": "scalar",
         "ragged.weight": "palettized: 4 LUTs of 16 entries",
         "small.weight": "a palette would not pay: 35 bytes, 32 of them LUTs, against 12 in float16",
