@@ -38,11 +38,13 @@ class Staging:
 
     destination: the bundle's folder. If it exists, it must be empty or, with `force`, a bundle.
     sources: the checkpoint, which must neither contain the destination nor be inside it.
+    root: where in the folder the bundle's files are, for a layout that has other files around them.
     """
 
-    def __init__(self, destination: Path, *, force: bool = False, sources: Sequence[Path] = ()) -> None:
+    def __init__(self, destination: Path, *, force: bool = False, sources: Sequence[Path] = (), root: str = "") -> None:
         self.destination = _real(destination)
         self.force = force
+        self._root = root
         self._sources = tuple(_real(source) for source in sources)
         self.path = self.destination.parent / f"{prefix_of(self.destination)}{os.getpid()}"
         self._lock: int | None = None
@@ -56,12 +58,12 @@ class Staging:
     def __enter__(self) -> Self:
         self._check()
         _require_replaceable(
-            self.rejected, force=True
+            self.rejected, True, self._root
         )  # checked before the work: later, the failed bundle would be lost
         note("work", self.destination)
         try:
             self._make_parents()
-            remove_stale(self.destination)
+            remove_stale(self.destination, self._root)
             self._lock = create_locked(self.path)
         except BaseException as error:
             self._clean()
@@ -89,14 +91,15 @@ class Staging:
 
     def reject(self) -> Path:
         """Rename the bundle to `rejected`, replacing an older one; returns that folder."""
-        _require_replaceable(self.rejected, force=True)
+        _require_replaceable(self.rejected, True, self._root)
         self._manifest()
         return self._move_to(self.rejected, replace=True)
 
     def _manifest(self) -> Manifest:
-        if not (self.path / "manifest.json").exists():
+        path = self.path / self._root / "manifest.json"
+        if not path.exists():
             raise RuntimeError("a staged bundle must be finished before it is moved: manifest.json is missing")
-        return read_manifest(self.path / "manifest.json")
+        return read_manifest(path)
 
     def _holds(self, name: object) -> bool:
         """Whether an OSError's file name is in the temporary folder."""
@@ -111,8 +114,8 @@ class Staging:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                if not (replace and is_bundle(place)):  # it was put there after the check
-                    raise _occupied(place) from error
+                if not (replace and is_bundle(place, self._root)):  # it was put there after the check
+                    raise _occupied(place, self._root) from error
                 exchange(self.path, place)  # the old bundle is now the temporary folder, which is removed
             _sync_folder(place.parent)
         except OSError as error:
@@ -141,7 +144,7 @@ class Staging:
                 pass
             except OSError as error:  # the name is too long, or a parent is a file or not accessible
                 raise _unwritable(place, error) from error
-        _require_replaceable(self.destination, force=self.force)
+        _require_replaceable(self.destination, self.force, self._root)
 
     def _make_parents(self) -> None:
         missing = []
@@ -167,19 +170,19 @@ class Staging:
                 self._made.clear()  # another process uses it
 
 
-def _require_replaceable(place: Path, *, force: bool) -> None:
+def _require_replaceable(place: Path, force: bool, root: str) -> None:
     if not os.path.lexists(place):
         return
     try:
         empty = place.is_dir() and not place.is_symlink() and next(place.iterdir(), None) is None
     except OSError as error:
         raise _unwritable(place, error) from error
-    if not (empty or (force and is_bundle(place))):
-        raise _occupied(place)
+    if not (empty or (force and is_bundle(place, root))):
+        raise _occupied(place, root)
 
 
-def _occupied(place: Path) -> Exception:
-    if is_bundle(place):
+def _occupied(place: Path, root: str) -> Exception:
+    if is_bundle(place, root):
         message, hint = "there is already a bundle", "--force replaces it, or choose another folder with -o"
     else:
         message, hint = (

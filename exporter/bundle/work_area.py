@@ -21,12 +21,15 @@ def prefix_of(destination: Path) -> str:
     return f".kogata-{digest}-"  # not the name itself, which may have the maximal length already
 
 
-def is_bundle(folder: Path) -> bool:
-    """Whether `folder` is a bundle made by kogata, damaged or not. Only such a folder may be replaced."""
-    return folder.is_dir() and not folder.is_symlink() and made_by_kogata(folder / "manifest.json")
+def is_bundle(folder: Path, root: str = "") -> bool:
+    """Whether `folder` is a bundle made by kogata, damaged or not. Only such a folder may be replaced.
+
+    root: where in the folder the bundle is, if it has other files around it.
+    """
+    return folder.is_dir() and not folder.is_symlink() and made_by_kogata(folder / root / "manifest.json")
 
 
-def remove_stale(destination: Path) -> None:
+def remove_stale(destination: Path, root: str = "") -> None:
     """Remove the temporary folders of killed exports to `destination`, or undo a replacement that was cut short."""
     pattern = re.compile(re.escape(prefix_of(destination)) + r"(\d+)(-old)?")
     for entry in sorted(destination.parent.iterdir()):
@@ -38,7 +41,7 @@ def remove_stale(destination: Path) -> None:
         lock = _lock_of_dead(entry, int(match[1]))
         if lock is None:
             continue
-        if match[2] and not destination.exists() and is_bundle(entry):
+        if match[2] and not destination.exists() and is_bundle(entry, root):
             os.rename(entry, destination)  # killed between the two renames of a replacement: undo the first
         else:
             shutil.rmtree(entry, ignore_errors=True)

@@ -1,0 +1,114 @@
+"""`kogata pack`: the bundle's own bytes, only what an iPhone needs, whole or absent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.bundle_plans import PASSED, make_decoder_plan
+from support.bundles import write_bundle
+from support.command import kogata
+
+from exporter.bundle.xcode import module_name
+from exporter.errors import GateError
+from exporter.pipeline.deliver import pack_bundle
+from exporter.progress import NoProgress
+from exporter.targets import load_target
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(make_decoder_plan(tmp_path / "made"), tmp_path / "bundle")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_keep_their_bytes_and_only_those_of_an_iphone_are_there(bundle: Path, tmp_path: Path) -> None:
+    assert kogata("pack", bundle, "--for", "iphone-16", "-o", tmp_path / "x", "-q") == 0
+    packed, whole = files(tmp_path / "x" / "Sources" / "Model"), files(bundle)
+    assert packed == {path: whole[path] for path in packed}
+    assert {path for path in whole if path.startswith(("coreml/", "tokenizer/", "licenses/"))} <= set(packed)
+    assert {"manifest.json", "SHA256SUMS"} <= set(packed)
+    assert not [path for path in packed if path.startswith("onnx/")]
+
+
+def test_the_asset_pack_names_the_files(bundle: Path, tmp_path: Path) -> None:
+    kogata("pack", bundle, "--for", "iphone", "-o", tmp_path / "x", "--download", "prefetch", "-q")
+    manifest = json.loads((tmp_path / "x" / "background-assets.json").read_text())
+    assert manifest["downloadPolicy"] == {
+        "prefetch": {"installationEventTypes": ["firstInstallation", "subsequentUpdate"]}
+    }
+    (selected,) = manifest["fileSelectors"]
+    assert (tmp_path / "x" / selected["directory"] / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("home-intents", "HomeIntentsModel"), ("Qwen2.5-0.5B", "Qwen2_5_0_5BModel"), ("小型", "KogataModel"),
+     ("3b", "Kogata3bModel")],
+)  # fmt: skip
+def test_modules_have_names_that_swift_takes(name: str, module: str) -> None:
+    assert module_name(name) == module
+
+
+def test_a_changed_file_is_refused(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = next(bundle.glob("coreml/*/Manifest.json"))
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    assert kogata("pack", bundle, "--for", "iphone", "-o", tmp_path / "x", "-q") == 1
+    assert "Manifest.json" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_bundle_that_failed_a_gate_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make_decoder_plan(tmp_path / "made")
+    failed = replace(PASSED, verdict="failed")
+    plan = replace(plan, artifacts=tuple(replace(a, parity=failed) for a in plan.artifacts))
+    rejected = write_bundle(plan, tmp_path / "bundle")
+    assert kogata("pack", rejected, "--for", "iphone", "-o", tmp_path / "x", "-q") == 1
+    assert "failed a gate" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_other_targets_and_formats_are_refused(bundle: Path, tmp_path: Path) -> None:
+    plan = make_decoder_plan(tmp_path / "made2")
+    onnx = write_bundle(
+        replace(plan, artifacts=tuple(a for a in plan.artifacts if a.form.format == "onnx")), tmp_path / "onnx"
+    )
+    assert kogata("pack", bundle, "--for", "pixel-9", "-o", tmp_path / "x", "-q") == 3
+    assert kogata("pack", onnx, "--for", "iphone", "-o", tmp_path / "x", "-q") == 3
+    assert kogata("pack", tmp_path / "nothing", "--for", "iphone", "-o", tmp_path / "x", "-q") == 2
+    assert not (tmp_path / "x").exists()
+
+
+def test_only_a_packed_folder_is_replaced(bundle: Path, tmp_path: Path) -> None:
+    arguments = ("pack", bundle, "--for", "iphone", "-q", "-o")
+    assert kogata(*arguments, tmp_path / "x") == 0
+    assert kogata(*arguments, tmp_path / "x") == 2
+    assert kogata(*arguments, tmp_path / "x", "--force") == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    assert kogata(*arguments, tmp_path / "mine", "--force") == 2
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+    assert kogata(*arguments, bundle / "inside") == 2
+
+
+def test_sizes_are_compared_with_the_channel(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = load_target("iphone")
+    assert target.limits.app is not None
+    small = replace(target.limits.app, value=10)
+
+    def packed(**limits: object) -> tuple[str, ...]:
+        limited = replace(target, limits=replace(target.limits, **limits))
+        monkeypatch.setattr("exporter.pipeline.deliver.load_target", lambda _: limited)
+        made = pack_bundle(bundle, "iphone", tmp_path / "x", "on-demand", NoProgress(), force=True)
+        return tuple(finding.where for finding in made.findings)
+
+    assert packed() == ()
+    assert packed(app=small) == ("all files, inside the app",)
+    assert len(packed(mlpackage=small)) == 1
+    with pytest.raises(GateError, match="the limit is 10"):
+        packed(pack=small)
