@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.bundle.facts import UNCHECKED, CompressionFacts, Interface, ParityFacts, SourceFacts
+from exporter.bundle.facts import UNCHECKED, ChatFacts, CompressionFacts, Interface, ParityFacts, SourceFacts
 from exporter.bundle.tree import path_problem, printable
 from exporter.errors import InputError
 from exporter.formats import Form
@@ -53,6 +53,7 @@ class BundlePlan:
     scoring: `logit_scale` and `logit_bias`, which turn two towers' embeddings into a score; empty for other models.
     sentence: what sentence-transformers' modules state (see `sentence_facts`); empty for other models.
     preprocessor: preprocessor_config.json, which says how images or sounds become inputs; empty where there is none.
+    chat: about the chat template of a decoder; its pieces are among the tokenizer's files. None where there is none.
     bits_plan: plan.json, which replays mixed bits; None where all matrices have the same bits.
     """
 
@@ -77,6 +78,7 @@ class BundlePlan:
     scoring: Mapping[str, float] = field(default_factory=dict)
     sentence: Mapping[str, Any] = field(default_factory=dict)
     bits_plan: bytes | None = None
+    chat: ChatFacts | None = None
 
 
 def bundle_name(name: str) -> str:

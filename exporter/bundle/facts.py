@@ -178,6 +178,16 @@ UNCHECKED = ParityFacts("unchecked")
 
 
 @dataclass(frozen=True)
+class ChatFacts:
+    """Whether the chat template reduces to the pieces of text in tokenizer/chat.json; else the reason, about the
+    template, in words.
+    """
+
+    reducible: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A model file or package that an app ships.
 

@@ -11,6 +11,7 @@ from exporter.bundle.canonical import canonical_json, parse_json
 from exporter.bundle.facts import (
     Artifact,
     Bound,
+    ChatFacts,
     CompressionFacts,
     FitFacts,
     Interface,
@@ -40,6 +41,7 @@ class Manifest:
     """The facts about a bundle. model: see `model` in the schema. io and parity: by artifact path.
 
     failures: gates that failed, in words; those of parity that aren't about one artifact, and sizes.
+    chat: None for a model without a chat template, and in bundles of older versions.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Manifest:
     parity: Mapping[str, ParityFacts]
     tools: Mapping[str, str]
     failures: tuple[str, ...] = ()
+    chat: ChatFacts | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -78,6 +81,7 @@ class Manifest:
                 "verdict": self.verdict,
                 "failures": self.failures,
                 "tools": self.tools,
+                **({} if self.chat is None else {"chat": asdict(self.chat)}),
             }
         )
         found = manifest_problems(parse_json(raw))
@@ -249,6 +253,7 @@ def manifest_of(data: dict[str, Any]) -> Manifest:
         parity={path: replace(_parity(parity), note=parity.get("note", "")) for path, parity in data["parity"].items()},
         tools=data["tools"],
         failures=tuple(data.get("failures", ())),
+        chat=ChatFacts(**_known(ChatFacts, data["chat"])) if "chat" in data else None,
     )
 
 

@@ -140,6 +140,7 @@ def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
         artifacts=tuple(artifacts),
         parity=parity,
         tools=plan.tools,
+        chat=plan.chat,
     )
 
 

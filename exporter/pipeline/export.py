@@ -16,6 +16,7 @@ from exporter.lower.coreml import unsupported_nodes
 from exporter.parity import ParityOptions, ParityReport
 from exporter.parity.prompts import require_pairs
 from exporter.parity.task import require_generation
+from exporter.pipeline.app_notes import app_notes
 from exporter.pipeline.bits import finished_plan, plan_notes
 from exporter.pipeline.build import Built, build
 from exporter.pipeline.compare import compare, merged
@@ -28,8 +29,6 @@ from exporter.pipeline.pack import PackingList, bundle_plan
 from exporter.pipeline.parts import Part
 from exporter.pipeline.settings import Settings, Widths, settle
 from exporter.progress import Progress
-
-_GENERATING = ("text-generation", "text2text-generation", "automatic-speech-recognition", "image-to-text")
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
             *model.checkpoint.notes,
             *imported.notes,
             *built.notes,
-            *_tokenizer_notes(model, imported.hubs),
+            *app_notes(model, imported.hubs),
             *plan_notes(built.mixed, source.digest),
             *size_findings(manifest, settings),
             *over,
@@ -103,13 +102,6 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         )
         path = staging.reject() if manifest.verdict == "failed" else staging.commit()
         return ExportResult(path, manifest, parity, findings)
-
-
-def _tokenizer_notes(model: OpenModel, hubs: tuple[Hub, ...]) -> list[Diagnostic]:
-    """Without those on where answers end, unless the model writes any."""
-    writes = any(hub.task in _GENERATING for hub in hubs)
-    notes = model.tokenizer.notes if model.tokenizer else ()
-    return [note for note in notes if writes or note.code != "checkpoint.eos"]
 
 
 def _read_texts(parity: ParityOptions) -> None:

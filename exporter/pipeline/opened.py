@@ -10,6 +10,8 @@ from pathlib import Path
 from exporter.checkpoint import Checkpoint
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.licence import license_files
+from exporter.checkpoint.tokens.chat_pieces import ChatPieces, NotReducible
+from exporter.checkpoint.tokens.chat_reduction import reduce_chat
 from exporter.checkpoint.tokens.shipping import ShippedTokenizer, shipped_tokenizer
 from exporter.checkpoint.tokens.tokenizer import Tokenizer, load_tokenizer
 from exporter.importers.routes import Route, open_model, route_of
@@ -30,6 +32,13 @@ class OpenModel:
     def shipped_tokenizer(self) -> ShippedTokenizer:
         """The tokenizer files that a bundle ships; none for a model without text."""
         return shipped_tokenizer(self.checkpoint, self.tokenizer)
+
+    @cached_property
+    def chat(self) -> ChatPieces | NotReducible | None:
+        """The chat template as pieces of text; None for a model without one. Proven at the first access, in less than
+        a second.
+        """
+        return None if self.tokenizer is None else reduce_chat(self.tokenizer)
 
 
 def open_source(reference: str, revision: str | None) -> OpenModel:

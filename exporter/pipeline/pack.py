@@ -14,6 +14,7 @@ from exporter.bundle import (
     ArtifactPlan,
     Bound,
     BundlePlan,
+    ChatFacts,
     CompressionFacts,
     Interface,
     ParityFacts,
@@ -22,7 +23,9 @@ from exporter.bundle import (
     onnx_interface,
     ports,
 )
+from exporter.bundle.canonical import canonical_json
 from exporter.bundle.encoders import sentence_facts
+from exporter.checkpoint.tokens.chat_pieces import CHAT_PIECES, NotReducible
 from exporter.compress.plan import Plan
 from exporter.compress.search import Point
 from exporter.formats import FORMS, Form, Format
@@ -60,6 +63,7 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
     checkpoint, hub, parity = packing.model.checkpoint, packing.parts[0].compressed, packing.parity
     source, tokenizer = checkpoint.source, packing.model.shipped_tokenizer
     ends = tokenizer.ends if hub.task == "text-generation" else ()
+    chat = packing.model.chat if hub.task == "text-generation" else None
     compression = compression_facts(packing)
     report = None if parity is None else parity.as_json()
     return BundlePlan(
@@ -78,7 +82,7 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         ),
         config=_with_ends(checkpoint.config, ends if not checkpoint.generation_config else ()),
         generation_config=_with_ends(checkpoint.generation_config, ends if checkpoint.generation_config else ()),
-        tokenizer_files=tokenizer.files,
+        tokenizer_files={**tokenizer.files, **({CHAT_PIECES: canonical_json(chat.as_json())} if chat else {})},
         chat_template=checkpoint.chat_template,
         tools=tool_versions() | _optimum_version(packing.model.route),
         parity_report=report,
@@ -88,6 +92,9 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         scoring=_scoring(packing),
         sentence=sentence_facts(checkpoint.sentence) if hub.task == "feature-extraction" else {},
         bits_plan=packing.plan.to_bytes() if packing.plan else None,
+        chat=None
+        if chat is None
+        else ChatFacts(*((False, chat.reason) if isinstance(chat, NotReducible) else (True,))),
     )
 
 

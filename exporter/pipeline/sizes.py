@@ -100,4 +100,6 @@ class FileSizes:
         files = sum(len(held) if isinstance(held, bytes) else held.stat().st_size for held in shipped)
         stated = (checkpoint.config, checkpoint.generation_config, checkpoint.preprocessor)
         template = (checkpoint.chat_template or "").encode("utf-8", "backslashreplace")
-        return files + sum(len(canonical_json(config)) for config in stated) + len(template) + GENAI
+        chat = self.model.chat if self.hubs[0].task == "text-generation" else None
+        pieces = b"" if chat is None else canonical_json(chat.as_json())
+        return files + sum(len(canonical_json(config)) for config in stated) + len(template) + len(pieces) + GENAI

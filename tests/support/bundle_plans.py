@@ -9,6 +9,7 @@ from exporter.bundle import (
     ArtifactPlan,
     Bound,
     BundlePlan,
+    ChatFacts,
     CompressionFacts,
     Interface,
     ParityFacts,
@@ -95,6 +96,7 @@ def make_decoder_plan(made: Path) -> BundlePlan:
         generation_config={},
         tokenizer_files=tokenizer,
         chat_template="{{ messages }}",
+        chat=ChatFacts(False, "it writes every message at once"),
         tools={"kogata": "0.1.0", "onnx": "1.23.2"},
         parity_report={"verdict": "passed", "rows": []},
         parity_html=b"<html></html>",
@@ -117,6 +119,7 @@ def make_encoder_plan(made: Path) -> BundlePlan:
         family="bert",
         spec=EncoderSpec(64, 32, 128, "mean", True),
         chat_template=None,
+        chat=None,
         artifacts=(
             replace(onnx, interface=Interface((IDS, MASK, replace(IDS, name="token_type_ids")), outputs)),
             replace(

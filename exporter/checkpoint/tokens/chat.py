@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from exporter.checkpoint.folder import Folder
 from exporter.checkpoint.tokens.template_worker import CPU_SECONDS, MEMORY_BYTES
-from exporter.errors import InputError
+from exporter.errors import InputError, KogataError
 
 TEMPLATE_FILE = "chat_template.jinja"
 _TEMPLATE_JSON = "chat_template.json"  # written by older transformers for processors
@@ -62,18 +63,50 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any]
     fixed date. Raises `InputError` for every error of the template, and for one that takes more time or memory than
     `template_worker` allows.
     """
+    (rendered,) = render_all(template, [(messages, add_generation_prompt)], tokens)
+    if rendered.text is None:
+        raise _failure(rendered.error)
+    return rendered.text
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation's text; None where the template refuses the conversation, with the reason in `error`."""
+
+    text: str | None
+    error: str = ""
+
+
+def render_all(
+    template: str,
+    conversations: Sequence[tuple[Sequence[Message], bool]],
+    tokens: Mapping[str, Any],
+    day: str | None = None,
+) -> list[Rendered]:
+    """Each conversation as `render` gives it, all in one exchange with the child process.
+
+    conversations: the messages of each, and whether the generation prompt follows. day: of the clock that the template
+    gets, such as 2024-07-26; None: see `render`. Raises `InputError` where all of them together take too long or too
+    much memory.
+    """
     request = {
         "template": template,
-        "messages": [dict(message) for message in messages],
         "tokens": dict(tokens),
-        "add_generation_prompt": add_generation_prompt,
+        "day": day,
+        "conversations": [
+            {"messages": [dict(message) for message in messages], "add_generation_prompt": prompt}
+            for messages, prompt in conversations
+        ],
     }
     answer = _RENDERER.ask(request)
-    if "text" in answer:
-        return str(answer["text"])
-    reason = str(answer["error"])
+    if "answers" not in answer:
+        raise _failure(str(answer["error"]))
+    return [Rendered(entry.get("text"), entry.get("error", "")) for entry in answer["answers"]]
+
+
+def _failure(reason: str) -> KogataError:
     hint = f"the template is {TEMPLATE_FILE} or chat_template in tokenizer_config.json; render it with transformers"
-    raise InputError.of(
+    return InputError.of(
         "checkpoint.chat_template", f"the chat template fails: {reason}", where="chat template", hint=hint
     )
 
@@ -89,7 +122,7 @@ class _Renderer:
         self._lock = threading.Lock()
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The worker's answer: "text", or "error" with the reason."""
+        """The worker's answer: "answers", or "error" with the reason where the worker ended."""
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
             if self._process is None or self._process.poll() is not None:

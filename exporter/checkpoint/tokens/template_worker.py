@@ -1,7 +1,8 @@
 """Renders chat templates in a process of its own, with bounds on time, memory and length.
 
-Run as a script: a JSON object per line on stdin (template, messages, tokens, add_generation_prompt), one per line on
-stdout ("text", or "error" with the reason). It must import nothing of Kogata: it starts in a tenth of a second.
+Run as a script: a JSON object per line on stdin (template, tokens, conversations, and a day where the template gets a
+clock), one per line on stdout ("answers": for each conversation "text", or "error" with the reason). It must import
+nothing of Kogata: it starts in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import jinja2
 
-CPU_SECONDS = 2  # the longest in use (Cohere's, with tools) takes some milliseconds
+CPU_SECONDS = 2  # for up to PER_LIMIT conversations; the longest in use (Cohere's, with tools) takes some milliseconds
+PER_LIMIT = 200
 MEMORY_BYTES = 512 << 20  # of address space beyond what the process has after its imports
 MAX_LENGTH = 16 << 20  # characters of a prompt: some 4 million tokens
 _MAX_BITS = 4096  # of an integer that a template computes
@@ -29,14 +31,25 @@ _ASKS_FOR_CLOCK = re.compile(r"strftime_now\s+is\s+(not\s+)?(un)?defined")
 _DAY = date(2024, 7, 26)  # the date that Llama 3.2's template uses by default
 
 
-def answer(request: Mapping[str, Any]) -> dict[str, str]:
-    """`text`, or `error` with the reason in words."""
+def answers(request: Mapping[str, Any]) -> list[dict[str, str]]:
+    """For each of `conversations` (messages, add_generation_prompt): `text`, or `error` with the reason in words.
+
+    All texts together are at most as long as one may be.
+    """
+    made, room = [], MAX_LENGTH
+    for conversation in request["conversations"]:
+        made.append(_answer(request, conversation, room))
+        room -= len(made[-1].get("text", ""))
+    return made
+
+
+def _answer(request: Mapping[str, Any], conversation: Mapping[str, Any], room: int) -> dict[str, str]:
     try:
-        text = _compile(request["template"]).render(
-            messages=request["messages"],
+        text = _compile(request["template"], request.get("day")).render(
+            messages=conversation["messages"],
             tools=None,
             documents=None,
-            add_generation_prompt=request["add_generation_prompt"],
+            add_generation_prompt=conversation["add_generation_prompt"],
             **request["tokens"],
         )
     except RecursionError:
@@ -45,15 +58,15 @@ def answer(request: Mapping[str, Any]) -> dict[str, str]:
         return {"error": f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"}
     except Exception as error:  # whatever is raised here, the template's text is the cause
         return {"error": str(error).partition("\n")[0] or type(error).__name__}
-    if len(text) > MAX_LENGTH:
+    if len(text) > room:
         return {"error": f"it makes a prompt of more than {MAX_LENGTH:,} characters"}
     return {"text": text}
 
 
 @lru_cache(maxsize=8)
-def _compile(template: str) -> jinja2.Template:
+def _compile(template: str, day: str | None = None) -> jinja2.Template:
     """Compiled with the settings of transformers' `_compile_jinja_template` in Jinja's sandbox: a template has no
-    access to files and Python.
+    access to files and Python. day: of the template's clock, as 2024-07-26; None: see `clock_of`.
     """
     from jinja2 import TemplateError, nodes
     from jinja2.ext import Extension, loopcontrols
@@ -82,7 +95,8 @@ def _compile(template: str) -> jinja2.Template:
     environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = raise_exception
-    if (clock := clock_of(template)) is not None:
+    clock = clock_of(template) if day is None else date.fromisoformat(day).strftime
+    if clock is not None:
         environment.globals["strftime_now"] = clock
     return environment.from_string(template)
 
@@ -131,14 +145,14 @@ def _limit_memory() -> None:
         pass
 
 
-def _limit_time() -> None:
-    """The system ends this process when the next template has used its processor time."""
+def _limit_time(conversations: int) -> None:
+    """The system ends this process when the next conversations have used their processor time."""
     try:
         import resource
 
-        used = resource.getrusage(resource.RUSAGE_SELF)
+        used, allowed = resource.getrusage(resource.RUSAGE_SELF), CPU_SECONDS * math.ceil(conversations / PER_LIMIT)
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + CPU_SECONDS, hard))
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + allowed, hard))
     except (ImportError, OSError, ValueError):
         pass
 
@@ -149,8 +163,9 @@ def main() -> None:
     _compile("{{ 1 }}")  # imports jinja2, before memory is limited
     _limit_memory()
     for line in sys.stdin.buffer:
-        _limit_time()
-        sys.stdout.write(json.dumps(answer(json.loads(line))) + "\n")
+        request = json.loads(line)
+        _limit_time(len(request["conversations"]))
+        sys.stdout.write(json.dumps({"answers": answers(request)}) + "\n")
         sys.stdout.flush()
 
 
