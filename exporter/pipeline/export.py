@@ -93,7 +93,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
             *model.checkpoint.notes,
             *imported.notes,
             *built.notes,
-            *app_notes(model, imported.hubs),
+            *app_notes(model, imported.hubs, settings.formats),
             *plan_notes(built.mixed, source.digest),
             *size_findings(manifest, settings),
             *over,

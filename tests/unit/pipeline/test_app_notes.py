@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.chat_json import join
 from support.checkpoints import tiny_bert, tiny_llama
 from support.requests import export_request
@@ -60,3 +61,16 @@ def test_a_model_without_a_template_has_no_pieces(tmp_path: Path) -> None:
     assert not list(result.path.rglob("chat.json"))
     assert "chat" not in json.loads((result.path / "manifest.json").read_bytes())
     assert result.findings == ()
+
+
+@pytest.mark.parametrize(("formats", "warned"), [(("onnx",), False), (("coreml",), True)])
+def test_only_core_ml_bundles_are_checked_for_swift_transformers(
+    formats: tuple[str, ...], warned: bool, tmp_path: Path
+) -> None:
+    checkpoint = tiny_bert(tmp_path / "bert")
+    path = checkpoint / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "ElectraTokenizer"}))
+    result = _export(checkpoint, tmp_path / "out", *formats)
+    found = [finding for finding in result.findings if finding.code.startswith("swift-tokenizer.")]
+    assert [finding.level for finding in found] == ["warning"] * warned
+    assert result.passed
