@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,13 @@ _OUT_OF_TIME = {-getattr(signal, name) for name in ("SIGXCPU", "SIGKILL") if has
 _TOO_LONG = f"it runs for longer than {CPU_SECONDS} seconds"
 _TOO_LARGE = f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
 
+_WITHOUT_TORCH = {"USE_TORCH": "0", "USE_TF": "0", "USE_FLAX": "0"}  # transformers renders without it: faster to start
+
 Message = Mapping[str, Any]
+
+
+class BoundError(InputError):
+    """A template asks for more time, memory or length than it may have."""
 
 
 def find_template(folder: Folder, tokenizer_config: Mapping[str, Any]) -> str | None:
@@ -62,19 +69,37 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any]
     fixed date. Raises `InputError` for every error of the template, and for one that takes more time or memory than
     `template_worker` allows.
     """
+    return _rendered(_RENDERER, template, messages, tokens, add_generation_prompt)
+
+
+def render_as_transformers(template: str, messages: Sequence[Message], tokens: Mapping[str, Any]) -> str:
+    """A prompt that awaits an answer, by transformers' own code, within the same limits and on the same date.
+
+    tokens: the `special_tokens_map` of transformers' tokenizer. Raises as `render` does.
+    """
+    return _rendered(_REFERENCE, template, messages, tokens, True)
+
+
+def _rendered(
+    renderer: _Renderer,
+    template: str,
+    messages: Sequence[Message],
+    tokens: Mapping[str, Any],
+    add_generation_prompt: bool,
+) -> str:
     request = {
         "template": template,
         "messages": [dict(message) for message in messages],
         "tokens": dict(tokens),
         "add_generation_prompt": add_generation_prompt,
     }
-    answer = _RENDERER.ask(request)
+    answer = renderer.ask(request)
     if "text" in answer:
         return str(answer["text"])
-    reason = str(answer["error"])
+    kind = BoundError if answer.get("bound") else InputError
     hint = f"the template is {TEMPLATE_FILE} or chat_template in tokenizer_config.json; render it with transformers"
-    raise InputError.of(
-        "checkpoint.chat_template", f"the chat template fails: {reason}", where="chat template", hint=hint
+    raise kind.of(
+        "checkpoint.chat_template", f"the chat template fails: {answer['error']}", where="chat template", hint=hint
     )
 
 
@@ -84,7 +109,9 @@ class _Renderer:
     A template is a program of the checkpoint's author: loops nest, and one expression can ask for 10 GB.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *arguments: str) -> None:
+        """arguments: of the worker."""
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -97,13 +124,19 @@ class _Renderer:
             answer = self._exchange(self._process, line)
             if answer is None:
                 code = self._end()
-                return {"error": _TOO_LONG if code in _OUT_OF_TIME else _TOO_LARGE}
+                return {"error": _TOO_LONG if code in _OUT_OF_TIME else _TOO_LARGE, "bound": True}
             return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
         # -P: the modules beside the worker don't hide those of the standard library.
-        command = [sys.executable, "-P", str(Path(__file__).with_name("template_worker.py"))]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        command = [sys.executable, "-P", str(Path(__file__).with_name("template_worker.py")), *self._arguments]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **_WITHOUT_TORCH},
+        )
         atexit.register(process.kill)
         return process
 
@@ -136,4 +169,4 @@ class _Renderer:
         return code
 
 
-_RENDERER = _Renderer()
+_RENDERER, _REFERENCE = _Renderer(), _Renderer("transformers")

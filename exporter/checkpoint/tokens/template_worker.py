@@ -1,7 +1,8 @@
 """Renders chat templates in a process of its own, with bounds on time, memory and length.
 
 Run as a script: a JSON object per line on stdin (template, messages, tokens, add_generation_prompt), one per line on
-stdout ("text", or "error" with the reason). It must import nothing of Kogata: it starts in a tenth of a second.
+stdout ("text", or "error" with the reason, and "bound" where it is one of the bounds). It must import nothing of
+Kogata: it starts in a tenth of a second. With the argument `transformers`, transformers' own code renders: the reference.
 """
 
 from __future__ import annotations
@@ -29,25 +30,55 @@ _ASKS_FOR_CLOCK = re.compile(r"strftime_now\s+is\s+(not\s+)?(un)?defined")
 _DAY = date(2024, 7, 26)  # the date that Llama 3.2's template uses by default
 
 
-def answer(request: Mapping[str, Any]) -> dict[str, str]:
-    """`text`, or `error` with the reason in words."""
+class BoundError(Exception):
+    """The template asks for more than is allowed."""
+
+
+def answer(request: Mapping[str, Any], draw: Callable[[Mapping[str, Any]], str] | None = None) -> dict[str, Any]:
+    """`text`, or `error` with the reason in words, and `bound` where the template asks for too much.
+
+    draw: renders the request; by default with this module's environment.
+    """
     try:
-        text = _compile(request["template"]).render(
-            messages=request["messages"],
-            tools=None,
-            documents=None,
-            add_generation_prompt=request["add_generation_prompt"],
-            **request["tokens"],
-        )
+        text = (draw or _draw)(request)
+        if len(text) > MAX_LENGTH:
+            raise BoundError(f"it makes a prompt of more than {MAX_LENGTH:,} characters")
     except RecursionError:
         return {"error": "it recurses too deeply"}
     except MemoryError:
-        return {"error": f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"}
+        return {"error": f"it needs more than {MEMORY_BYTES >> 20} MiB of memory", "bound": True}
     except Exception as error:  # whatever is raised here, the template's text is the cause
-        return {"error": str(error).partition("\n")[0] or type(error).__name__}
-    if len(text) > MAX_LENGTH:
-        return {"error": f"it makes a prompt of more than {MAX_LENGTH:,} characters"}
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        return {"error": reason, "bound": isinstance(error, BoundError)}
     return {"text": text}
+
+
+def _draw(request: Mapping[str, Any]) -> str:
+    return _compile(request["template"]).render(
+        messages=request["messages"],
+        tools=None,
+        documents=None,
+        add_generation_prompt=request["add_generation_prompt"],
+        **request["tokens"],
+    )
+
+
+def _transformers() -> Callable[[Mapping[str, Any]], str]:
+    """transformers' own rendering, as its `apply_chat_template` calls it, on the day that `clock_of` states."""
+    import jinja2
+    from transformers.utils.chat_template_utils import render_jinja_template  # needs no torch
+
+    def draw(request: Mapping[str, Any]) -> str:
+        template = request["template"]
+        made, _ = render_jinja_template(
+            conversations=[request["messages"]],
+            chat_template=template,
+            add_generation_prompt=request["add_generation_prompt"],
+            **{**request["tokens"], "strftime_now": clock_of(template) or jinja2.Undefined()},
+        )
+        return str(made[0])
+
+    return draw
 
 
 @lru_cache(maxsize=8)
@@ -99,11 +130,11 @@ def _check_size(operator: str, left: Any, right: Any) -> None:
             and isinstance(repeated, (str, list, tuple))
             and len(repeated) * count > _MAX_REPEATED
         ):
-            raise OverflowError("a template may not repeat text that often")
+            raise BoundError("a template may not repeat text that often")
     if isinstance(left, int) and isinstance(right, int):
         bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
         if bits > _MAX_BITS:
-            raise OverflowError("a template may not compute numbers that large")
+            raise BoundError("a template may not compute numbers that large")
 
 
 def _tojson(
@@ -147,10 +178,11 @@ def main() -> None:
     """Answer until stdin closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     _compile("{{ 1 }}")  # imports jinja2, before memory is limited
+    draw = _transformers() if sys.argv[1:] == ["transformers"] else _draw
     _limit_memory()
     for line in sys.stdin.buffer:
         _limit_time()
-        sys.stdout.write(json.dumps(answer(json.loads(line))) + "\n")
+        sys.stdout.write(json.dumps(answer(json.loads(line), draw)) + "\n")
         sys.stdout.flush()
 
 
