@@ -341,3 +341,11 @@ def test_experts_are_compressed_or_the_size_gate_fails(made: Path, tmp_path: Pat
     manifest = json.loads((tmp_path / "one.rejected" / "manifest.json").read_text())
     assert manifest["verdict"] == "failed"
     assert "were not compressed as --bits 8 asks" in manifest["failures"][0]
+
+
+@pytest.mark.slow
+def test_a_bundle_of_a_checkpoint_is_not_checked_against_a_file(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = bundle(made, "bloom", "--bits", 8, "--to", "onnx")
+    said(capsys)
+    assert kogata("check", out, "--against", out / "onnx" / "model.onnx") == 2
+    assert "made from a checkpoint that optimum exports, and this is an .onnx file" in said(capsys)
