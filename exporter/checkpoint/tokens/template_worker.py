@@ -2,7 +2,8 @@
 
 Run as a script: a JSON object per line on stdin (template, messages, tokens, add_generation_prompt), one per line on
 stdout ("text", or "error" with the reason, and "bound" where it is one of the bounds). It must import nothing of
-Kogata: it starts in a tenth of a second. With the argument `transformers`, transformers' own code renders: the reference.
+Kogata: it starts in a tenth of a second. With the argument `transformers`, transformers' own code renders: the
+reference.
 """
 
 from __future__ import annotations
