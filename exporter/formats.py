@@ -15,6 +15,7 @@ from typing import Literal
 Format = Literal["coreml", "onnx"]
 FORMATS: tuple[Format, ...] = ("onnx", "coreml")  # in the order in which they are written
 TITLES: Mapping[Format, str] = {"onnx": "ONNX", "coreml": "Core ML"}
+DEVICES: Mapping[Format, str] = {"onnx": "Android and everything else", "coreml": "iPhone"}  # that a format is for
 
 
 @dataclass(frozen=True, order=True)

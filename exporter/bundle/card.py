@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.bundle.card_graphs import card_facts, python_name
 from exporter.bundle.encoders import task_facts
+from exporter.formats import DEVICES, TITLES
 
 if TYPE_CHECKING:
     from exporter.bundle.facts import Artifact
     from exporter.bundle.manifest import Manifest
 
 CARD = "README.md"
-_TITLES = {"coreml": "Core ML, for iPhone", "onnx": "ONNX, for Android and everything else"}
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!"} | {"\n": " ", "\r": " "})
 
 
@@ -43,7 +43,8 @@ def model_card(
         m=manifest,
         genai=genai,
         chat=chat,
-        titles=_TITLES,
+        titles=TITLES,
+        devices=DEVICES,
         front=_front_matter(manifest),
         coreml=by_kind.get("coreml"),
         onnx=by_kind.get("onnx"),

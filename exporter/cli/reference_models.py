@@ -42,8 +42,9 @@ of `constraints.txt` exports these types:
 
 OPTIMUM_REMARKS = """\
 Tiny random models of these types were tried: mixtures of experts (`qwen3_moe`, `gpt_oss`, `deepseek_v3`) work with
-`--to onnx` and pass parity, where their weights aren't quantized. Three types that optimum lists can't be exported:
-`vit_mae` (its graph draws random masks), `vits` and `colpali` (optimum finds no task for their classes).
+`--to onnx` and pass parity, where their weights aren't quantized. Types that optimum lists and Kogata can't export:
+`vits`, `speecht5` and `musicgen` (text to speech and music isn't supported), `vit_mae` (its graph draws random masks)
+and `colpali` (optimum finds no task for its class).
 """
 
 OPS_INTRODUCTION = """\

@@ -98,6 +98,20 @@ def pays(shape: Sequence[int], kept_bytes: int, choice: Choice) -> bool:
     return not choice.kept and stored_bytes(shape, choice) < min(2 * math.prod(shape), kept_bytes)
 
 
+def widened(shape: Sequence[int], kept_bytes: int, choice: Choice) -> Choice:
+    """The choice with as many times twice its rows per LUT as it takes for a palette of the matrix `[out, in]` to pay.
+
+    The given choice where no number of rows is enough. In groups of 16 rows, the LUTs of 8 bits take as many bytes as
+    they save in a matrix of 32 columns or fewer: experts of a small mixture, kernels of a first convolution.
+    """
+    wider = choice.fitted(shape)
+    while not wider.kept and not pays(shape, kept_bytes, wider):
+        if wider.group_size is None or wider.group_size >= shape[0]:
+            return choice
+        wider = Choice(wider.bits, 2 * wider.group_size).fitted(shape)
+    return wider
+
+
 @dataclass(frozen=True)
 class Menu:
     """The choices of an allocation of mixed bits.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.compress.choices import UNCOMPRESSED, Choice, stored_bytes
+from exporter.compress.choices import UNCOMPRESSED, Choice, stored_bytes, widened
 from exporter.graph.palette import Palette
 
 
@@ -48,12 +48,14 @@ class CompressOptions:
     """bits: 1, 2, 3, 4, 6 or 8 bits per index; 16 keeps everything. group_size: output rows that share one LUT.
 
     choices: tensor name → its own choice, instead of `bits` and `group_size`.
+    widen: a matrix without its own choice gets larger groups where LUTs of `group_size` rows take more than they save.
     There is no seed: clustering has no random start. Raises UsageError.
     """
 
     bits: int
     group_size: int
     choices: Mapping[str, Choice] = field(default_factory=dict)
+    widen: bool = False
 
     def __post_init__(self) -> None:
         Choice(8, self.group_size)  # checks the group size, also where nothing is compressed
@@ -61,7 +63,10 @@ class CompressOptions:
 
     def choice(self, candidate: Candidate) -> Choice:
         """How this tensor is to be stored."""
-        asked = self.choices.get(candidate.name) or Choice.of(self.bits, self.group_size)
+        own = self.choices.get(candidate.name)
+        asked = own or Choice.of(self.bits, self.group_size)
+        if own is None and self.widen and candidate.palettizable:
+            asked = widened(candidate.shape, candidate.stored_bytes, asked)
         return asked.fitted(candidate.shape) if candidate.palettizable else asked
 
     @property

@@ -109,6 +109,10 @@ def export_task(config: Mapping[str, Any], architecture: str) -> str:
     import transformers
     from optimum.exporters.tasks import TasksManager
 
+    hint = "if another exporter can make an ONNX file of it: kogata export model.onnx"
+    if architecture in _speaking_classes():
+        message = f"{architecture} makes sound from text; Kogata doesn't support text to speech"
+        raise UnsupportedError.of("optimum.task", message, where="config.json: architectures", hint=hint)
     model_type = str(config["model_type"])
     tasks = TasksManager.get_supported_tasks_for_model_type(model_type, "onnx", library_name="transformers")
     try:
@@ -125,9 +129,18 @@ def export_task(config: Mapping[str, Any], architecture: str) -> str:
             message = f"optimum exports no {architecture}; of {model_type}, it exports the classes for {listed}"
         else:
             message = f"optimum can export {model_type} for {listed}, but {architecture} is for {task}"
-        hint = "if another exporter can make an ONNX file of it: kogata export model.onnx"
         raise UnsupportedError.of("optimum.task", message, where="config.json: architectures", hint=hint)
     return task
+
+
+def _speaking_classes() -> frozenset[str]:
+    """The classes that make sound from text. optimum takes VitsModel for one that extracts features, which is where
+    transformers lists it first; its graphs of the others need code between them that Kogata doesn't have.
+    """
+    from transformers.models.auto import modeling_auto
+
+    waves = modeling_auto.MODEL_FOR_TEXT_TO_WAVEFORM_MAPPING_NAMES.values()
+    return frozenset((*waves, *modeling_auto.MODEL_FOR_TEXT_TO_SPECTROGRAM_MAPPING_NAMES.values()))
 
 
 def trace(checkpoint: Checkpoint, architecture: str, task: str, sizes: ModelSizes, folder: Path) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from exporter.errors import InputError
+from exporter.errors import InputError, UnsupportedError
 from exporter.parity.findings import findings
 from exporter.parity.keys import Key, Unrounded
 from exporter.parity.locate.divergence import Divergence
@@ -128,7 +128,11 @@ class Engine(ABC):
         if any(check.limit.metric == "weight_error" and not check.passed for check in row.checks):
             return row.note.removeprefix(_WORST_WEIGHT), row.note
         self.progress.stage(f"parity: locate the error of {row.name}", 1)
-        divergence = self.locate(comparison, row.worst[0].index if row.worst else 0)
+        try:
+            divergence = self.locate(comparison, row.worst[0].index if row.worst else 0)
+        except (InputError, UnsupportedError) as error:  # the row failed, whether or not a tensor can be blamed
+            reason = error.diagnostics[0].message.split("\n")[0]
+            return "", "; ".join(filter(None, [row.note, f"the first tensor that diverges was not found: {reason}"]))
         if divergence is None:
             return "", row.note or "no intermediate tensor that both sides name diverges"
         return divergence.tensor, divergence.describe()

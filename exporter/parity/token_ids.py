@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.checkpoint.tokens.chat import BoundError
 from exporter.errors import InputError
 from exporter.formats import Form
 from exporter.parity.findings import failure
@@ -121,7 +122,8 @@ def tokenizer_row(tokenizer: Tokenizer, folder: Path, artifacts: Sequence[Form],
             _text(compared, tokenizer, reference, prompt)
     if tokenizer.chat_template is not None:
         for messages in (*_CHATS, *(prompt.messages for prompt in every_prompt() if prompt.messages)):
-            _chat(compared, tokenizer, reference, Prompt("", messages))
+            if not _chat(compared, tokenizer, reference, Prompt("", messages)):
+                break  # each further one would take as long
     special = _special(compared, tokenizer, reference)
     metrics = {
         "ids_differ": float(len(compared.wrong)), "marks_differ": float(compared.marks),
@@ -176,19 +178,25 @@ def _text(compared: _Compared, tokenizer: Tokenizer, reference: ReferenceTokeniz
         compared.add_marks(prompt.shown, [theirs for theirs in references if list(theirs.ids) == ours], own)
 
 
-def _chat(compared: _Compared, tokenizer: Tokenizer, reference: ReferenceTokenizer, prompt: Prompt) -> None:
+def _chat(compared: _Compared, tokenizer: Tokenizer, reference: ReferenceTokenizer, prompt: Prompt) -> bool:
+    """Compares a conversation. False where the template asked for more time or memory than it may have."""
     assert tokenizer.chat_template is not None
     try:
         ours: Ids = tokenizer.encode_chat(prompt.messages)
+    except BoundError:
+        return False
     except InputError as error:
         if error.diagnostics[0].code == _NO_ROW:
-            return
+            return True
         ours = error.diagnostics[0].message
+    bounded = True
     try:
         theirs: list[Ids] = list(map(list, reference.encode_chat(prompt.messages, tokenizer.chat_template)))
     except InputError as error:
+        bounded = not isinstance(error, BoundError)
         theirs = [error.diagnostics[0].message]
     compared.add(prompt.shown, theirs, ours)
+    return bounded
 
 
 def _special(compared: _Compared, tokenizer: Tokenizer, reference: ReferenceTokenizer) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,11 +10,11 @@ from exporter.bundle import Manifest, Verdict, verify_bundle
 from exporter.bundle.graphs import graph_specs
 from exporter.bundle.opened import OpenBundle, open_bundle, stated_scores
 from exporter.checkpoint import Checkpoint
-from exporter.errors import Diagnostic, InputError
+from exporter.errors import Diagnostic, InputError, KogataError
 from exporter.graph.model import GraphSpec, has_cache
 from exporter.importers import import_checkpoint, reference_points
 from exporter.importers.onnx_file import FAMILY, import_onnx
-from exporter.importers.routes import open_model, route_of
+from exporter.importers.routes import Route, open_model, route_of
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
 from exporter.pipeline.compare import LONGEST_TEXT, fit_cost, torch_reference
 from exporter.progress import Progress
@@ -73,11 +74,40 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
     cost = fit_cost(fits[0] if len(fits) == 1 else None, request.parity)
     options = replace(request.parity, bits=manifest.compression.palette_bits, cost=cost)
     specs = graph_specs(manifest)
+    if checkpoint is not None:
+        _require_same_kind(checkpoint, manifest, specs)
     if specs and not has_cache(specs[0]):
         parity = _graphs(bundle, specs, checkpoint, options, progress)
     else:
         parity = check_parity(_subjects(bundle, checkpoint, native=not specs), options, progress)
     return CheckResult(manifest, parity, checkpoint is not None, tuple(notes))
+
+
+_MADE_OF: Mapping[Route, str] = {
+    "native": "a checkpoint that Kogata imports natively",
+    "optimum": "a checkpoint that optimum exports",
+    "onnx": "an .onnx file",
+}
+
+
+def _require_same_kind(checkpoint: Checkpoint, manifest: Manifest, specs: Sequence[GraphSpec]) -> None:
+    """Raises InputError for a checkpoint of another kind than the bundle's own, or one for another task."""
+    expected: Route = "native" if not specs else "onnx" if manifest.model["family"] == FAMILY else "optimum"
+    route = route_of(checkpoint)
+    if route != expected:
+        message = f"the bundle was made from {_MADE_OF[expected]}, and this is {_MADE_OF[route]}"
+        raise InputError.of("check.task", message, where=str(checkpoint.root), hint=_MADE_FROM)
+    if specs and has_cache(specs[0]):
+        from exporter.importers.optimum_export import optimum_task
+
+        _, task = optimum_task(checkpoint)
+        if task != manifest.task:
+            raise _other_task(checkpoint, manifest, task)
+
+
+def _other_task(checkpoint: Checkpoint, manifest: Manifest, task: str) -> KogataError:
+    message = f"this checkpoint is for {task}, and the bundle for {manifest.task}"
+    return InputError.of("check.task", message, where=str(checkpoint.root), hint=_MADE_FROM)
 
 
 def _subjects(bundle: OpenBundle, checkpoint: Checkpoint | None, *, native: bool) -> Subjects:
@@ -87,9 +117,8 @@ def _subjects(bundle: OpenBundle, checkpoint: Checkpoint | None, *, native: bool
     """
     manifest = bundle.manifest
     hub = import_checkpoint(checkpoint) if checkpoint and native else None
-    if hub is not None and hub.task != manifest.task:
-        message = f"this checkpoint is for {hub.task}, and the bundle for {manifest.task}"
-        raise InputError.of("check.task", message, where=str(checkpoint and checkpoint.root), hint=_MADE_FROM)
+    if checkpoint is not None and hub is not None and hub.task != manifest.task:
+        raise _other_task(checkpoint, manifest, hub.task)
     return Subjects(
         task=manifest.task,
         context=manifest.context or LONGEST_TEXT,
@@ -119,10 +148,6 @@ def _graphs(
     from exporter.parity.graphs.subjects import GraphSubjects
 
     route = route_of(checkpoint) if checkpoint else None
-    expected = "onnx" if bundle.manifest.model["family"] == FAMILY else "optimum"
-    if checkpoint is not None and route != expected:
-        message = "the bundle was made from another kind of model"
-        raise InputError.of("check.task", message, where=checkpoint.name, hint=_MADE_FROM)
     original = import_onnx(checkpoint.root, specs[0].shapes)[0] if checkpoint and route == "onnx" else None
     reference = torch_reference(checkpoint, "optimum") if checkpoint and route == "optimum" else None
     components = [

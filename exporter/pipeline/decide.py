@@ -100,7 +100,8 @@ class Workspace:
         job, hub, session = self.job, self.job.hubs[index], self.sessions[index]
         bits = UNCOMPRESSED if job.settings.bits is None else job.settings.bits
         choices: Mapping[str, Choice] = mixed.of(hub, job.hubs) if mixed else {}
-        options, tensors = CompressOptions(bits, job.settings.group_size, choices), candidates(hub)
+        rows, tensors = job.settings.group_size, candidates(hub)
+        options = CompressOptions(bits, rows, choices, widen=job.settings.widths.group_size is None)
         if session is None:
             return Fitted(compress(tensors, options, self.progress, self.spill))
         return fitted_compression(session, tensors, options, self.progress, self.spill)

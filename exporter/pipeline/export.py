@@ -22,7 +22,7 @@ from exporter.pipeline.build import Built, build
 from exporter.pipeline.compare import compare, merged
 from exporter.pipeline.decide import Job, Workspace, decide
 from exporter.pipeline.fit import Recovery
-from exporter.pipeline.gates import failures, kept_findings, over_findings, size_findings
+from exporter.pipeline.gates import failures, gate_findings, size_findings
 from exporter.pipeline.opened import OpenModel, open_source
 from exporter.pipeline.options import CalibrationOptions, OutputOptions
 from exporter.pipeline.pack import PackingList, bundle_plan
@@ -85,10 +85,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         parts = tuple(replace(part, parity=reports.get(part.component)) for part in built.parts)
         plan = finished_plan(built.mixed, parts, built.mixed.origin(name, source.digest)) if built.mixed else None
         packing = PackingList(name, model, imported.unused, parts, settings, parity, plan)
-        manifest = finish_bundle(
-            bundle_plan(packing), staging.path, lambda made: failures(parity, over_findings(made, settings))
-        )
-        over = over_findings(manifest, settings)
+        manifest, sizes = _packed(packing, staging)
         findings = (
             *model.checkpoint.notes,
             *imported.notes,
@@ -96,12 +93,22 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
             *app_notes(model, imported.hubs, settings.formats),
             *plan_notes(built.mixed, source.digest),
             *size_findings(manifest, settings),
-            *over,
-            *(found for found in kept_findings(manifest, settings) if found.level != "error"),
+            *sizes,
             *(parity.findings if parity else ()),
         )
         path = staging.reject() if manifest.verdict == "failed" else staging.commit()
         return ExportResult(path, manifest, parity, findings)
+
+
+def _packed(packing: PackingList, staging: Staging) -> tuple[Manifest, tuple[Diagnostic, ...]]:
+    """Writes the bundle. Returns its manifest, and what the size gates found, which the manifest's verdict follows."""
+    found: list[Diagnostic] = []
+
+    def failed(manifest: Manifest) -> tuple[str, ...]:
+        found.extend(gate_findings(manifest, packing.settings))
+        return failures(packing.parity, found)
+
+    return finish_bundle(bundle_plan(packing), staging.path, failed), tuple(found)
 
 
 def _read_texts(parity: ParityOptions) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from exporter.bundle import Manifest
-from exporter.compress.choices import UNCOMPRESSED
+from exporter.compress.choices import UNCOMPRESSED, Choice, pays
 from exporter.compress.palettizer import NO_GAIN, PLANNED
 from exporter.errors import Diagnostic, Level
 from exporter.formats import Form
@@ -41,7 +42,7 @@ def kept_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, .
     """Weights that stayed as they are although palettes were asked for: an error, a failed gate, where they are the
     larger part of the files' weights, else a note where they take more than a tenth.
 
-    Matrices so small that LUTs would take more than they save count for the note only.
+    Matrices so small that even one LUT would take more than it saves count for the note only.
     """
     if settings.bits == UNCOMPRESSED or settings.onnx_weights != "palette":
         return ()
@@ -57,11 +58,22 @@ def kept_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, .
     asked = f"--bits {settings.bits}" if settings.bits is not None else facts.mixed or "a budget"
     shown = "; ".join(f"{t['name']}, {t['stored_bytes']:,} bytes: {t['reason']}" for t in kept[:_NAMED])
     message = f"{bytes_kept:,} bytes of weights ({share:.0%}) were not compressed as {asked} asks: {shown}"
-    hint = "the manifest lists all of them; --bits 16 exports without compression"
-    refused = sum(t["stored_bytes"] for t in kept if not t["reason"].startswith(NO_GAIN))
-    large = refused >= LEAST_KEPT_BYTES and refused > 0.5 * (bytes_kept + original)
+    refused = [t for t in kept if not _too_small(t, settings.bits)]
+    larger = "a larger --group-size saves bytes; " if any(t["reason"].startswith(NO_GAIN) for t in refused) else ""
+    hint = f"{larger}the manifest lists all of them; --bits 16 exports without compression"
+    refused_bytes = sum(t["stored_bytes"] for t in refused)
+    large = refused_bytes >= LEAST_KEPT_BYTES and refused_bytes > 0.5 * (bytes_kept + original)
     level: Level = "error" if large else "note"
     return (Diagnostic("compress.kept", message, "weights", hint, level),)
+
+
+def _too_small(tensor: Mapping[str, Any], bits: int | None) -> bool:
+    """Whether no palette of `bits` saves bytes: not even one LUT for all rows. Mixed bits are chosen among those that
+    save."""
+    if not tensor["reason"].startswith(NO_GAIN):
+        return False
+    shape = tensor["shape"]
+    return bits is None or not pays(shape, tensor["stored_bytes"], Choice(bits, shape[0]))
 
 
 def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
@@ -87,18 +99,18 @@ def budget_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic,
     )
 
 
-def failures(parity: ParityReport | None, over: Sequence[Diagnostic]) -> tuple[str, ...]:
-    """What the manifest says of failed gates beside the verdict of each artifact's parity. over: sizes that are not
-    kept.
+def failures(parity: ParityReport | None, sizes: Sequence[Diagnostic]) -> tuple[str, ...]:
+    """What the manifest says of failed gates beside the verdict of each artifact's parity.
+
+    sizes: what the size gates found; their notes aren't failures.
     """
-    words = [f"{finding.where}: {finding.message}" for finding in over]
+    words = [f"{finding.where}: {finding.message}" for finding in sizes if finding.level == "error"]
     if parity is not None and parity.verdict == "failed":
         words += [finding.message for finding in parity.findings if finding.level == "error"]
         words = words or ["parity failed; parity/report.json has the rows"]
     return tuple(dict.fromkeys(words))
 
 
-def over_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
-    """Errors of both size gates: the budget, and weights that were to be compressed and were not."""
-    kept = tuple(finding for finding in kept_findings(manifest, settings) if finding.level == "error")
-    return (*budget_findings(manifest, settings), *kept)
+def gate_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, ...]:
+    """What both size gates found: the budget, and weights that were to be compressed and were not."""
+    return (*budget_findings(manifest, settings), *kept_findings(manifest, settings))

@@ -24,10 +24,14 @@ _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float16
 
 @dataclass(frozen=True)
 class OnnxSource:
-    """A graph to run: `model` in memory, or the file at `path`. Exactly one of the two is given."""
+    """A graph to run: `model` in memory, or the file at `path`. Exactly one of the two is given.
+
+    optimize: whether onnxruntime may fuse ops, which changes the arithmetic of some graphs.
+    """
 
     model: ir.Model | None = None
     path: Path | None = None
+    optimize: bool = True
 
 
 class OnnxSession:
@@ -45,7 +49,7 @@ class OnnxSession:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # fatal only: what goes wrong is raised, and printed once
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if not optimize:
+        if not (optimize and source.optimize):
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = _open(source, options)

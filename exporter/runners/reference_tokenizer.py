@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.checkpoint.tokens.chat import Message
+from exporter.checkpoint.tokens.chat import Message, render_as_transformers
 from exporter.checkpoint.tokens.files import TOKENIZER
 from exporter.checkpoint.tokens.special import SPECIAL_KEYS
-from exporter.checkpoint.tokens.template_worker import clock_of
 from exporter.errors import InputError
 from exporter.runners.reference import quiet
 
@@ -101,21 +100,16 @@ def _encode(tokenizer: Any, text: str, second: str | None) -> ReferenceTokens:
 
 
 def _encode_chat(tokenizer: Any, messages: Sequence[Message], template: str) -> tuple[int, ...]:
-    import jinja2
+    """What `apply_chat_template` does, with its rendering in a child process that has limits."""
     import transformers
 
-    clock: Any = clock_of(template) or jinja2.Undefined()
+    text = render_as_transformers(template, messages, tokenizer.special_tokens_map)
     with quiet(transformers):
         made = _attempt(
-            "transformers can't render the chat",
-            lambda: tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                chat_template=template,
-                add_generation_prompt=True,
-                strftime_now=clock,
-            ),
+            "transformers' tokenizer can't take the chat",
+            lambda: tokenizer(text, padding=False, truncation=False, add_special_tokens=False),
         )
-    return tuple(made)
+    return tuple(made["input_ids"])
 
 
 def _attempt(what: str, action: Callable[[], Any]) -> Any:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,3 +128,23 @@ def test_a_task_and_another_kind_of_model_are_told_apart(bundle: Path, tmp_path:
     done = kogata("check", bundle, "--against", encoder)
     assert done.returncode == 2
     assert "this checkpoint is for feature-extraction, and the bundle for text-generation" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ lipsum(99999999) }}",
+        "{{ '%9999999999d' % 1 }}",
+        "{{ 'a' | center(9999999999) }}",
+        "{% set n = namespace(t='aa') %}{% for i in range(60) %}{% set n.t = n.t ~ n.t %}{% endfor %}{{ n.t }}",
+    ],
+)
+def test_a_hostile_chat_template_ends_an_export(template: str, tmp_path: Path) -> None:
+    folder, started = tiny_llama(tmp_path / "tiny"), time.monotonic()
+    (folder / "chat_template.jinja").write_text(template)
+    asked = ("--to", "onnx", "--bits", 4, "--calibrate", "none", "--parity", "quick", "-q")
+    assert kogata("export", folder, "-o", tmp_path / "out", *asked).returncode == 2
+    assert time.monotonic() - started < 60
+    assert not (tmp_path / "out").exists()

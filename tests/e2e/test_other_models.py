@@ -324,3 +324,28 @@ def test_damaged_components_are_noticed(made: Path, tmp_path: Path) -> None:
         file.write(b"\0" if file.read(1) != b"\0" else b"\1")
     assert kogata("verify", out) == 1
     assert kogata("check", out) == 1
+
+
+@pytest.mark.slow
+def test_experts_are_compressed_or_the_size_gate_fails(made: Path, tmp_path: Path) -> None:
+    """32 columns at 8 bits: LUTs of 16 rows take as many bytes as they save, LUTs of 32 rows half as many."""
+    folder, out = checkpoint(made, "qwen3_moe"), tmp_path / "out"
+    options = ("--to", "onnx", "--bits", 8, "--calibrate", "none", "--parity", "none", "-q")
+    assert kogata("export", folder, "-o", out, *options) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    experts = [t for t in manifest["compression"]["tensors"] if ".experts." in t["name"]]
+    assert len(experts) == 2 * 8 * 3
+    assert {t["bits"] for t in experts} == {8}
+    assert sum(t["stored_bytes"] for t in experts) < 2 * sum(t["shape"][0] * t["shape"][1] for t in experts)
+    assert kogata("export", folder, "-o", tmp_path / "one", *options, "--group-size", 1) == 1
+    manifest = json.loads((tmp_path / "one.rejected" / "manifest.json").read_text())
+    assert manifest["verdict"] == "failed"
+    assert "were not compressed as --bits 8 asks" in manifest["failures"][0]
+
+
+@pytest.mark.slow
+def test_a_bundle_of_a_checkpoint_is_not_checked_against_a_file(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = bundle(made, "bloom", "--bits", 8, "--to", "onnx")
+    said(capsys)
+    assert kogata("check", out, "--against", out / "onnx" / "model.onnx") == 2
+    assert "made from a checkpoint that optimum exports, and this is an .onnx file" in said(capsys)

@@ -116,6 +116,14 @@ def _bloom() -> t.PreTrainedModel:
     return t.BloomForCausalLM(t.BloomConfig(hidden_size=32, n_layer=2, n_head=2, vocab_size=300, eos_token_id=1))
 
 
+def _qwen3_moe() -> t.PreTrainedModel:
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "num_hidden_layers": 2}
+    experts = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "intermediate_size": 96}
+    return t.Qwen3MoeForCausalLM(
+        t.Qwen3MoeConfig(**heads, **experts, hidden_size=32, vocab_size=300, max_position_embeddings=64)
+    )
+
+
 MODELS: Mapping[str, Callable[[], t.PreTrainedModel]] = {
     "beit": _beit,
     "bart": _bart,
@@ -124,6 +132,7 @@ MODELS: Mapping[str, Callable[[], t.PreTrainedModel]] = {
     "convnext": _convnext,
     "dinov2": _dinov2,
     "mobilevit": _mobilevit,
+    "qwen3_moe": _qwen3_moe,
     "resnet": _resnet,
     "siglip": _siglip,
     "swin": _swin,
@@ -132,7 +141,7 @@ MODELS: Mapping[str, Callable[[], t.PreTrainedModel]] = {
     "wav2vec2": _wav2vec2,
     "whisper": _whisper,
 }
-READS_TEXT = ("bart", "bloom", "clip", "siglip", "t5")
+READS_TEXT = ("bart", "bloom", "clip", "qwen3_moe", "siglip", "t5")
 SEES = ("beit", "clip", "convnext", "dinov2", "mobilevit", "resnet", "siglip", "swin", "vit")
 
 

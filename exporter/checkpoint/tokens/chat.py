@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,7 +27,13 @@ _OUT_OF_TIME = {-getattr(signal, name) for name in ("SIGXCPU", "SIGKILL") if has
 _TOO_LONG = f"it runs for longer than {CPU_SECONDS} seconds"
 _TOO_LARGE = f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
 
+_WITHOUT_TORCH = {"USE_TORCH": "0", "USE_TF": "0", "USE_FLAX": "0"}  # transformers renders without it: faster to start
+
 Message = Mapping[str, Any]
+
+
+class BoundError(InputError):
+    """A template asks for more time, memory or length than it may have."""
 
 
 def find_template(folder: Folder, tokenizer_config: Mapping[str, Any]) -> str | None:
@@ -63,18 +70,40 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any]
     fixed date. Raises `InputError` for every error of the template, and for one that takes more time or memory than
     `template_worker` allows.
     """
-    (rendered,) = render_all(template, [(messages, add_generation_prompt)], tokens)
+    return _rendered(_RENDERER, template, messages, tokens, add_generation_prompt)
+
+
+def render_as_transformers(template: str, messages: Sequence[Message], tokens: Mapping[str, Any]) -> str:
+    """A prompt that awaits an answer, by transformers' own code, within the same limits and on the same date.
+
+    tokens: the `special_tokens_map` of transformers' tokenizer. Raises as `render` does.
+    """
+    return _rendered(_REFERENCE, template, messages, tokens, True)
+
+
+def _rendered(
+    renderer: _Renderer,
+    template: str,
+    messages: Sequence[Message],
+    tokens: Mapping[str, Any],
+    add_generation_prompt: bool,
+) -> str:
+    (rendered,) = _all(renderer, template, [(messages, add_generation_prompt)], tokens)
     if rendered.text is None:
-        raise _failure(rendered.error)
+        raise _failure(rendered.error, rendered.bound)
     return rendered.text
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A conversation's text; None where the template refuses the conversation, with the reason in `error`."""
+    """A conversation's text; None where the template refuses the conversation, with the reason in `error`.
+
+    bound: whether the template asked for too much.
+    """
 
     text: str | None
     error: str = ""
+    bound: bool = False
 
 
 def render_all(
@@ -89,6 +118,16 @@ def render_all(
     gets, such as 2024-07-26; None: see `render`. Raises `InputError` where all of them together take too long or too
     much memory.
     """
+    return _all(_RENDERER, template, conversations, tokens, day)
+
+
+def _all(
+    renderer: _Renderer,
+    template: str,
+    conversations: Sequence[tuple[Sequence[Message], bool]],
+    tokens: Mapping[str, Any],
+    day: str | None = None,
+) -> list[Rendered]:
     request = {
         "template": template,
         "tokens": dict(tokens),
@@ -98,15 +137,17 @@ def render_all(
             for messages, prompt in conversations
         ],
     }
-    answer = _RENDERER.ask(request)
+    answer = renderer.ask(request)
     if "answers" not in answer:
-        raise _failure(str(answer["error"]))
-    return [Rendered(entry.get("text"), entry.get("error", "")) for entry in answer["answers"]]
+        raise _failure(str(answer["error"]), bool(answer.get("bound")))
+    return [
+        Rendered(entry.get("text"), entry.get("error", ""), bool(entry.get("bound"))) for entry in answer["answers"]
+    ]
 
 
-def _failure(reason: str) -> KogataError:
+def _failure(reason: str, bound: bool) -> KogataError:
     hint = f"the template is {TEMPLATE_FILE} or chat_template in tokenizer_config.json; render it with transformers"
-    return InputError.of(
+    return (BoundError if bound else InputError).of(
         "checkpoint.chat_template", f"the chat template fails: {reason}", where="chat template", hint=hint
     )
 
@@ -117,7 +158,9 @@ class _Renderer:
     A template is a program of the checkpoint's author: loops nest, and one expression can ask for 10 GB.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *arguments: str) -> None:
+        """arguments: of the worker."""
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -130,13 +173,19 @@ class _Renderer:
             answer = self._exchange(self._process, line)
             if answer is None:
                 code = self._end()
-                return {"error": _TOO_LONG if code in _OUT_OF_TIME else _TOO_LARGE}
+                return {"error": _TOO_LONG if code in _OUT_OF_TIME else _TOO_LARGE, "bound": True}
             return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
         # -P: the modules beside the worker don't hide those of the standard library.
-        command = [sys.executable, "-P", str(Path(__file__).with_name("template_worker.py"))]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        command = [sys.executable, "-P", str(Path(__file__).with_name("template_worker.py")), *self._arguments]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **_WITHOUT_TORCH},
+        )
         atexit.register(process.kill)
         return process
 
@@ -169,4 +218,4 @@ class _Renderer:
         return code
 
 
-_RENDERER = _Renderer()
+_RENDERER, _REFERENCE = _Renderer(), _Renderer("transformers")

@@ -1,8 +1,9 @@
 """Renders chat templates in a process of its own, with bounds on time, memory and length.
 
 Run as a script: a JSON object per line on stdin (template, tokens, conversations, and a day where the template gets a
-clock), one per line on stdout ("answers": for each conversation "text", or "error" with the reason). It must import
-nothing of Kogata: it starts in a tenth of a second.
+clock), one per line on stdout ("answers": for each conversation "text", or "error" with the reason, and "bound" where
+it is one of the bounds). It must import nothing of Kogata: it starts in a tenth of a second. With the argument
+`transformers`, transformers' own code renders: the reference.
 """
 
 from __future__ import annotations
@@ -31,36 +32,68 @@ _ASKS_FOR_CLOCK = re.compile(r"strftime_now\s+is\s+(not\s+)?(un)?defined")
 _DAY = date(2024, 7, 26)  # the date that Llama 3.2's template uses by default
 
 
-def answers(request: Mapping[str, Any]) -> list[dict[str, str]]:
-    """For each of `conversations` (messages, add_generation_prompt): `text`, or `error` with the reason in words.
+class BoundError(Exception):
+    """The template asks for more than is allowed."""
 
-    All texts together are at most as long as one may be.
+
+Draw = Callable[[Mapping[str, Any], Mapping[str, Any]], str]
+
+
+def answers(request: Mapping[str, Any], draw: Draw | None = None) -> list[dict[str, Any]]:
+    """For each of `conversations` (messages, add_generation_prompt): `text`, or `error` with the reason in words, and
+    `bound` where the template asks for too much.
+
+    All texts together are at most as long as one may be. draw: renders one conversation of the request; by default
+    with this module's environment.
     """
     made, room = [], MAX_LENGTH
     for conversation in request["conversations"]:
-        made.append(_answer(request, conversation, room))
+        made.append(_answer(request, conversation, room, draw or _draw))
         room -= len(made[-1].get("text", ""))
     return made
 
 
-def _answer(request: Mapping[str, Any], conversation: Mapping[str, Any], room: int) -> dict[str, str]:
+def _answer(request: Mapping[str, Any], conversation: Mapping[str, Any], room: int, draw: Draw) -> dict[str, Any]:
     try:
-        text = _compile(request["template"], request.get("day")).render(
-            messages=conversation["messages"],
-            tools=None,
-            documents=None,
-            add_generation_prompt=conversation["add_generation_prompt"],
-            **request["tokens"],
-        )
+        text = draw(request, conversation)
+        if len(text) > room:
+            raise BoundError(f"it makes a prompt of more than {MAX_LENGTH:,} characters")
     except RecursionError:
         return {"error": "it recurses too deeply"}
     except MemoryError:
-        return {"error": f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"}
+        return {"error": f"it needs more than {MEMORY_BYTES >> 20} MiB of memory", "bound": True}
     except Exception as error:  # whatever is raised here, the template's text is the cause
-        return {"error": str(error).partition("\n")[0] or type(error).__name__}
-    if len(text) > room:
-        return {"error": f"it makes a prompt of more than {MAX_LENGTH:,} characters"}
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        return {"error": reason, "bound": isinstance(error, BoundError)}
     return {"text": text}
+
+
+def _draw(request: Mapping[str, Any], conversation: Mapping[str, Any]) -> str:
+    return _compile(request["template"], request.get("day")).render(
+        messages=conversation["messages"],
+        tools=None,
+        documents=None,
+        add_generation_prompt=conversation["add_generation_prompt"],
+        **request["tokens"],
+    )
+
+
+def _transformers() -> Draw:
+    """transformers' own rendering, as its `apply_chat_template` calls it, on the day that `_clock` states."""
+    import jinja2
+    from transformers.utils.chat_template_utils import render_jinja_template  # needs no torch
+
+    def draw(request: Mapping[str, Any], conversation: Mapping[str, Any]) -> str:
+        clock = _clock(request["template"], request.get("day"))
+        made, _ = render_jinja_template(
+            conversations=[conversation["messages"]],
+            chat_template=request["template"],
+            add_generation_prompt=conversation["add_generation_prompt"],
+            **{**request["tokens"], "strftime_now": clock or jinja2.Undefined()},
+        )
+        return str(made[0])
+
+    return draw
 
 
 @lru_cache(maxsize=8)
@@ -95,7 +128,7 @@ def _compile(template: str, day: str | None = None) -> jinja2.Template:
     environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = raise_exception
-    clock = clock_of(template) if day is None else date.fromisoformat(day).strftime
+    clock = _clock(template, day)
     if clock is not None:
         environment.globals["strftime_now"] = clock
     return environment.from_string(template)
@@ -106,6 +139,10 @@ def clock_of(template: str) -> Callable[[str], str] | None:
     return None if _ASKS_FOR_CLOCK.search(template) else _DAY.strftime
 
 
+def _clock(template: str, day: str | None) -> Callable[[str], str] | None:
+    return clock_of(template) if day is None else date.fromisoformat(day).strftime
+
+
 def _check_size(operator: str, left: Any, right: Any) -> None:
     for repeated, count in ((left, right), (right, left)):
         if (
@@ -113,11 +150,11 @@ def _check_size(operator: str, left: Any, right: Any) -> None:
             and isinstance(repeated, (str, list, tuple))
             and len(repeated) * count > _MAX_REPEATED
         ):
-            raise OverflowError("a template may not repeat text that often")
+            raise BoundError("a template may not repeat text that often")
     if isinstance(left, int) and isinstance(right, int):
         bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
         if bits > _MAX_BITS:
-            raise OverflowError("a template may not compute numbers that large")
+            raise BoundError("a template may not compute numbers that large")
 
 
 def _tojson(
@@ -161,11 +198,12 @@ def main() -> None:
     """Answer until stdin closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     _compile("{{ 1 }}")  # imports jinja2, before memory is limited
+    draw = _transformers() if sys.argv[1:] == ["transformers"] else _draw
     _limit_memory()
     for line in sys.stdin.buffer:
         request = json.loads(line)
         _limit_time(len(request["conversations"]))
-        sys.stdout.write(json.dumps({"answers": answers(request)}) + "\n")
+        sys.stdout.write(json.dumps({"answers": answers(request, draw)}) + "\n")
         sys.stdout.flush()
 
 

@@ -31,6 +31,7 @@ from exporter.runners.threads import fixed_threads
 
 Outputs = Mapping[str, NDArray[Any]]
 
+UNOPTIMIZED = "the source file ran without onnxruntime's optimization, which changes the numbers of DequantizeLinear"
 EXACT_ERROR = 1e-4  # squared error over variance that rows without a limit on it grant, as PSNR has one: 40 dB
 
 
@@ -146,6 +147,8 @@ class GraphEngine(Engine):
         metrics = compared.metrics(comparison.psnr_limit)
         several = len(compared.outputs) > 1 and not compared.shapes
         note = f"worst output: {compared.worst_output}" if several else ""
+        if comparison.reference == "source" and self.opener.dequantizes:
+            note = "; ".join(filter(None, [note, UNOPTIMIZED]))
         samples = compared.by_sample
         leading = "cosine" if comparison.psnr_limit is None and "cosine" in samples else "psnr_db"
         return Measured(metrics, samples, leading, note)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +52,20 @@ class GraphOpener(Opener):
         first: tuple[Key, ...] = () if self.subjects.source is None else ("source",)
         return (*first, *super().keys())
 
+    @cached_property
+    def dequantizes(self) -> bool:
+        """Whether the source file has DequantizeLinear. onnxruntime fuses it with the ops behind it, which then round
+        their inputs to 8 bits as well: 0.3 % off the graph's own numbers."""
+        path = self.subjects.source
+        if path is None or not path.stat().st_size:
+            return False
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return data.find(b"DequantizeLinear") >= 0  # op names stand in the file as text
+
     def file(self, key: Key, observe: Observe | None = None) -> ModelFile:
         """Anything but the checkpoint."""
         if key == "source":
-            return OnnxFile(OnnxSource(path=self.subjects.source), self.threads)
+            return OnnxFile(OnnxSource(path=self.subjects.source, optimize=not self.dequantizes), self.threads)
         return super().file(key, observe)
 
     def open(self, key: Key, observe: Observe | None = None) -> GraphRunner:

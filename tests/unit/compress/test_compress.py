@@ -271,3 +271,23 @@ def test_programming_errors_are_not_swallowed() -> None:
 def test_options_that_make_no_sense(bits: int, group_size: int) -> None:
     with pytest.raises(UsageError):
         CompressOptions(bits, group_size)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(33, 16), (32, 32), (24, 32), (16, 64), (4, 160)])
+def test_groups_widen_until_a_palette_pays(columns: int, rows: int) -> None:
+    """8 bits: a LUT takes 512 bytes and each of its weights saves one, so that a group needs more than 512 weights."""
+    weight = matrix(160, columns)
+    candidate = open_candidate("w", weight)
+    (decision,) = compress([candidate], CompressOptions(8, 16, widen=True), NoProgress()).decisions
+    (asked,) = compress([candidate], CompressOptions(8, 16), NoProgress()).decisions
+    assert decision.group_size == rows
+    assert decision.stored_bytes == weight.size + 512 * -(-160 // rows) < 2 * weight.size
+    assert asked.kept == (rows != 16)
+
+
+def test_own_choices_and_matrices_below_one_lut_are_not_widened() -> None:
+    weight = matrix(16, 32)  # 512 weights and one LUT: 1,024 bytes, as in float16
+    candidate = open_candidate("w", weight)
+    assert compress([candidate], CompressOptions(8, 4, widen=True), NoProgress()).decisions[0].kept
+    own = CompressOptions(8, 16, {"w": Choice(8, 4)}, widen=True)
+    assert own.choice(candidate) == Choice(8, 4)

@@ -98,3 +98,17 @@ def test_half_a_model_is_not_for_an_unknown_task() -> None:
     assert message == (
         "optimum exports no T5EncoderModel; of t5, it exports the classes for feature-extraction, text2text-generation"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("vits", "VitsModel"),
+        ("speecht5", "SpeechT5ForTextToSpeech"),
+        ("musicgen", "MusicgenForConditionalGeneration"),
+    ],
+)
+def test_text_to_speech_is_what_is_missing(kind: str, name: str) -> None:
+    """transformers lists VitsModel as a base model too, which is where optimum finds its task first."""
+    with pytest.raises(UnsupportedError, match=f"{name} makes sound from text; Kogata doesn't support text to speech"):
+        export_task({"model_type": kind}, name)

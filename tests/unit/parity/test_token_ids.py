@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from exporter.checkpoint.tokens.tokenizer import load_tokenizer
 from exporter.formats import Form
 from exporter.parity.results import ParityReport
 from exporter.parity.token_ids import tokenizer_row, with_tokenizer
+from exporter.runners.reference_tokenizer import ReferenceTokenizer
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "home_intents" / "checkpoint"
 ONNX = Form("onnx", "portable")
@@ -82,6 +85,39 @@ def test_chats_are_compared_on_the_same_day(clock: str, passes: bool, tmp_path: 
     assert (row.verdict == "passed") is passes
     other = load_tokenizer(changed(folder, tmp_path / "other", chat_template=template.replace("</s>", "")))
     assert tokenizer_row(other, folder, (ONNX,), pairs=False).verdict == "passed"  # the template is not the tokenizer's
+
+
+def test_the_reference_renders_chats_as_apply_chat_template_does() -> None:
+    """The child process renders; transformers' tokenizer, in this process, is the judge."""
+    messages = [{"role": "user", "content": "Dim the lamp 🙂"}]
+    judge, template = AutoTokenizer.from_pretrained(SAMPLE), load_tokenizer(SAMPLE).chat_template
+    assert template is not None
+    right = judge.apply_chat_template(messages, add_generation_prompt=True)
+    assert ReferenceTokenizer(SAMPLE).encode_chat(messages, template) == (tuple(right),)
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "verdict"),
+    [
+        (ENDLESS, "passed"),
+        ("{{ '%9999999999d' % 1 }}", "passed"),
+        # only where transformers renders, which states more tokens than the settings have
+        ("{% if unk_token is defined and pad_token is not defined %}" + ENDLESS + "{% endif %}", "failed"),
+    ],
+)
+def test_a_template_without_end_ends(template: str, verdict: str, tmp_path: Path) -> None:
+    """One conversation finds it out; the others aren't tried. A template that only transformers can't render fails."""
+    folder = write_tokenizer(tmp_path, "byte level", {"tokenizer_class": "GPT2Tokenizer", "chat_template": template})
+    own = load_tokenizer(folder)
+    if verdict == "failed":
+        own = replace(own, tokens={})
+    started = time.monotonic()
+    row = tokenizer_row(own, folder, (ONNX,), pairs=False)
+    assert time.monotonic() - started < 30
+    assert row.verdict == verdict
 
 
 @pytest.mark.parametrize(

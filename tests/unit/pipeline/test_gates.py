@@ -33,8 +33,16 @@ def test_a_smaller_part_is_a_note() -> None:
     assert [level for level, _ in found(tensor("big", 300, None), tensor("rest", 700, 4), bits=None)] == ["note"]
 
 
-def test_matrices_that_luts_would_make_larger_are_a_note() -> None:
-    assert [level for level, _ in found(tensor("a", 600, None, "a palette would not pay: 5 bytes"))] == ["note"]
+def test_matrices_that_any_lut_would_make_larger_are_a_note() -> None:
+    """8 bits: 100 weights and one LUT take 100 + 512 bytes, as float16 200."""
+    tiny = [tensor(f"a{i}", 1, None, "a palette would not pay: 612 bytes") for i in range(60)]
+    assert [level for level, _ in found(*tiny, bits=8)] == ["note"]
+
+
+def test_matrices_that_only_the_asked_groups_make_larger_are_an_error() -> None:
+    """`--group-size 1`: a LUT of 512 bytes for each row of 100 weights; with one LUT for all rows they would pay."""
+    asked = tensor("a", 600, None, "a palette would not pay: 367,200 bytes")
+    assert [level for level, _ in found(asked, bits=8)] == ["error"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from exporter.checkpoint.tokens import tokenizer
 from exporter.importers import decoder, encoder, native, optimum, routes
 from exporter.parity import task
 from exporter.parity.prompts import every_prompt
+from exporter.pipeline import gates
 from exporter.pipeline.export import export_checkpoint
 from exporter.pipeline.settings import Budget
 from exporter.progress import NoProgress
@@ -27,6 +28,7 @@ from exporter.texts import PromptFile
 COUNTED = (
     routes.route_of, routes.import_model, native.plan_import, decoder.build_decoder, encoder.build_encoder,
     optimum.import_through_optimum, tokenizer.load_tokenizer, texts.read_prompts, task.read_tasks,
+    gates.budget_findings, gates.kept_findings,
 )  # fmt: skip
 
 
@@ -65,6 +67,7 @@ def test_a_decoder(budget: Budget | None, calls: Counter[str], tmp_path: Path) -
     calls.clear()
     export_checkpoint(export_request(checkpoint, tmp_path / "out", parity="quick", **asked), NoProgress())
     once = ("route_of", "import_model", "plan_import", "build_decoder", "load_tokenizer", "read_prompts", "read_tasks")
+    once += ("budget_findings", "kept_findings")
     assert {name: calls[name] for name in once} == dict.fromkeys(once, 1)
 
 

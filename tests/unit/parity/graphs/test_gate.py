@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
 
 from exporter.errors import InputError
 from exporter.formats import FLEXIBLE, PORTABLE
-from exporter.graph.model import Hub
+from exporter.graph.model import GraphSpec, Hub
 from exporter.graph.palette import Palette
+from exporter.importers.onnx_file import import_onnx
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.lower.onnx import OnnxOptions, lower_onnx
 from exporter.parity.graphs.check import check_graphs
 from exporter.parity.graphs.compare import OutputsComparison
+from exporter.parity.graphs.locate import GraphSearch
 from exporter.parity.graphs.merge import merged
-from exporter.parity.graphs.subjects import GraphSubjects
+from exporter.parity.graphs.subjects import GraphOpener, GraphSubjects
 from exporter.parity.options import ParityOptions
 from exporter.parity.results import ParityReport
 
@@ -176,6 +181,52 @@ def test_the_source_file_is_compared_as_it_is(classifier: GraphSubjects, tmp_pat
     ir.save(model, path)
     found = verdicts(check(replace(classifier, source=path)))
     assert (found["import"], found["onnx lowering"], found["onnx"]) == ("failed", "passed", "failed")
+
+
+def test_a_source_with_dequantize_linear_runs_as_it_is_written(tmp_path: Path) -> None:
+    """onnxruntime fuses it with MatMul and rounds the input to 8 bits; numpy has the graph's own numbers."""
+    rng = np.random.default_rng(3)
+    weight = rng.integers(-127, 128, (64, 32)).astype(np.int8)
+    nodes = [
+        onnx.helper.make_node("DequantizeLinear", ["w", "s"], ["d"]),
+        onnx.helper.make_node("MatMul", ["x", "d"], ["y"]),
+    ]
+    value = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT)
+    held = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.float32(0.01), "s")]
+    graph = onnx.helper.make_graph(nodes, "g", [value("x", shape=[1, 64])], [value("y", shape=[1, 32])], held)
+    path = tmp_path / "source.onnx"
+    opset = [onnx.helper.make_opsetid("", 21)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    hub, _ = import_onnx(path, {})
+    assert isinstance(hub.spec, GraphSpec)
+    subjects = GraphSubjects(spec=hub.spec, hub=hub, source=path)
+    opener = GraphOpener(subjects, ParityOptions(depth="quick", bits=16))
+    x = rng.standard_normal((1, 64)).astype(np.float32)
+    made = opener.open("source").run({"x": x})["y"]
+    np.testing.assert_allclose(made, x @ (weight * np.float32(0.01)), rtol=1e-5, atol=1e-5)
+    row = check_graphs([subjects], ParityOptions(depth="quick", bits=16))["model"].row("import")
+    assert row is not None
+    assert row.verdict == "passed"
+    assert "without onnxruntime's optimization" in row.note
+
+
+def test_a_failed_row_without_a_tensor_to_blame_keeps_its_verdict(
+    classifier: GraphSubjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime may lack a kernel for the graph whose values the search looks at."""
+
+    def refuse(*_: object) -> None:
+        raise InputError.of("parity.onnx-load", "onnxruntime refuses the graph: no RoiAlign of opset 22")
+
+    path = tmp_path / "source.onnx"
+    model = classifier.hub.model.clone()
+    weight = model.graph.initializers["hidden"]
+    weight.const_value = ir.tensor(2 * np.asarray(weight.const_value), name="hidden")
+    ir.save(model, path)
+    monkeypatch.setattr(GraphSearch, "find", refuse)
+    report = check(replace(classifier, source=path))
+    assert verdicts(report)["import"] == "failed"
+    assert any("was not found: onnxruntime refuses the graph: no RoiAlign" in f.message for f in report.findings)
 
 
 def test_a_source_that_no_runtime_loads_is_a_note(classifier: GraphSubjects, tmp_path: Path) -> None:
