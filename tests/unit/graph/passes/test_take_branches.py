@@ -1,4 +1,4 @@
-"""Branches that are known from sizes: the same results in onnxruntime, which refuses two nodes or values of one name."""
+"""Branches that sizes decide: the same results in onnxruntime, which refuses two nodes or values of one name."""
 
 from __future__ import annotations
 
