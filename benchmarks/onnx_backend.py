@@ -10,7 +10,8 @@ that the suite expects. Each test gets one of these words per format:
     close      within the tolerance of the format
     runtime    onnxruntime gives the same result for the suite's own file; the difference to the suite is its own
     refused    Kogata refuses the model with an error that names the reason
-    excepted   listed in EXCEPTIONS, with the reason
+    excepted   listed in EXCEPTIONS, with the reason; where the reason is float16, this is checked: onnxruntime gives
+               the same result for the suite's own file if the inputs are rounded to float16
     wrong      another result
     crashed    an exception that isn't an error for users
 
@@ -21,6 +22,8 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import functools
+import gc
 import json
 import shutil
 import sys
@@ -52,10 +55,14 @@ Arrays = dict[str, Any]
 # sum of some hundred terms or a function with a steep slope multiplies this; so one percent of the largest element.
 COREML_SHARE = 0.01
 
+SPACING = "inputs are float16, which "  # such a reason is checked
 # (pattern of test names, format or "both", reason): results that differ by design
 EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ("test_bernoulli*", "both", "random numbers"),
     ("test_training_dropout*", "both", "random numbers: the dropout of a training graph"),
+    ("test_softmax_large_number*", "coreml", f"{SPACING}holds every eighth number at 10,000: four become one"),
+    ("test_logsoftmax_large_number*", "coreml", f"{SPACING}holds every eighth number at 10,000: four become one"),
+    ("test_tan", "coreml", f"{SPACING}moves 1.533 by 0.0004, where the tangent is 700 times as steep"),
 )
 
 
@@ -97,11 +104,14 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@functools.cache
 def suite() -> Sequence[Any]:
     """The tests, sorted by name."""
     from onnx.backend.test.loader import load_model_tests
 
-    return sorted(load_model_tests(kind="node"), key=lambda case: str(case.name))
+    cases = sorted(load_model_tests(kind="node"), key=lambda case: str(case.name))
+    gc.freeze()  # coremltools collects garbage for every program; without the suite's many objects this is fast
+    return cases
 
 
 def table(results: Sequence[Result]) -> str:
@@ -151,13 +161,10 @@ def _settled(model: onnx.ModelProto, feeds: Arrays, first: str) -> onnx.ModelPro
 
 
 def _judged(case: Any, fmt: str, path: Path, feeds: Arrays, expected: Arrays) -> Result:
-    reason = next((r for p, f, r in EXCEPTIONS if f in (fmt, "both") and fnmatch.fnmatch(case.name, p)), None)
     try:
         kind, detail = _outcome(case, fmt, path, feeds, expected)
     except Exception as error:
         kind, detail = "crashed", f"{type(error).__name__}: {error}"
-    if reason is not None and kind == "wrong":
-        kind, detail = "excepted", reason
     return Result(case.name, fmt, kind, detail[:200])
 
 
@@ -170,9 +177,14 @@ def _outcome(case: Any, fmt: str, path: Path, feeds: Arrays, expected: Arrays) -
             return "wrong", f"onnxruntime runs the suite's file, and not ours: {error}"
         return "refused", "; ".join(f"{d.where}: {d.message}" for d in error.diagnostics)
     kind, detail = compared(fmt, case, made, expected)
-    if kind == "wrong" and fmt == "onnx" and _as_runtime(path, feeds, made):
-        kind = "runtime"
-    return kind, detail
+    if kind != "wrong":
+        return kind, detail
+    if _as_runtime(fmt, case, path, feeds, made):
+        return "runtime", detail
+    reason = next((r for p, f, r in EXCEPTIONS if f in (fmt, "both") and fnmatch.fnmatch(case.name, p)), None)
+    if reason is None or (reason.startswith(SPACING) and not _as_runtime(fmt, case, path, _rounded(feeds), made)):
+        return kind, detail
+    return "excepted", reason
 
 
 def _imported(path: Path, feeds: Arrays) -> tuple[Hub, GraphSpec]:
@@ -218,13 +230,21 @@ def _runs(path: Path, feeds: Arrays) -> bool:
     return True
 
 
-def _as_runtime(path: Path, feeds: Arrays, made: Arrays) -> bool:
-    """Whether onnxruntime gives the same result for the suite's own file."""
+def _as_runtime(fmt: str, case: Any, path: Path, feeds: Arrays, made: Arrays) -> bool:
+    """Whether onnxruntime gives the same result for the suite's own file: bit for bit, or close for Core ML."""
     try:
         own = OnnxGraph(OnnxSource(path=path), 1).run(feeds)
     except KogataError:
         return False
+    if fmt == "coreml":
+        return compared(fmt, case, made, own)[0] != "wrong"
     return all(_equal(np.asarray(own[name]), np.asarray(made[name])) for name in own)
+
+
+def _rounded(feeds: Arrays) -> Arrays:
+    """The inputs as a Core ML program gets them: floats have float16's numbers."""
+    floats = {name: array for name, array in feeds.items() if getattr(array, "dtype", None) in (np.float32, np.float64)}
+    return {**feeds, **{name: array.astype(np.float16).astype(array.dtype) for name, array in floats.items()}}
 
 
 def compared(fmt: str, case: Any, made: Arrays, expected: Arrays) -> tuple[str, str]:
@@ -253,7 +273,7 @@ def _compared(fmt: str, case: Any, made: Any, right: Any) -> tuple[str, str]:
     if fmt == "onnx":
         close = np.allclose(made, right, rtol=case.rtol, atol=max(case.atol, 1e-7), equal_nan=True)
     else:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # 0 · inf where nothing is replaced
             right = np.where(np.abs(right) > 65504, np.sign(right) * np.inf, right)  # float16 ends there
             made = np.where(np.abs(made) >= 65504, np.sign(made) * np.inf, made)
         finite = np.abs(right[np.isfinite(right)])

@@ -73,7 +73,7 @@ def _condition(node: ir.Node) -> bool | None:
 
 
 def inline_branch(rewriter: Rewriter, node: ir.Node, taken: bool) -> None:
-    """Replaces an If by the branch that it takes."""
+    """Replaces an If by the branch that it takes. Names stay unique: onnxruntime refuses two nodes of one name."""
     branch = node.attributes["then_branch" if taken else "else_branch"].as_graph()
     results = list(branch.outputs)
     branch.outputs.clear()
@@ -85,9 +85,11 @@ def inline_branch(rewriter: Rewriter, node: ir.Node, taken: bool) -> None:
     nodes = list(branch)
     branch.remove(nodes)
     for inner in nodes:
+        same = inner.name == inner.outputs[0].name
         for value in inner.outputs:
             value.name = rewriter.fresh(f"{node.name}/{value.name}")
-        inner.name = f"{node.name}/{inner.name}"
+        own = f"{node.name or node.op_type}/{inner.name or inner.op_type}"
+        inner.name = inner.outputs[0].name if same else rewriter.fresh(own)
     rewriter.graph.insert_after(node, nodes)
     for old, new in zip(node.outputs, results, strict=True):
         if old.is_graph_output() and (new.producer() is None or new.is_graph_output()):

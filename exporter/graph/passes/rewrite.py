@@ -17,7 +17,7 @@ class Rewriter:
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
-        self._taken = {name for value in _values(graph) if (name := value.name) is not None}
+        self._taken = {named.name for named in _named(graph) if named.name is not None}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     def inside(self, graph: ir.Graph) -> Rewriter:
@@ -115,10 +115,12 @@ def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
                     yield from all_graphs(inner)
 
 
-def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+def _named(graph: ir.Graph) -> Iterator[ir.Value | ir.Node]:
+    """All values and nodes, also of subgraphs. A new node and its result get one name, so neither may have it yet."""
     yield from graph.inputs
     yield from graph.initializers.values()
     for node in ir.traversal.RecursiveGraphIterator(graph):
+        yield node
         yield from node.outputs
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:

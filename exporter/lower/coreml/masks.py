@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.graph.names import words
+from exporter.lower.coreml.sources import any_source
 
 MASKED = np.float16(-4e4)  # never -inf: the Neural Engine turns sums with it into NaN; softmax of -4e4 is 0 as well
 INFINITE_FROM = 1e8  # numbers of at least this magnitude stand for infinity
@@ -31,7 +33,7 @@ def within_range(array: NDArray[Any], *, strict: bool = True) -> NDArray[Any]:
     """
     if not np.issubdtype(array.dtype, np.floating):  # exporters don't write masks as bfloat16 and similar types
         return array
-    huge = np.abs(array) >= INFINITE_FROM
+    huge = np.abs(array) >= (INFINITE_FROM if float(np.finfo(array.dtype).max) > INFINITE_FROM else np.inf)
     if not huge.any():
         return array
     rest = array[~huge]
@@ -42,21 +44,15 @@ def within_range(array: NDArray[Any], *, strict: bool = True) -> NDArray[Any]:
 
 def may_mask(value: ir.Value | None) -> bool:
     """Whether `value` may contain a mask's large numbers: it is such a constant or is computed from one."""
-    seen: set[int] = set()
-    stack = [value]
-    while stack:
-        current = stack.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        if current.const_value is not None:
-            if _holds_mask(current, current.const_value):
-                return True
-            continue
-        node = current.producer()
-        if node is not None and node.domain in ("", "ai.onnx") and node.op_type in _PRESERVING_OPS:
-            stack.extend(node.inputs)
-    return False
+    return any_source(value, _mask_step)
+
+
+def _mask_step(value: ir.Value) -> bool | Sequence[ir.Value | None]:
+    if value.const_value is not None:
+        return _holds_mask(value, value.const_value)
+    node = value.producer()
+    preserves = node is not None and node.domain in ("", "ai.onnx") and node.op_type in _PRESERVING_OPS
+    return node.inputs if node is not None and preserves else False
 
 
 def _holds_mask(value: ir.Value, tensor: ir.TensorProtocol) -> bool:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from exporter.graph.names import words
-from exporter.lower.coreml.attributes import constant_ints, fixed_shape, integer, required_input, string, without_casts
+from exporter.lower.coreml.attributes import (
+    constant_ints,
+    fixed_shape,
+    integer,
+    required_input,
+    string,
+    without_casts,
+)
 from exporter.lower.coreml.emit import back_to_bool, is_float, name_of, numeric, operand, set_result, shape_of
 from exporter.lower.coreml.lowering import Lowering
 from exporter.lower.coreml.mil import Var, mb
 from exporter.lower.coreml.ops.shape import has_fixed_shape
+from exporter.lower.coreml.sources import any_source
 
 LowerOp = Callable[[Lowering, ir.Node], None]
 _FROM_ZERO = words(
@@ -30,31 +38,21 @@ _KEEP_SIGN = words(
 
 def may_be_negative(value: ir.Value | None, *, inputs: bool = False) -> bool:
     """Whether an index may be negative. inputs: whether graph inputs may be; token and position ids aren't."""
-    seen: set[int] = set()
-    stack = [value]
-    while stack:
-        current = stack.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        if current.is_graph_input() and inputs and current.dtype != ir.DataType.BOOL:
-            return True
-        if current.dtype == ir.DataType.BOOL or current.is_graph_input():
-            continue
-        if current.const_value is not None:
-            array = current.const_value.numpy()
-            if array.size and bool((array < 0).any()):
-                return True
-            continue
-        node = current.producer()
-        if node is None or node.op_type in _FROM_ZERO or (node.op_type == "TopK" and current is node.outputs[1]):
-            continue
-        if node.op_type not in _KEEP_SIGN:
-            return True
-        stack.extend(
-            node.inputs[1:] if node.op_type == "Where" else node.inputs[:1] if _reads_one(node) else node.inputs
-        )
-    return False
+    return any_source(value, lambda current: _sign_step(current, inputs))
+
+
+def _sign_step(value: ir.Value, inputs: bool) -> bool | Sequence[ir.Value | None]:
+    if value.dtype == ir.DataType.BOOL or value.is_graph_input():
+        return inputs and value.dtype != ir.DataType.BOOL
+    if value.const_value is not None:
+        return bool((value.const_value.numpy() < 0).any())
+    node = value.producer()
+    if node is None or node.op_type in _FROM_ZERO or (node.op_type == "TopK" and value is node.outputs[1]):
+        return False
+    if node.op_type not in _KEEP_SIGN:
+        return True
+    operands = node.inputs[:1] if _reads_one(node) else node.inputs
+    return node.inputs[1:] if node.op_type == "Where" else operands
 
 
 def _reads_one(node: ir.Node) -> bool:
