@@ -53,6 +53,7 @@ class BundlePlan:
     scoring: `logit_scale` and `logit_bias`, which turn two towers' embeddings into a score; empty for other models.
     sentence: what sentence-transformers' modules state (see `sentence_facts`); empty for other models.
     preprocessor: preprocessor_config.json, which says how images or sounds become inputs; empty where there is none.
+    device_vectors: parity/device.json; None for a model without text, and where nothing was compared.
     bits_plan: plan.json, which replays mixed bits; None where all matrices have the same bits.
     """
 
@@ -77,6 +78,7 @@ class BundlePlan:
     scoring: Mapping[str, float] = field(default_factory=dict)
     sentence: Mapping[str, Any] = field(default_factory=dict)
     bits_plan: bytes | None = None
+    device_vectors: bytes | None = None
 
 
 def bundle_name(name: str) -> str:

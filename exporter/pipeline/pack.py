@@ -25,7 +25,7 @@ from exporter.bundle import (
 from exporter.bundle.encoders import sentence_facts
 from exporter.compress.plan import Plan
 from exporter.compress.search import Point
-from exporter.formats import FORMS, Form, Format
+from exporter.formats import FORMS, Form, Format, artifact_path
 from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec
 from exporter.importers.routes import Route
 from exporter.machine import tool_versions
@@ -35,6 +35,7 @@ from exporter.pipeline.opened import OpenModel
 from exporter.pipeline.parts import Part
 from exporter.pipeline.settings import Settings
 from exporter.report import render_parity_html
+from exporter.strict_json import compact_json
 from exporter.targets import load_target
 
 
@@ -88,7 +89,18 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         scoring=_scoring(packing),
         sentence=sentence_facts(checkpoint.sentence) if hub.task == "feature-extraction" else {},
         bits_plan=packing.plan.to_bytes() if packing.plan else None,
+        device_vectors=_device_vectors(packing),
     )
+
+
+def _device_vectors(packing: PackingList) -> bytes | None:
+    """device.json of a text model that was compared, which is the only part of its export."""
+    part = packing.parts[0]
+    vectors = part.parity.vectors if part.parity is not None else None
+    if vectors is None:
+        return None
+    paths = {str(form): artifact_path(form, packing.name, part.component) for form in part.artifacts}
+    return compact_json(vectors.named(packing.name, paths).as_json())
 
 
 def _spec(parts: tuple[Part, ...]) -> DecoderSpec | EncoderSpec | tuple[GraphSpec, ...]:
