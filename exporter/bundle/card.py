@@ -20,9 +20,16 @@ _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!"} | {"\n": " ", 
 
 
 def model_card(
-    manifest: Manifest, *, genai: bool, chat: bool, preprocessor: Mapping[str, Any] | None = None, beside: str = ""
+    manifest: Manifest,
+    *,
+    genai: bool,
+    chat: bool,
+    vectors: bool = False,
+    preprocessor: Mapping[str, Any] | None = None,
+    beside: str = "",
 ) -> bytes:
-    """The card. genai: whether `onnx/` has a `genai_config.json`; chat: whether `tokenizer/` has a chat template.
+    """The card. genai: whether `onnx/` has a `genai_config.json`; chat: whether `tokenizer/` has a chat template;
+    vectors: whether `parity/` has test vectors for devices.
 
     preprocessor: the content of preprocessor_config.json in the folder `beside`.
     """
@@ -43,6 +50,7 @@ def model_card(
         m=manifest,
         genai=genai,
         chat=chat,
+        vectors=vectors,
         titles=TITLES,
         devices=DEVICES,
         front=_front_matter(manifest),

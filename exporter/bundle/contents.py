@@ -54,6 +54,7 @@ class BundlePlan:
     sentence: what sentence-transformers' modules state (see `sentence_facts`); empty for other models.
     preprocessor: preprocessor_config.json, which says how images or sounds become inputs; empty where there is none.
     chat: about the chat template of a decoder; its pieces are among the tokenizer's files. None where there is none.
+    device_vectors: parity/device.json; None for a model without text, and where nothing was compared.
     bits_plan: plan.json, which replays mixed bits; None where all matrices have the same bits.
     """
 
@@ -79,6 +80,7 @@ class BundlePlan:
     sentence: Mapping[str, Any] = field(default_factory=dict)
     bits_plan: bytes | None = None
     chat: ChatFacts | None = None
+    device_vectors: bytes | None = None
 
 
 def bundle_name(name: str) -> str:

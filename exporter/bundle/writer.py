@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SUMS = "SHA256SUMS"
 BITS_PLAN = "plan.json"
+DEVICE_VECTORS = "parity/device.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 _FOLDERS = tuple(f"{facts.folder}/" for facts in FORMS.values())
 
@@ -51,9 +52,10 @@ def finish_bundle(
     manifest = _manifest(plan, name, folder)
     manifest = replace(manifest, failures=tuple(failures(manifest)))
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
-    genai, chat = ((folder / file).exists() for file in ("onnx/genai_config.json", f"tokenizer/{CHAT_TEMPLATE}"))
+    facts = {"genai": "onnx/genai_config.json", "chat": f"tokenizer/{CHAT_TEMPLATE}", "vectors": DEVICE_VECTORS}
+    there = {name: (folder / file).exists() for name, file in facts.items()}
     beside = "tokenizer" if plan.tokenizer_files else "preprocessor"
-    card = model_card(manifest, genai=genai, chat=chat, preprocessor=plan.preprocessor, beside=beside)
+    card = model_card(manifest, **there, preprocessor=plan.preprocessor, beside=beside)
     (folder / CARD).write_bytes(card)
     hashes = sha256_all(folder)
     bom = folder / BOM
@@ -81,6 +83,8 @@ def _write_texts(plan: BundlePlan, folder: Path) -> None:
         _write(folder / "parity" / "report.json", canonical_json(plan.parity_report))
     if plan.parity_html is not None:
         _write(folder / "parity" / "report.html", plan.parity_html)
+    if plan.device_vectors is not None:
+        _write(folder / DEVICE_VECTORS, plan.device_vectors)
     if plan.bits_plan is not None:
         _write(folder / BITS_PLAN, plan.bits_plan)
     for file, config in _configs(plan).items():  # swift-transformers' tokenizer loader looks for them too

@@ -55,7 +55,7 @@ numbers per group. An answer is correct if greedy decoding gives exactly the exp
 LIMITS = """\
 # Parity limits
 
-Generated from `exporter/parity/thresholds.py` by `make docs`. [parity.md](parity.md) says what the rows compare.
+Generated from the tables in `exporter/parity` by `make docs`. [parity.md](parity.md) says what the rows compare.
 Limits on KL, errors and counts are maxima; limits on shares, cosines and PSNR (dB) are minima. "Test models" are the
 small trained models on which limits were measured: all-MiniLM-L6-v2, fine-tunes of it, and the Llama of
 `samples/home_intents`, with k-means palettes in groups of 16 rows unless the reason says otherwise.
@@ -99,6 +99,7 @@ def limits() -> str:
         by_bits = ((f"{bits} bits", limits) for bits, limits in table.items())
         parts.append(_table(f"{title}: compression, onnx, coreml", by_bits))
     parts.append(_table("Other models: embeddings, feature maps and classes", _graphs()))
+    parts.append(_table("Device reports, beside the limits of the artifact", _device()))
     errors = ", ".join(f"{bits} bits {limit:g}" for bits, limit in sorted(t.WEIGHT_ERROR.items(), reverse=True))
     parts.append(f"## Error of each weight\n\nAt most {errors}: {t.WEIGHT_ERROR_REASON}.\n")
     drop = f"Largest loss against the checkpoint: {t.TASK_DROP:g} percentage point: {t.TASK_DROP_REASON}."
@@ -115,6 +116,15 @@ def _graphs() -> Iterator[tuple[str, tuple[Limit, ...]]]:
     for bits in g.COSINES:
         classes = (Limit("top1_or_tie", g.CLASSES[bits], f"classes; {g.CHOICE}"),) if bits in g.CLASSES else ()
         yield f"{bits} bits", (*g.output_limits(bits), *classes)
+
+
+def _device() -> Iterator[tuple[str, tuple[Limit, ...]]]:
+    """Limits that device.json has beside those of the artifact's own row."""
+    from exporter.parity.device import gates as d
+
+    yield "device tokenizer, device chat", (d.IDS, d.MISSING)
+    yield "device decode", (d.MISSING, d.INCONSISTENT, d.CONTINUATIONS)
+    yield "device decode, device embed, device scores", (d.beyond_limit("the program that ran it then", d.TOLD_MARGIN),)
 
 
 def _table(title: str, rows: Iterable[tuple[str, Iterable[Limit]]]) -> str:

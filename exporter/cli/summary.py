@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.cli.device import device_tables
 from exporter.cli.verdict import verdict_cases, verdict_findings
 from exporter.errors import ExitCode, InputError
 from exporter.parity.metrics import EQUAL_DB, shown_beside
@@ -57,21 +58,23 @@ def export_report(done: ExportResult) -> Report:
 def check_report(done: CheckResult, html: Path | None) -> Report:
     """Parity alone. html: a file that gets the report with plots as well."""
     parity = done.parity
+    device = {} if done.device is None else {"device": done.device.as_json()}
     if html is not None:
         from exporter.pipeline.pack import parity_page
 
         try:
-            facts = parity.as_json() | {"verdict": done.verdict}
+            facts = parity.as_json() | {"verdict": done.verdict} | device
             html.write_bytes(parity_page(done.manifest.name, facts, done.manifest.compression))
         except OSError as error:
             raise InputError.of("check.html", f"can't be written: {error.strerror}", where=str(html)) from None
     code = ExitCode.GATE if done.verdict == "failed" else ExitCode.OK
     told = () if done.compared and done.manifest.verdict != "failed" else verdict_findings(done.manifest)
-    result = parity.as_json() | {"verdict": done.verdict, "export_verdict": done.manifest.verdict}
-    sections: list[Table | str] = [
-        *_parity(parity),
-        f"verdict: {done.verdict}; that of the export: {done.manifest.verdict}",
-    ]
+    result = parity.as_json() | {"verdict": done.verdict, "export_verdict": done.manifest.verdict} | device
+    verdict = f"verdict: {done.verdict}; that of the export: {done.manifest.verdict}"
+    sections: list[Table | str] = [*_parity(parity), verdict]
+    if done.device is not None:
+        measured = f"measured on {done.device.measured_on}: {done.device.parity.verdict}"
+        sections = [*_parity(parity), *device_tables(done.device.report), f"{measured}; {verdict}"]
     cases = [*_cases(parity), *verdict_cases(done.manifest)]
     return Report("check", code, result, (*done.notes, *parity.findings, *told), sections, cases, verdict=done.verdict)
 

@@ -35,6 +35,10 @@ def check_parity(subjects: Subjects, options: ParityOptions, progress: Progress 
         for key in engine.keys:
             engine.run(key)
         report = _report(engine)
+        if options.device_vectors:
+            from exporter.parity.device.make import make_vectors
+
+            report = replace(report, vectors=make_vectors(engine, report))
     if subjects.checkpoint is None:
         return report
     pairs, forms = subjects.task != "text-generation", tuple(subjects.artifacts)

@@ -59,6 +59,10 @@ METRICS: dict[str, Metric] = {
     "prompts": Metric("prompts compared", "prompts"),
     "ids_differ": Metric("texts whose token ids differ", "texts"),
     "marks_differ": Metric("texts whose token types or special tokens differ", "texts"),
+    "missing": Metric("vectors without a result", "vectors"),
+    "inconsistent": Metric("results that contradict themselves", "vectors"),
+    "continuations_differ": Metric("continuations that contradict the device's own logits", "vectors"),
+    "vectors_beyond": Metric("vectors with a larger error than the exported file had, and a margin", "vectors"),
     "special_differ": Metric("special tokens with another id", "tokens"),
     "texts": Metric("texts compared", "texts"),
 }

@@ -90,6 +90,7 @@ class ParityOptions:
     limits: metric name → limit on the end-to-end rows, in place of the limit by bits: a budget or a target's tolerance.
     cost: what fitting the palettes measured; None where nothing was fitted.
     coreml_runner: as in `runners.shipped.Conditions`.
+    device_vectors: whether the report gets test vectors for a device, see `exporter.parity.device`.
     threads: of torch and onnxruntime; None: by the model's size, as `runners.threads.threads_for` says.
     """
 
@@ -103,4 +104,5 @@ class ParityOptions:
     limits: Mapping[str, float] = field(default_factory=dict)
     cost: FitCost | None = None
     coreml_runner: CoreMLRunner = "auto"
+    device_vectors: bool = False
     threads: int | None = None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from exporter.errors import Diagnostic
 from exporter.formats import FORMS, Form
 from exporter.parity.keys import row_name
 from exporter.parity.metrics import METRICS
 from exporter.parity.thresholds import Limit
+
+if TYPE_CHECKING:
+    from exporter.parity.device.vectors import DeviceVectors
 
 Verdict = Literal["passed", "failed", "unchecked"]
 
@@ -162,6 +165,7 @@ class ParityReport:
     prompts: number compared; prompt_source: "built-in" or the file's name.
     findings: diagnostics; that of a failed row names the first tensor that diverges.
     note: what a reader must know beside the verdict, such as that inputs were made up; may be empty.
+    vectors: test vectors for devices, where they were asked for; a file of their own, and so not in `as_json`.
     """
 
     depth: str
@@ -172,6 +176,7 @@ class ParityReport:
     tasks: tuple[TaskScore, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
     note: str = ""
+    vectors: DeviceVectors | None = field(default=None, repr=False)
 
     @property
     def verdict(self) -> Verdict:

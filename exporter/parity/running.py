@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ from exporter.parity.texts import GREEDY_TOKENS, Texts
 from exporter.parity.thresholds import Limit, compression_limits
 from exporter.runners.base import DecoderRunner, EncoderRunner
 from exporter.runners.greedy import greedy
+from exporter.texts import choose
+
+KEPT_TASKS = 8  # answers of a task file that become test vectors for devices, beside as many prompts
 
 
 @dataclass(kw_only=True)
@@ -96,7 +100,19 @@ class TextEngine(Engine):
         if self.tasks and (key == "checkpoint" or isinstance(key, Form)):
             self.progress.stage(f"tasks: {title(key)}", len(self.tasks))
             tokenizer, context = self.opener.subjects.tokenizer, self.opener.subjects.context
-            self.answers[key] = answer_tasks(runner, self.tasks, tokenizer, context, self.progress)
+            self.answers[key] = answer_tasks(runner, self.tasks, tokenizer, context, self.progress, self._keep(key))
+
+    @cached_property
+    def kept_tasks(self) -> tuple[int, ...]:
+        """The task items whose logits are kept for device.json, evenly chosen; behind those of the prompts."""
+        return choose(range(len(self.tasks)), KEPT_TASKS) if self.opener.options.device_vectors else ()
+
+    def _keep(self, key: Key) -> Callable[[int, NDArray[np.float32]], None]:
+        def keep(index: int, logits: NDArray[np.float32]) -> None:
+            if index in self.kept_tasks:
+                self.outputs.put(key, len(self.texts.ids) + index, logits.copy(), None)
+
+        return keep
 
     def _encoder(self, key: Key, runner: EncoderRunner) -> None:
         self.progress.stage(f"parity: {title(key)}", len(self.texts.ids))

@@ -12,7 +12,7 @@ compared, for the same text can be spelled with other tokens; it stops once its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -137,19 +137,26 @@ def answer_tasks(
     tokenizer: Tokenizer,
     context: int,
     progress: Progress | None = None,
+    keep: Callable[[int, NDArray[np.float32]], None] | None = None,
 ) -> Answers:
-    """Every item under greedy decoding."""
+    """Every item under greedy decoding. keep: gets each item's index and logits `[m + 1, vocab]`, from the position
+    that predicts the first of its answer's m tokens on.
+    """
     progress = progress or NoProgress()
     answers = []
-    for item in items:
-        answers.append(_answer(runner, item, tokenizer, context))
+    for index, item in enumerate(items):
+        logits = runner.session().feed(np.concatenate([item.prompt, item.answer]))[len(item.prompt) - 1 :]
+        if keep is not None:
+            keep(index, logits)
+        answers.append(_answer(runner, item, logits, tokenizer, context))
         progress.advance(item.item.prompt.shown)
     return Answers(tuple(answers))
 
 
-def _answer(runner: DecoderRunner, item: EncodedItem, tokenizer: Tokenizer, context: int) -> Answer:
-    logits = runner.session().feed(np.concatenate([item.prompt, item.answer]))
-    chosen = logits[len(item.prompt) - 1 :].argmax(-1)  # [m + 1]: the choice for each answer token, then for the end
+def _answer(
+    runner: DecoderRunner, item: EncodedItem, logits: NDArray[np.float32], tokenizer: Tokenizer, context: int
+) -> Answer:
+    chosen = logits.argmax(-1)  # [m + 1]: the choice for each answer token, then for the end
     differs = np.flatnonzero(chosen[:-1] != item.answer)
     if not differs.size and int(chosen[-1]) in tokenizer.eos_ids:
         return Answer(item.item, True, item.item.expected)

@@ -17,6 +17,7 @@ from exporter.importers.onnx_file import FAMILY, import_onnx
 from exporter.importers.routes import Route, open_model, route_of
 from exporter.parity import ParityOptions, ParityReport, Subjects, check_parity
 from exporter.pipeline.compare import LONGEST_TEXT, fit_cost, torch_reference
+from exporter.pipeline.device import DeviceCheck, check_device
 from exporter.progress import Progress
 
 _MADE_FROM = "name the one it was made from"
@@ -27,25 +28,29 @@ class CheckRequest:
     """What `kogata check` was asked for.
 
     against: a checkpoint folder or hub id; without it, the artifacts are compared with each other, and each with
-    itself.
+    itself. device_report: what an app wrote after running the bundle's test vectors; without `against`, it alone is
+    judged, and no model is run.
     """
 
     bundle: Path
     against: str | None = None
     revision: str | None = None
+    device_report: Path | None = None
     parity: ParityOptions = field(default_factory=ParityOptions)
 
 
 @dataclass(frozen=True)
 class CheckResult:
     """manifest: the bundle's, with the verdict of its export. compared: whether a checkpoint was given. notes: what a
-    reader must know, such as that another checkpoint was compared with.
+    reader must know, such as that another checkpoint was compared with. device: of a device's report, whose rows are
+    among those of `parity`.
     """
 
     manifest: Manifest
     parity: ParityReport
     compared: bool
     notes: tuple[Diagnostic, ...]
+    device: DeviceCheck | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -54,6 +59,8 @@ class CheckResult:
         """
         if "failed" in (self.manifest.verdict, self.parity.verdict):
             return "failed"
+        if self.device is not None and not self.device.judged:
+            return "unchecked"
         return self.parity.verdict if self.compared else self.manifest.verdict
 
 
@@ -61,6 +68,24 @@ def check_bundle(request: CheckRequest, progress: Progress) -> CheckResult:
     """Compares a bundle's files. Raises GateError where they aren't those that were packed: these are not run."""
     verify_bundle(request.bundle, progress).require_ok()
     bundle = open_bundle(request.bundle)
+    device = check_device(bundle, request.device_report) if request.device_report else None
+    if device is not None and request.against is None:
+        return CheckResult(bundle.manifest, device.parity, False, (_measured(device),), device)
+    compared = _compared(bundle, request, progress)
+    if device is None:
+        return compared
+    own, theirs = compared.parity, device.parity
+    parity = replace(own, rows=(*own.rows, *theirs.rows), findings=(*own.findings, *theirs.findings))
+    return replace(compared, parity=parity, notes=(_measured(device), *compared.notes), device=device)
+
+
+def _measured(device: DeviceCheck) -> Diagnostic:
+    message = f"measured on {device.measured_on}: {device.parity.verdict}"
+    return Diagnostic("check.device", message, device.report.runtime.artifact, level="note")
+
+
+def _compared(bundle: OpenBundle, request: CheckRequest, progress: Progress) -> CheckResult:
+    """The files on disk, run on this machine."""
     manifest = bundle.manifest
     checkpoint = open_model(request.against, revision=request.revision) if request.against else None
     notes = []

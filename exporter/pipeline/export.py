@@ -161,6 +161,7 @@ def _compared(
         bits=_palette_bits(built.parts) if settings.bits is None else settings.bits,
         onnx_weights=settings.onnx_weights,
         limits={"kl": budget.value} if budget is not None and budget.kind == "kl" else {},
+        device_vectors=True,
     )
     return compare(model, built.parts, options, progress)
 

@@ -25,10 +25,10 @@ from exporter.bundle import (
 )
 from exporter.bundle.canonical import canonical_json
 from exporter.bundle.encoders import sentence_facts
-from exporter.checkpoint.tokens.chat_pieces import CHAT_PIECES, NotReducible
+from exporter.checkpoint.tokens.chat_pieces import CHAT_PIECES, ChatPieces, NotReducible
 from exporter.compress.plan import Plan
 from exporter.compress.search import Point
-from exporter.formats import FORMS, Form, Format
+from exporter.formats import FORMS, Form, Format, artifact_path
 from exporter.graph.model import DecoderSpec, EncoderSpec, GraphSpec
 from exporter.importers.routes import Route
 from exporter.machine import tool_versions
@@ -38,6 +38,7 @@ from exporter.pipeline.opened import OpenModel
 from exporter.pipeline.parts import Part
 from exporter.pipeline.settings import Settings
 from exporter.report import render_parity_html
+from exporter.strict_json import compact_json
 from exporter.targets import load_target
 
 
@@ -95,7 +96,21 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         chat=None
         if chat is None
         else ChatFacts(*((False, chat.reason) if isinstance(chat, NotReducible) else (True,))),
+        device_vectors=_device_vectors(packing, reduced=isinstance(chat, ChatPieces)),
     )
+
+
+def _device_vectors(packing: PackingList, *, reduced: bool) -> bytes | None:
+    """device.json of a text model that was compared, which is the only part of its export. reduced: chat.json has the
+    pieces of the template; without them no app can build the prompts of conversations.
+    """
+    part = packing.parts[0]
+    vectors = part.parity.vectors if part.parity is not None else None
+    if vectors is None:
+        return None
+    vectors = vectors if reduced else replace(vectors, chat=())
+    paths = {str(form): artifact_path(form, packing.name, part.component) for form in part.artifacts}
+    return compact_json(vectors.named(packing.name, paths).as_json())
 
 
 def _spec(parts: tuple[Part, ...]) -> DecoderSpec | EncoderSpec | tuple[GraphSpec, ...]:
