@@ -1,1 +1,3 @@
-print("kogata-swift")
+import Foundation
+
+exit(await runCommand(Array(CommandLine.arguments.dropFirst())).rawValue)

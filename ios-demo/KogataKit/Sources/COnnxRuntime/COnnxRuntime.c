@@ -1,0 +1,2 @@
+// Only the header's declarations are used: onnxruntime itself is opened at run time.
+#include "COnnxRuntime.h"
