@@ -6,7 +6,7 @@ OUT ?= out
 
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal -rs
 
-.PHONY: demo test test-slow lint kernels format docs clean
+.PHONY: demo test test-slow test-ios lint kernels format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kogata export samples/home_intents/checkpoint -o $(OUT)/home-intents --name home-intents \
@@ -20,9 +20,15 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(MAKE) --jobs=2 lint kernels
 	$(PYTEST) -m "not slow"
+	@if ios-demo/scripts/toolchain.sh --on-path >/dev/null; then $(MAKE) test-ios; \
+		else echo "left out: the tests of ios-demo, because there is no Swift on PATH (make test-ios)"; fi
 
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
+
+# The Swift package and the demo app. It needs Swift; as root on Debian it installs it (ios-demo/scripts/toolchain.sh).
+test-ios: $(VENV)/.installed-dev
+	ios-demo/scripts/check.sh $(BIN)/python
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -54,4 +60,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .numba_cache .import_linter_cache
+	rm -rf $(VENV) $(OUT) build dist ios-demo/KogataKit/.build .mypy_cache .ruff_cache .pytest_cache .hypothesis .numba_cache .import_linter_cache

@@ -55,6 +55,20 @@ def test_a_template_that_does_not_reduce_is_said_so(tmp_path: Path) -> None:
     assert reason in (result.path / "README.md").read_text()
 
 
+@pytest.mark.parametrize("date", [False, True])
+def test_conversations_are_test_vectors_only_where_an_app_can_build_them(date: bool, tmp_path: Path) -> None:
+    checkpoint = tiny_llama(tmp_path / "llama")
+    if date:
+        (checkpoint / "chat_template.jinja").write_text(
+            "{{ strftime_now('%Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
+        )
+    request = export_request(checkpoint, tmp_path / "out", formats=("onnx",), bits=16, parity="quick")
+    result = export_checkpoint(request, NoProgress())
+    vectors = json.loads((result.path / "parity" / "device.json").read_bytes())
+    assert vectors["tokenizer"]
+    assert bool(vectors["chat"]) is not date
+
+
 def test_a_model_without_a_template_has_no_pieces(tmp_path: Path) -> None:
     result = _export(tiny_bert(tmp_path / "bert"), tmp_path / "out", "coreml")
     assert result.manifest.chat is None
