@@ -126,7 +126,7 @@ struct JSONReader {
         let start = position
         while position < bytes.count, "+-.eE0123456789".utf8.contains(bytes[position]) { position += 1 }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
-        guard let value = Double(text) else {
+        guard let value = SerdeNumber.parse(text) else {
             position = start
             throw problem("an unexpected character")
         }
