@@ -1,4 +1,4 @@
-"""A reader of chat.json, written from its description in docs/bundle.md and from nothing else."""
+"""A reader of chat.json, written from its description in docs/bundle-format.md and from nothing else."""
 
 from __future__ import annotations
 

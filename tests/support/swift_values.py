@@ -174,7 +174,7 @@ TALKS: tuple[tuple[tuple[str, str], ...], ...] = (
 
 def conversation_cases() -> dict[str, Any]:
     """By template: the pieces (by hand, or reduced from a published template), and conversations with the text that
-    Jinja makes of them; null where the template or the description in docs/bundle.md refuses the conversation.
+    Jinja makes of them; null where the template or the description in docs/bundle-format.md refuses the conversation.
     """
     templates = dict(TEMPLATES)
     with tempfile.TemporaryDirectory() as folder:

@@ -88,7 +88,7 @@ class TemplateDate:
 
 @dataclass(frozen=True)
 class ChatPieces:
-    """A chat template that reduces to pieces. docs/bundle.md states how an app joins them.
+    """A chat template that reduces to pieces. docs/bundle-format.md states how an app joins them.
 
     roles: "user", "assistant", and "system" where the template writes a system text as a turn of its own.
     default_system: of a conversation without a system text. skip_empty_system: an empty system text (after trim) is as

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What an app needs of `manifest.json`. docs/bundle.md describes every field. Unknown fields are ignored.
+/// What an app needs of `manifest.json`. docs/bundle-format.md describes every field. Unknown fields are ignored.
 public struct Manifest: Codable, Equatable, Sendable {
     /// The only version that this package reads.
     public static let schemaVersion = 1

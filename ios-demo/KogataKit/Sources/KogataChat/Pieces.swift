@@ -1,4 +1,4 @@
-/// `chat.json`, as docs/bundle.md describes it. Optional fields are absent in files that an older kogata wrote.
+/// `chat.json`, as docs/bundle-format.md describes it. Optional fields are absent in files that an older kogata wrote.
 struct Pieces: Decodable, Sendable {
     struct Role: Decodable, Sendable {
         let prefix: String

@@ -4,7 +4,7 @@ import KogataChat
 
 /// `parity/device.json`: texts with the token ids and the answers that a device must reproduce, and the limits.
 ///
-/// docs/bundle.md describes the file.
+/// docs/bundle-format.md describes the file.
 public struct DeviceVectors: Decodable, Sendable {
     public static let schemaVersion = 1
     /// The file's path in a bundle.
