@@ -92,7 +92,7 @@ def tokenizer_texts(data: list[Example]) -> Iterator[str]:
     for index, example in enumerate(data):
         yield example.prompt
         yield example.expected
-        if index % 4 == 0:
+        if index % 10 == 0:
             yield example.prompt.upper()
 
 
