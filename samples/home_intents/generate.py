@@ -39,13 +39,13 @@ from semantics import (
 from wishes import sample_wish
 
 TEST_COUNT = 1_000
-TRAIN_COUNT = 320_000
+TRAIN_COUNT = 400_000
 # Small families of meanings ("lock" has five doors) would otherwise repeat hundreds of times, and
 # the model would learn that the member held out for the test is never the answer. The shortest
 # meanings, which are never held out, may repeat more.
 TRAIN_REPEATS = 8
 SHORT_REPEATS = 400
-OUT_OF_SCOPE_SHARE = 0.3
+OUT_OF_SCOPE_SHARE = 0.28
 WISH_SHARE = 0.04
 UNSEEN_EVERY = 4  # one test example in so many has a word that training never contains
 FOLDER = Path(__file__).resolve().parent

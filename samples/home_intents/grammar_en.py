@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import clock_en
 import free_text
@@ -81,6 +82,8 @@ _IMPERATIVES: dict[str, tuple[str, ...]] = {
         *("stop playing music{r}", "cut the music{r}"),
     ),
     "set_volume": (
+        *("turn {t} volume to {v}", "turn the volume of {t} to {v}", "raise {t} volume to {v}"),
+        *("lower {t} volume to {v}", "set the sound of {t} to {v}"),
         *("set {t} volume to {v}", "change the volume of {t} to {v}", "put the volume of {t} at {v}"),
         "make {t} volume {v}",
         *("set the volume of {t} to {v}", "set {t} volume to {v}", "turn {t} down to {v}"),
@@ -184,6 +187,7 @@ _TIMERS = {
 _VACUUMS = {
     "imperative": (
         *("vacuum{r}{m}", "start the vacuum{i}{m}", "run the vacuum{i}{m}"),
+        *("clean{r}{m}", "sweep{r}{m}", "have the vacuum clean{r}{m}"),
         *("have the robot clean{r}{m}", "send the robot to clean{r}{m}", "hoover{r}{m}"),
     ),
     "statement": ("i want the robot to vacuum{r}{m}", "vacuum{r}{m}"),
@@ -201,6 +205,10 @@ _REMINDERS = {
         *("reminder to {v} {s}", "{s} i need a reminder to {v}", "would you remind me to {v} {s}"),
     ),
 }
+# "set the thermostat to 21": the unit goes without saying
+_UNIT = re.compile(
+    r"(?<=^)(.*(?:temperature|thermostat|heating|heater|\bac\b).* to .*?)(?: degrees| degrees celsius)$"
+)
 _NAMED_VALUES = {
     "color": vocab.EN_COLORS,
     "genre": vocab.EN_GENRES,
@@ -243,7 +251,7 @@ def _device(slots: Slots, rng: random.Random) -> tuple[str, str]:
             f"the {plural}{locative}",
         )
         return rng.choice(everywhere), ""
-    name = plural if rng.random() < 0.2 else singular
+    name = plural if rng.random() < 0.35 else singular
     if not room:
         return f"{rng.choice(('the', 'the', 'the', 'my'))} {name}", ""
     style = rng.random()
@@ -293,9 +301,14 @@ def _timer(slots: Slots, rng: random.Random, kind: str) -> str:
     templates = [t for t in _TIMERS[kind] if "{m}" not in t or label]
     after = rng.choice((f" for the {label}", f" for {label}", f" called {label}")) if label else ""
     article = "n" if label[:1] in tuple("aeiou") else ""
-    return rng.choice(templates).format(
+    text = rng.choice(templates).format(
         d=clock_en.duration(slots, rng), l=after, m=f"{article} {label}"
     )
+    if rng.random() < 0.7:
+        # "a ten minute timer", "a 10-minute timer"
+        link = rng.choice((" ", " ", "-"))
+        text = re.sub(r"(\w+) (hour|minute|second)s timer", rf"\1{link}\2 timer", text)
+    return text
 
 
 def _vacuum(slots: Slots, rng: random.Random, kind: str) -> str:
@@ -309,6 +322,8 @@ def _vacuum(slots: Slots, rng: random.Random, kind: str) -> str:
     if "mode" in slots:
         name = rng.choice(vocab.EN_MODES[str(slots["mode"])])
         mode = rng.choice((f" in {name} mode", f" on {name}", f" using {name} mode"))
+    if slots.get("mode") == "mop" and rng.random() < 0.4:
+        return f"mop{direct}"
     return rng.choice(templates).format(r=direct, i=locative, m=mode)
 
 
@@ -337,6 +352,10 @@ def _core(intent: Intent, rng: random.Random, kind: str) -> tuple[str, str]:
         w=free_text.spoken(str(slots.get("item", "")), rng),
         **{"at": "{at}", "for": "{for}"},
     )
+    if intent.action == "set_temperature" and rng.random() < 0.3:
+        text = _UNIT.sub(r"\1", text)
+    if front and rng.random() < 0.5:
+        return f"{text} {front}", ""
     return text, front
 
 
@@ -370,6 +389,7 @@ def _casing(text: str, rng: random.Random) -> str:
 
 def realise(intent: Intent, rng: random.Random) -> str:
     """Say the intent in English, with its own word order, politeness, casing and punctuation."""
+    slots_copy = bool(intent.slots.keys() & {"task", "item", "label"})
     kind = "statement" if rng.random() < 0.2 else "imperative"
     text, front = _clause(intent, rng, kind)
     if kind == "imperative" and rng.random() < 0.5:
@@ -377,6 +397,8 @@ def realise(intent: Intent, rng: random.Random) -> str:
     if rng.random() < 0.12 and intent.action != "add_reminder":
         # Not in a reminder, whose own words are copied into the answer.
         text = text.replace(" the ", rng.choice((" uh the ", ", uh, the ", " um the ")), 1)
+    if rng.random() < 0.1 and not slots_copy:
+        text = re.sub(r"\bthe (?!day after)", "", text)
     if front:
         text = f"{front}{rng.choice((', ', ' '))}{text}"
     if rng.random() < 0.2:

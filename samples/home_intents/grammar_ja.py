@@ -116,6 +116,8 @@ _CLAUSES: dict[str, tuple[str, ...]] = {
 }
 # Short noun-style requests that end in お願い.
 _SHORT: dict[str, tuple[str, ...]] = {
+    "turn_on": ("{t}オン", "{t}、{s}オン", "{t}をオンで", "{t}の電源オン"),
+    "turn_off": ("{t}オフ", "{t}、{s}オフ", "{t}をオフで", "{t}の電源オフ"),
     "set_brightness": ("{t}、{s}{v}で", "{t}の明るさ{s}{v}で"),
     "set_color": ("{t}、{s}{v}で", "{t}の色は{s}{v}で"),
     "set_temperature": ("{p}温度、{s}{v}で", "{p}エアコンは{s}{v}で"),
@@ -246,9 +248,14 @@ def realise(intent: Intent, rng: random.Random) -> str:
     """Say the intent in Japanese, with its own word order, politeness and punctuation."""
     if intent.action in _SHORT and rng.random() < 0.12:
         text = _clause(intent, rng, _SHORT[intent.action])
-        text += rng.choice(("お願い", "お願いします", "よろしく"))
+        text = text.rstrip("、") + rng.choice(("お願い", "お願いします", "よろしく", "", "", "頼む"))
     else:
-        text = _clause(intent, rng, _CLAUSES[intent.action]) + rng.choice(_ENDINGS)
+        text = _clause(intent, rng, _CLAUSES[intent.action])
+        if text[-1] == "て" and rng.random() < 0.07:
+            # つけておいて, as people say it
+            text = text[:-1] + rng.choice(("といて", "といてくれる？", "といてね", "とけ"))
+        else:
+            text += rng.choice(_ENDINGS)
     if rng.random() < 0.08 and intent.action != "add_reminder":
         # Not in a reminder, whose own words are copied into the answer.
         text = text.replace("を", rng.choice(("を、えっと、", "をえーと", "を、")), 1)

@@ -16,6 +16,7 @@ import free_text
 import lexicon
 import out_of_scope_en
 import out_of_scope_ja
+import sentences
 import vocabulary as vocab
 from semantics import DECLINE, Intent, sample_intent
 
@@ -23,8 +24,8 @@ Realise = Callable[[Intent, random.Random], str]
 
 _TOPICS = {"en": out_of_scope_en, "ja": out_of_scope_ja}
 _FIELD = re.compile(r"\{(\w+)\}")
-_KINDS = ("topic", "near_miss", "two", "impossible", "gibberish", "foreign")
-_KIND_WEIGHTS = (58, 22, 5, 4, 7, 4)
+_KINDS = ("topic", "sentence", "near_miss", "two", "impossible", "gibberish", "foreign")
+_KIND_WEIGHTS = (48, 12, 20, 5, 4, 7, 4)
 _TOPIC_WEIGHTS = {"unsupported": 70, "unclear": 19, "unsafe": 11}
 # What each action can't be done to; brightness and volume of lamps read alike, so no lamps there.
 _MISFITS = {
@@ -98,6 +99,20 @@ def _topic(rng: random.Random, language: str) -> tuple[str, str]:
         text = text[0].upper() + text[1:] if rng.random() < 0.4 else text
         text += rng.choice(("", "", "?", "."))
     return text, reason
+
+
+def _sentence(rng: random.Random, language: str) -> str:
+    """Return a question or a statement of words thrown together, grammatical but about anything."""
+    words = sentences.WORDS[language]
+    template = rng.choice(sentences.TEMPLATES[language])
+
+    def word(match: re.Match[str]) -> str:
+        if match[1] in words:
+            return rng.choice(words[match[1]])
+        return _field(match[1], rng, language)
+
+    text = " ".join(_FIELD.sub(word, template).split())
+    return text[0].upper() + text[1:] if rng.random() < 0.4 else text
 
 
 def _near_miss(rng: random.Random, language: str, realise: Realise) -> tuple[str, str]:
@@ -178,6 +193,8 @@ def sample_out_of_scope(rng: random.Random, language: str, realise: Realise) -> 
     kind = rng.choices(_KINDS, _KIND_WEIGHTS)[0]
     if kind == "topic":
         text, reason = _topic(rng, language)
+    elif kind == "sentence":
+        text, reason = _sentence(rng, language), "unsupported"
     elif kind == "near_miss":
         text, reason = _near_miss(rng, language, realise)
     elif kind == "two":

@@ -37,7 +37,7 @@ UNSUPPORTED = (
     *("translate good morning into {word}", "how do you spell {word}", "what rhymes with {word}"),
     *("what's the plural of {word}", "is {number} a prime number", "how many days until {word}"),
     # small talk
-    *("how are you", "how are you doing {when}", "good morning", "good night", "hello", "hi there", "thank you"),
+    *("how are you", "how are you doing {when}", "hello", "hi there", "thank you"),
     *("thanks a lot", "you're great", "i love you", "you're stupid", "what's your name", "who made you"),
     *("are you a robot", "do you like {thing}", "do you sleep", "what's your favorite {word}", "i'm bored"),
     *("i'm hungry", "i'm tired", "i'm sad {when}", "i'm happy", "i'm home", "i had a bad day", "i miss {person}"),
@@ -160,5 +160,6 @@ FOREIGN = (
     *("打开客厅的灯", "关掉电视", "明天天气怎么样", "我很冷", "把空调调到二十六度", "早上七点叫我起床", "你好吗"),
     *("거실 불 켜줘", "텔레비전 꺼줘", "내일 날씨 어때", "추워", "일곱 시에 깨워줘", "음악 틀어줘", "안녕하세요"),
     *("zapal światło w kuchni", "doe het licht aan", "tänd lampan i köket", "mutfaktaki ışığı aç", "bật đèn phòng khách"),
+    *("denki wo tsukete kudasai", "ashita no tenki wa", "ohayou gozaimasu", "samui desu", "tv wo keshite"),
     *("شغل الضوء في المطبخ", "הדלק את האור", "άναψε το φως", "बत्ती जलाओ", "เปิดไฟห้องครัว", "nyalakan lampu dapur"),
 )

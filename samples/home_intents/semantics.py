@@ -281,7 +281,7 @@ _SAMPLERS: dict[str, tuple[float, Callable[[random.Random, str], Slots]]] = {
     "set_position": (0.9, _position),
     "set_alarm": (1.3, _alarm),
     "cancel_alarm": (0.7, _alarm),
-    "set_timer": (1.4, _timer),
+    "set_timer": (1.6, _timer),
     "play_music": (1.0, _music),
     "stop_music": (0.6, _stop_music),
     "set_volume": (1.0, _volume),
@@ -289,8 +289,8 @@ _SAMPLERS: dict[str, tuple[float, Callable[[random.Random, str], Slots]]] = {
     "unlock": (0.7, _door),
     "start_vacuum": (0.9, _vacuum),
     "set_scene": (0.9, _scene),
-    "add_reminder": (2.2, _reminder),
-    "add_to_list": (1.6, _list_item),
+    "add_reminder": (3.0, _reminder),
+    "add_to_list": (2.2, _list_item),
 }
 
 ACTIONS = tuple(_SAMPLERS)  # without "decline"

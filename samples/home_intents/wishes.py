@@ -12,15 +12,18 @@ from dataclasses import dataclass
 import vocabulary as vocab
 from semantics import Intent, Slots
 
-# Kind of wish: its action, and the device that fulfils it ("" where the action needs none).
-_MEANING = {
-    "cold": ("turn_on", "heater"),
-    "hot": ("turn_on", "air_conditioner"),
-    "dark": ("turn_on", "light"),
-    "dry": ("turn_on", "humidifier"),
-    "stuffy": ("turn_on", "air_purifier"),
-    "dirty": ("start_vacuum", ""),
-    "coffee": ("turn_on", "coffee_maker"),
+# Kind of wish: the action that fulfils it, with its slots.
+_MEANING: dict[str, tuple[str, Slots]] = {
+    "cold": ("turn_on", {"device": "heater"}),
+    "hot": ("turn_on", {"device": "air_conditioner"}),
+    "dark": ("turn_on", {"device": "light"}),
+    "dry": ("turn_on", {"device": "humidifier"}),
+    "stuffy": ("turn_on", {"device": "air_purifier"}),
+    "dirty": ("start_vacuum", {}),
+    "coffee": ("turn_on", {"device": "coffee_maker"}),
+    "leaving": ("set_scene", {"scene": "away"}),
+    "bed": ("set_scene", {"scene": "good_night"}),
+    "waking": ("set_scene", {"scene": "good_morning"}),
 }
 _EN = {
     "cold": (
@@ -55,8 +58,17 @@ _EN = {
     ),
     "coffee": (
         *("i need coffee", "i need a coffee", "i want coffee", "make me a coffee", "make some coffee"),
-        *("coffee please", "i'd love a cup of coffee", "time for a coffee", "i could use a coffee"),
+        *("coffee please", "i'd like a coffee", "i'd love a cup of coffee", "time for a coffee", "i could use a coffee"),
     ),
+    "leaving": (
+        *("i'm leaving", "i'm leaving the house", "i'm going out", "i'm off to work", "we're leaving"),
+        *("i'm heading out", "bye, i'm leaving", "we're going out", "i'm off", "i'm leaving for work"),
+    ),
+    "bed": (
+        *("i'm going to bed", "good night", "i'm off to bed", "we're going to sleep", "time for bed"),
+        *("time to sleep", "i'm going to sleep", "it's bedtime", "night night", "heading to bed"),
+    ),
+    "waking": ("good morning", "i'm up", "i'm awake", "i just woke up", "rise and shine", "morning"),
 }
 _JA = {
     "cold": (
@@ -90,6 +102,15 @@ _JA = {
         *("コーヒーが飲みたい", "コーヒー飲みたいな", "コーヒーをいれて", "コーヒー作って", "コーヒーをお願い"),
         *("コーヒーを淹れてくれる？", "コーヒーが欲しい"),
     ),
+    "leaving": (
+        *("行ってきます", "出かけるよ", "出かけてくる", "外出します", "いってきます", "家を出るね", "仕事に行ってくる"),
+        *("今から出かける", "そろそろ出かける", "出かけます", "お出かけするよ"),
+    ),
+    "bed": (
+        *("おやすみ", "おやすみなさい", "寝るね", "もう寝る", "そろそろ寝る", "寝ます", "布団に入るね", "就寝します"),
+        *("もう寝ます", "ベッドに入るよ"),
+    ),
+    "waking": ("おはよう", "おはようございます", "起きたよ", "今起きた", "目が覚めた", "起きました"),
 }
 _EN_FRONT = ("", "", "", "", "hey, ", "ugh, ", "oh, ", "wow, ", "um, ", "hm, ")
 _EN_BACK = ("", "", "", "", " right now", " again", ", don't you think", " already")
@@ -133,6 +154,5 @@ def sample_wish(rng: random.Random, language: str) -> Wish:
     else:
         text = template.format(p=_japanese_place(room, rng))
         text = rng.choice(_JA_FRONT) + text + rng.choice(_JA_BACK)
-    action, device = _MEANING[kind]
-    slots: Slots = {} if room is None else {"room": room}
-    return Wish(text, Intent(action, slots | ({"device": device} if device else {})))
+    action, slots = _MEANING[kind]
+    return Wish(text, Intent(action, slots if room is None else {"room": room, **slots}))
