@@ -1,4 +1,4 @@
-"""Greedy exact-match accuracy of a checkpoint or a bundle on the held-out sets, by language and action.
+"""Greedy exact match of a checkpoint or a bundle on the held-out sets, by language and action.
 
 python samples/home_intents/evaluate.py [CHECKPOINT] [--data FILE ...] [--failures 10]
 python samples/home_intents/evaluate.py --bundle DIR    # the ONNX file that `kogata export` wrote

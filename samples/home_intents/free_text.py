@@ -14,15 +14,80 @@ import lexicon
 INVENTED = 0.45  # share of the free texts with an invented word
 UNSEEN = 0.03  # share with a word that only the test set may contain
 
-_ONSETS = (*"bcdfghjklmnprstvwyz", "", "", "bl", "br", "ch", "cl", "cr", "dr", "fl", "fr", "gl", "gr")
-_MORE_ONSETS = ("ph", "pl", "pr", "qu", "sc", "sh", "sl", "sp", "st", "str", "sv", "th", "tr", "tw", "x")
-_VOWELS = (*"aaeeiioouuy", "ai", "au", "ea", "ee", "ia", "ie", "io", "oa", "oo", "ou")
-_CODAS = ("", "", "", *"bdgklmnprstxz", "ck", "ff", "ll", "lt", "nd", "ng", "nk", "nt", "rd", "rk", "ss", "tt")
-_ENDINGS = ("", "", "", "", "s", "s", "es", "er", "ing", "a", "o", "ini", "elle", "son", "berg", "ov")
-_HIRAGANA = (
-    "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわがぎぐげござじずぜぞだでどばびぶべぼぱぴぷぺぽ"
+_ONSETS = (
+    *"bcdfghjklmnprstvwyz",
+    "",
+    "",
+    "bl",
+    "br",
+    "ch",
+    "cl",
+    "cr",
+    "dr",
+    "fl",
+    "fr",
+    "gl",
+    "gr",
 )
-_KATAKANA = tuple(chr(ord(char) + 0x60) for char in _HIRAGANA) + ("ー", "ン", "ッ", "シャ", "ジュ", "ティ", "フェ")
+_MORE_ONSETS = (
+    "ph",
+    "pl",
+    "pr",
+    "qu",
+    "sc",
+    "sh",
+    "sl",
+    "sp",
+    "st",
+    "str",
+    "sv",
+    "th",
+    "tr",
+    "tw",
+    "x",
+)
+_VOWELS = (*"aaeeiioouuy", "ai", "au", "ea", "ee", "ia", "ie", "io", "oa", "oo", "ou")
+_CODAS = (
+    "",
+    "",
+    "",
+    *"bdgklmnprstxz",
+    "ck",
+    "ff",
+    "ll",
+    "lt",
+    "nd",
+    "ng",
+    "nk",
+    "nt",
+    "rd",
+    "rk",
+    "ss",
+    "tt",
+)
+_ENDINGS = (
+    "",
+    "",
+    "",
+    "",
+    "s",
+    "s",
+    "es",
+    "er",
+    "ing",
+    "a",
+    "o",
+    "ini",
+    "elle",
+    "son",
+    "berg",
+    "ov",
+)
+_HIRAGANA = "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわがぎぐげござじずぜぞだでどばびぶべぼぱぴぷぺぽ"
+_KATAKANA = (
+    *(chr(ord(char) + 0x60) for char in _HIRAGANA),
+    *("ー", "ン", "ッ", "シャ", "ジュ", "ティ", "フェ"),
+)
 _SMALL = ("ゃ", "ゅ", "ょ", "っ", "ん", "ん")
 # The everyday kanji: level 1 of JIS X 0208, without the numerals, which mean numbers elsewhere.
 _KANJI = tuple(
@@ -57,7 +122,9 @@ def japanese_word(rng: random.Random) -> str:
     if kind == "latin":
         return latin_word(rng)
     if kind == "katakana":
-        return "".join(rng.choice(_KATAKANA) for _ in range(rng.randint(2, 7))).lstrip("ーンッ") + "ン"
+        return (
+            "".join(rng.choice(_KATAKANA) for _ in range(rng.randint(2, 7))).lstrip("ーンッ") + "ン"
+        )
     letters = [rng.choice(_HIRAGANA) for _ in range(rng.randint(2, 5))]
     if rng.random() < 0.4:
         letters.insert(rng.randint(1, len(letters)), rng.choice(_SMALL))
@@ -112,7 +179,9 @@ def _details(rng: random.Random, language: str) -> str:
     if language != "en" or rng.random() < 0.75:
         return ""
     who, what = _object(rng, language, "who"), _object(rng, language, "what")
-    return rng.choice((f" with {who}", f" for {who}", f" about the {what}", f" and {what}", f" from {who}"))
+    return rng.choice(
+        (f" with {who}", f" for {who}", f" about the {what}", f" and {what}", f" from {who}")
+    )
 
 
 def reminder_task(rng: random.Random, language: str) -> str:

@@ -5,8 +5,8 @@
 
 The test set uses semantic tuples (action plus slots) that never occur in training: the split is a
 hash of the tuple. A quarter of it has words that no training text contains. Two more sets,
-``out_of_scope.jsonl`` and ``paraphrases.jsonl``, were written by hand. ``verify`` proves on the very
-examples that ``train.py`` uses that all three are held out, and that no text has two labels.
+``out_of_scope.jsonl`` and ``paraphrases.jsonl``, were written by hand. ``verify`` proves on the
+very examples that ``train.py`` uses that all three are held out, and that no text has two labels.
 """
 
 from __future__ import annotations

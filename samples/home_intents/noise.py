@@ -6,8 +6,28 @@ import random
 import re
 
 _NEAR = {
-    **{"a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj", "i": "uo"},
-    **{"j": "hk", "k": "jl", "l": "k", "m": "n", "n": "bm", "o": "ip", "p": "o", "q": "w", "r": "et"},
+    **{
+        "a": "sq",
+        "b": "vn",
+        "c": "xv",
+        "d": "sf",
+        "e": "wr",
+        "f": "dg",
+        "g": "fh",
+        "h": "gj",
+        "i": "uo",
+    },
+    **{
+        "j": "hk",
+        "k": "jl",
+        "l": "k",
+        "m": "n",
+        "n": "bm",
+        "o": "ip",
+        "p": "o",
+        "q": "w",
+        "r": "et",
+    },
     **{"s": "ad", "t": "ry", "u": "yi", "v": "cb", "w": "qe", "x": "zc", "y": "tu", "z": "x"},
 }
 # A slip in these could turn one meaning into another ("sixteen" into "sixten", "sixty" ...).
@@ -57,5 +77,7 @@ def particles(text: str, rng: random.Random) -> str:
 
 def bare(text: str) -> str:
     """Drop all punctuation but what numbers and times need."""
-    words = (w if any(c.isdigit() for c in w) else w.translate(_DROPPED_MARKS) for w in text.split(" "))
+    words = (
+        w if any(c.isdigit() for c in w) else w.translate(_DROPPED_MARKS) for w in text.split(" ")
+    )
     return " ".join(word for word in words if word)

@@ -29,21 +29,28 @@ _KIND_WEIGHTS = (48, 12, 20, 5, 4, 7, 4)
 _TOPIC_WEIGHTS = {"unsupported": 70, "unclear": 19, "unsafe": 11}
 # What each action can't be done to; brightness and volume of lamps read alike, so no lamps there.
 _MISFITS = {
-    "open": vocab.LIGHTS + ("fan", "tv", "heater", "radio"),
-    "close": vocab.LIGHTS + ("fan", "tv", "heater", "radio"),
+    "open": (*vocab.LIGHTS, "fan", "tv", "heater", "radio"),
+    "close": (*vocab.LIGHTS, "fan", "tv", "heater", "radio"),
     "set_brightness": ("humidifier", "air_purifier", "coffee_maker"),
     "set_color": vocab.APPLIANCES + vocab.COVERS,
     "set_position": ("humidifier", "coffee_maker", "air_purifier"),
     "set_volume": ("humidifier", "air_purifier", "coffee_maker", "curtains"),
     "lock": ("kitchen", "bedroom", "tv", "curtains"),
 }
-_ALPHABETS = ("asdfghjkl", string.ascii_lowercase, string.digits, "あかさたなはまやらわ", "アイウエオ", "!?.,#", "qwertyuiop ")
+_ALPHABETS = (
+    "asdfghjkl",
+    string.ascii_lowercase,
+    string.digits,
+    "あかさたなはまやらわ",
+    "アイウエオ",
+    "!?.,#",
+    "qwertyuiop ",
+)
 _EMOJI = "🙂😀😡❤👍🎉🍕🐶🏠💡🔥☔🌞🚗"
 
 
-def _field(name: str, rng: random.Random, language: str) -> str:
-    """Fill one field of a topic template."""
-    topics = _TOPICS[language]
+def _own(name: str, rng: random.Random, language: str) -> str:
+    """Name a device, a room or a door of the home."""
     english = language == "en"
     if name == "device":
         table = vocab.EN_DEVICES if english else vocab.JA_DEVICES
@@ -52,9 +59,15 @@ def _field(name: str, rng: random.Random, language: str) -> str:
     if name == "room":
         rooms = vocab.EN_ROOMS if english else vocab.JA_ROOMS
         return rng.choice(rooms[rng.choice(vocab.ROOMS)])
-    if name == "door":
-        doors = vocab.EN_DOORS if english else vocab.JA_DOORS
-        return rng.choice(doors[rng.choice(vocab.DOORS)])
+    doors = vocab.EN_DOORS if english else vocab.JA_DOORS
+    return rng.choice(doors[rng.choice(vocab.DOORS)])
+
+
+def _field(name: str, rng: random.Random, language: str) -> str:
+    """Fill one field of a topic template."""
+    topics = _TOPICS[language]
+    if name in ("device", "room", "door"):
+        return _own(name, rng, language)
     if name == "number":
         return str(rng.choice((rng.randint(0, 12), rng.randint(0, 100), rng.randint(0, 5000))))
     if name == "when":
@@ -127,7 +140,9 @@ def _near_miss(rng: random.Random, language: str, realise: Realise) -> tuple[str
             slots[slot] = rng.choice(_MISFITS[intent.action])
         elif able and slots.get("room") != "all":
             slot = rng.choice(able)
-            known = topics.SCENERY.get(slot) or (topics.ANNEXES if slot == "room" else topics.APPLIANCES)
+            known = topics.SCENERY.get(slot) or (
+                topics.ANNEXES if slot == "room" else topics.APPLIANCES
+            )
             foreign = rng.random() < 0.4
             slots[slot] = free_text.invented(rng, language) if foreign else rng.choice(known)
         else:
@@ -169,7 +184,9 @@ def _gibberish(rng: random.Random, language: str) -> tuple[str, str]:
     kind = rng.random()
     if kind < 0.35:
         letters = rng.choice(_ALPHABETS)
-        return "".join(rng.choice(letters) for _ in range(rng.randint(1, 24))).strip() or "?", "unclear"
+        return "".join(
+            rng.choice(letters) for _ in range(rng.randint(1, 24))
+        ).strip() or "?", "unclear"
     if kind < 0.45:
         return "".join(rng.choice(_EMOJI) for _ in range(rng.randint(1, 5))), "unclear"
     words = [free_text.invented(rng, language) for _ in range(rng.randint(1, 8))]

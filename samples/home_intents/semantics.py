@@ -58,9 +58,7 @@ _DEV_BUCKETS = 3
 
 FREE_TEXT_SLOTS = {"task", "item", "label"}
 _UNSEEN = re.compile(
-    "|".join(rf"\b{word}\b" for word in lexicon.UNSEEN["en"])
-    + "|"
-    + "|".join(lexicon.UNSEEN["ja"])
+    "|".join(rf"\b{word}\b" for word in lexicon.UNSEEN["en"]) + "|" + "|".join(lexicon.UNSEEN["ja"])
 )
 
 
