@@ -54,7 +54,7 @@ def words(number: int, rng: random.Random | None = None) -> str:
 
 def number(value: int, rng: random.Random) -> str:
     """Write a number as digits or as words."""
-    return str(value) if rng.random() < 0.5 else words(value, rng)
+    return str(value) if value > 100 or rng.random() < 0.5 else words(value, rng)
 
 
 def percent(value: int, rng: random.Random) -> str:

@@ -3,130 +3,23 @@
 from __future__ import annotations
 
 import random
+import re
 
 import clock_en
+import free_text
 import vocabulary as vocab
+from phrases_en import CLOSERS, IMPERATIVES, OPENERS, POLITE, REMINDERS, STATEMENTS, TIMERS, VACUUMS
 from semantics import Intent, Slots
 
-# Imperatives, which may follow "could you ..."; {t} is the thing addressed, {v} the value.
-_IMPERATIVES: dict[str, tuple[str, ...]] = {
-    "turn_on": (
-        *("turn on {t}", "turn {t} on", "switch on {t}", "switch {t} on"),
-        *("power on {t}", "put {t} on", "get {t} running", "start {t}"),
-    ),
-    "turn_off": (
-        *("turn off {t}", "turn {t} off", "switch off {t}", "switch {t} off"),
-        *("power off {t}", "shut off {t}", "shut {t} down", "kill {t}"),
-    ),
-    "set_brightness": (
-        *("dim {t} to {v}", "set {t} to {v}", "set the brightness of {t} to {v}"),
-        *("brighten {t} to {v}", "put {t} at {v}", "adjust {t} to {v} brightness"),
-        *("bring {t} down to {v}", "turn {t} up to {v}", "make {t} {v} bright"),
-    ),
-    "set_color": (
-        *("make {t} {v}", "turn {t} {v}", "set {t} to {v}", "change {t} to {v}"),
-        *("change the color of {t} to {v}", "switch {t} over to {v}", "give {t} a {v} glow"),
-    ),
-    "set_temperature": (
-        *("set the temperature{r} to {v}", "set the thermostat{r} to {v}", "make it {v}{r}"),
-        *("heat{h} to {v}", "bring the temperature{r} to {v}", "keep it at {v}{r}"),
-        "put the thermostat{r} at {v}",
-    ),
-    "set_fan_speed": (
-        *("set the fan{r} to speed {v}", "put the fan{r} on level {v}", "run the fan{r} on {v}"),
-        *("set the fan speed{r} to {v}", "change the fan{r} to level {v}"),
-    ),
-    "open": ("open {t}", "open up {t}", "raise {t}", "pull up {t}"),
-    "close": ("close {t}", "shut {t}", "lower {t}", "pull {t} closed"),
-    "set_position": (
-        *("set {t} to {v}", "move {t} to {v}", "put {t} at {v}", "open {t} to {v}"),
-        *("open {t} {v} of the way", "adjust {t} to {v}", "leave {t} {v} open"),
-    ),
-    "set_alarm": ("wake me up {at}", "wake me {at}", "set an alarm {for}", "get me up {at}"),
-    "cancel_alarm": (
-        *("cancel the alarm {for}", "delete the alarm {for}", "remove my alarm {at}"),
-        *("turn off the alarm {for}", "drop my alarm {for}", "get rid of the alarm {at}"),
-    ),
-    "play_music": (
-        *("play {v}{r}", "play some {v}{r}", "put on {v}{r}", "put some {v} on{r}"),
-        *("start playing {v}{r}", "let me hear some {v}{r}"),
-    ),
-    "stop_music": (
-        *("stop the music{r}", "pause the music{r}", "turn the music off{r}"),
-        *("stop playing music{r}", "cut the music{r}"),
-    ),
-    "set_volume": (
-        *("set the volume of {t} to {v}", "set {t} volume to {v}", "turn {t} down to {v}"),
-        *("turn {t} up to {v}", "put {t} at volume {v}", "change {t} volume to {v}"),
-    ),
-    "lock": ("lock {t}", "lock up {t}", "secure {t}", "bolt {t}", "make sure {t} is locked"),
-    "unlock": ("unlock {t}", "unbolt {t}", "release the lock on {t}", "make sure {t} is unlocked"),
-    "set_scene": (
-        *("activate the {v} scene{r}", "start {v} mode{r}", "set the {v} scene{r}"),
-        *("switch to {v} mode{r}", "run the {v} scene{r}", "put on the {v} scene{r}"),
-    ),
-    "add_to_list": (
-        *("add {v} to the shopping list", "put {v} on the shopping list", "add {v} to my list"),
-        *("put {v} on my list", "write down {v} for shopping", "note {v} on the grocery list"),
-    ),
-}
-# Statements, which only take fillers.
-_STATEMENTS: dict[str, tuple[str, ...]] = {
-    "turn_on": ("i want {t} on", "{t} on", "we need {t} running"),
-    "turn_off": ("i want {t} off", "{t} off", "we don't need {t} any more"),
-    "set_brightness": ("{t} at {v}", "i want {t} at {v}", "{t} should be at {v}"),
-    "set_color": ("i'd like {t} in {v}", "{t} in {v}", "{t} should be {v}"),
-    "set_temperature": ("i want it to be {v}{r}", "{v}{r}", "the temperature{r} should be {v}"),
-    "set_fan_speed": ("fan{r} on level {v}", "i'd like the fan{r} at speed {v}"),
-    "open": ("i want {t} open", "{t} up"),
-    "close": ("i want {t} closed", "{t} down"),
-    "set_position": ("{t} at {v}", "i want {t} at {v}", "{t} {v} open"),
-    "set_alarm": ("i need to get up {at}", "i have to wake up {at}", "alarm {for}"),
-    "cancel_alarm": ("i don't need the alarm {at}", "no alarm {at}", "skip the alarm {at}"),
-    "play_music": ("i want to hear {v}{r}", "i'm in the mood for {v}{r}", "some {v}{r}"),
-    "stop_music": ("no more music{r}", "i don't want music{r}", "music off{r}"),
-    "set_volume": ("volume of {t} to {v}", "{t} at volume {v}", "i want {t} volume at {v}"),
-    "lock": ("i want {t} locked", "{t} should be locked"),
-    "unlock": ("i want {t} unlocked", "{t} should be unlocked"),
-    "set_scene": ("{v} mode{r}", "time for the {v} scene{r}", "{v} scene{r}"),
-    "add_to_list": ("we need {v}", "we're out of {w}, get {v}", "i need to buy {v}"),
-}
-_TIMERS = {
-    "imperative": (
-        *("set a timer for {d}{l}", "set a {d} timer{l}", "start a timer for {d}{l}"),
-        *("start a {d} timer{l}", "set a{m} timer for {d}", "count down {d}{l}", "time {d}{l}"),
-    ),
-    "statement": ("timer for {d}{l}", "{d} timer{l}", "i need a timer for {d}{l}"),
-}
-_VACUUMS = {
-    "imperative": (
-        *("vacuum{r}{m}", "start the vacuum{i}{m}", "run the vacuum{i}{m}"),
-        *("have the robot clean{r}{m}", "send the robot to clean{r}{m}", "hoover{r}{m}"),
-    ),
-    "statement": ("i want the robot to vacuum{r}{m}", "vacuum{r}{m}"),
-}
-_REMINDERS = {
-    "imperative": (
-        *("remind me to {v} {s}", "remind me {s} to {v}", "set a reminder to {v} {s}"),
-        *("set a reminder {s} to {v}", "make sure i {v} {s}"),
-    ),
-    "statement": (
-        *("i need a reminder to {v} {s}", "reminder {s} to {v}", "i mustn't forget to {v} {s}"),
-        *("don't let me forget to {v} {s}", "i have to remember to {v} {s}"),
-    ),
-}
+# "set the thermostat to 21": the unit goes without saying
+_UNIT = re.compile(
+    r"(?<=^)(.*(?:temperature|thermostat|heating|heater|\bac\b).* to .*?)(?: degrees| degrees celsius)$"
+)
 _NAMED_VALUES = {
     "color": vocab.EN_COLORS,
     "genre": vocab.EN_GENRES,
     "scene": vocab.EN_SCENES,
 }
-_POLITE = (
-    *("please {}", "{} please", "could you {}", "could you please {}", "can you {}"),
-    *("would you {}", "i'd like you to {}", "i need you to {}", "can you {} please"),
-    *("go ahead and {}", "{} for me", "would you please {}", "{}, would you"),
-)
-_OPENERS = ("hey, ", "uh, ", "um, ", "ok, ", "okay ", "so ", "hi, ", "well, ", "right, ", "oh, ")
-_CLOSERS = (", thanks", " thanks", ", thank you", " right away", ", ok", ", cheers")
 
 
 def _place(slots: Slots, rng: random.Random) -> tuple[str, str]:
@@ -135,14 +28,16 @@ def _place(slots: Slots, rng: random.Random) -> tuple[str, str]:
         return "", ""
     if slots["room"] == "all":
         return "", rng.choice((" in every room", " everywhere", " in the whole house"))
-    room = rng.choice(vocab.EN_ROOMS[str(slots["room"])])
+    name = str(slots["room"])
+    room = rng.choice(vocab.EN_ROOMS.get(name, (name,)))
     preposition = "on" if room in ("balcony", "porch") else "in"
     return room, f" {preposition} the {room}"
 
 
 def _device(slots: Slots, rng: random.Random) -> tuple[str, str]:
     """Return the device with its room, and a locative to move to the front (often "")."""
-    singular, plural = rng.choice(vocab.EN_DEVICES[str(slots["device"])])
+    device = str(slots["device"])
+    singular, plural = rng.choice(vocab.EN_DEVICES.get(device, ((device, f"{device}s"),)))
     room, locative = _place(slots, rng)
     if slots.get("room") == "all":
         everywhere = (
@@ -151,7 +46,7 @@ def _device(slots: Slots, rng: random.Random) -> tuple[str, str]:
             f"the {plural}{locative}",
         )
         return rng.choice(everywhere), ""
-    name = plural if rng.random() < 0.2 else singular
+    name = plural if rng.random() < 0.35 else singular
     if not room:
         return f"{rng.choice(('the', 'the', 'the', 'my'))} {name}", ""
     style = rng.random()
@@ -187,34 +82,43 @@ def _value(intent: Intent, rng: random.Random) -> str:
     slots = intent.slots
     for key, table in _NAMED_VALUES.items():
         if key in slots:
-            return rng.choice(table[str(slots[key])])
+            return rng.choice(table.get(str(slots[key]), (str(slots[key]),)))
     if "item" in slots:
         count = f"{clock_en.number(int(slots['count']), rng)} " if "count" in slots else ""
-        return f"{count}{slots['item']}"
+        return f"{count}{free_text.spoken(str(slots['item']), rng)}"
+    if intent.action == "play_music":
+        return "music"
     return _quantity(intent, rng) if "value" in slots else ""
 
 
 def _timer(slots: Slots, rng: random.Random, kind: str) -> str:
-    label = str(slots.get("label", ""))
-    templates = [t for t in _TIMERS[kind] if "{m}" not in t or label]
+    label = free_text.spoken(str(slots.get("label", "")), rng)
+    templates = [t for t in TIMERS[kind] if "{m}" not in t or label]
     after = rng.choice((f" for the {label}", f" for {label}", f" called {label}")) if label else ""
     article = "n" if label[:1] in tuple("aeiou") else ""
-    return rng.choice(templates).format(
+    text = rng.choice(templates).format(
         d=clock_en.duration(slots, rng), l=after, m=f"{article} {label}"
     )
+    if rng.random() < 0.7:
+        # "a ten minute timer", "a 10-minute timer"
+        link = rng.choice((" ", " ", "-"))
+        text = re.sub(r"(\w+) (hour|minute|second)s timer", rf"\1{link}\2 timer", text)
+    return text
 
 
 def _vacuum(slots: Slots, rng: random.Random, kind: str) -> str:
     room, locative = _place(slots, rng)
     direct = f" the {room}" if room else rng.choice((" every room", " the whole house"))
     if "room" not in slots:
-        templates = [t for t in _VACUUMS[kind] if "{i}" in t] or ["i want the vacuum to run{m}"]
+        templates = [t for t in VACUUMS[kind] if "{i}" in t] or ["i want the vacuum to run{m}"]
     else:
-        templates = list(_VACUUMS[kind])
+        templates = list(VACUUMS[kind])
     mode = ""
     if "mode" in slots:
         name = rng.choice(vocab.EN_MODES[str(slots["mode"])])
         mode = rng.choice((f" in {name} mode", f" on {name}", f" using {name} mode"))
+    if slots.get("mode") == "mop" and rng.random() < 0.4:
+        return f"mop{direct}"
     return rng.choice(templates).format(r=direct, i=locative, m=mode)
 
 
@@ -229,19 +133,24 @@ def _core(intent: Intent, rng: random.Random, kind: str) -> tuple[str, str]:
     if "device" in slots:
         thing, front = _device(slots, rng)
     elif "door" in slots:
-        thing = f"the {rng.choice(vocab.EN_DOORS[str(slots['door'])])}"
+        door = str(slots["door"])
+        thing = f"the {rng.choice(vocab.EN_DOORS.get(door, (door,)))}"
     room, locative = _place(slots, rng) if "device" not in slots else ("", "")
     if locative and slots["room"] != "all" and rng.random() < 0.1:
         room, locative, front = "", "", locative.strip()
-    templates = (_IMPERATIVES if kind == "imperative" else _STATEMENTS)[intent.action]
+    templates = (IMPERATIVES if kind == "imperative" else STATEMENTS)[intent.action]
     text = rng.choice(templates).format(
         t=thing,
         v=_value(intent, rng),
         r=locative,
         h=f" the {room}" if room else f" the place{locative}",
-        w=slots.get("item", ""),
+        w=free_text.spoken(str(slots.get("item", "")), rng),
         **{"at": "{at}", "for": "{for}"},
     )
+    if intent.action == "set_temperature" and rng.random() < 0.3:
+        text = _UNIT.sub(r"\1", text)
+    if front and rng.random() < 0.5:
+        return f"{text} {front}", ""
     return text, front
 
 
@@ -249,7 +158,7 @@ def _clause(intent: Intent, rng: random.Random, kind: str) -> tuple[str, str]:
     """Return the clause with its schedule, and what goes in front of the whole request."""
     if intent.action == "add_reminder":
         adverbials = " ".join(clock_en.schedule(intent.slots, rng))
-        text = rng.choice(_REMINDERS[kind]).format(v=intent.slots["task"], s=adverbials)
+        text = rng.choice(REMINDERS[kind]).format(v=free_text.spoken(str(intent.slots["task"]), rng), s=adverbials)
         return " ".join(text.split()), ""
     text, front = _core(intent, rng, kind)
     if "{at}" in text or "{for}" in text:
@@ -275,19 +184,22 @@ def _casing(text: str, rng: random.Random) -> str:
 
 def realise(intent: Intent, rng: random.Random) -> str:
     """Say the intent in English, with its own word order, politeness, casing and punctuation."""
+    slots_copy = bool(intent.slots.keys() & {"task", "item", "label"})
     kind = "statement" if rng.random() < 0.2 else "imperative"
     text, front = _clause(intent, rng, kind)
     if kind == "imperative" and rng.random() < 0.5:
-        text = rng.choice(_POLITE).format(text)
+        text = rng.choice(POLITE).format(text)
     if rng.random() < 0.12 and intent.action != "add_reminder":
         # Not in a reminder, whose own words are copied into the answer.
         text = text.replace(" the ", rng.choice((" uh the ", ", uh, the ", " um the ")), 1)
+    if rng.random() < 0.1 and not slots_copy:
+        text = re.sub(r"\bthe (?!day after)", "", text)
     if front:
         text = f"{front}{rng.choice((', ', ' '))}{text}"
     if rng.random() < 0.2:
-        text = rng.choice(_OPENERS) + text
+        text = rng.choice(OPENERS) + text
     if rng.random() < 0.1 and "please" not in text:
-        text += rng.choice(_CLOSERS)
+        text += rng.choice(CLOSERS)
     question = any(word in text for word in ("could you", "can you", "would you"))
     ending = rng.choice(("?", "?", "") if question else (".", "", "", "!"))
     if text.endswith("."):

@@ -33,6 +33,7 @@ APPLIANCES = (
 )
 COVERS = ("blinds", "curtains", "shutters")
 SOUND_DEVICES = ("speaker", "tv", "radio")
+SWITCHED_SOUND = ("speaker", "radio")  # the TV is one of the appliances
 DOORS = ("front_door", "back_door", "garage_door", "balcony_door", "gate")
 COLORS = (
     "red",
