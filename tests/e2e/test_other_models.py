@@ -77,7 +77,8 @@ def test_an_image_classifier(made: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_encoder_decoder_in_two_components(made: Path) -> None:
-    out = bundle(made, "t5", "--bits", 8)
+    # 42 positions of --parity quick are too few: one flip of this random model is more than the gate allows.
+    out = bundle(made, "t5", "--bits", 8, "--parity", "full")
     assert {
         "onnx/encoder_model.onnx", "onnx/decoder_model.onnx", "onnx/generation_config.json", "tokenizer/tokenizer.json",
         "coreml/t5-encoder_model.mlpackage/Manifest.json", "coreml/t5-decoder_model.mlpackage/Manifest.json",
@@ -93,7 +94,7 @@ def test_an_encoder_decoder_in_two_components(made: Path) -> None:
         others = {"encoder_model", "decoder_model"} - {artifact["component"]}
         assert not any(other in file["path"] for file in artifact["files"] for other in others)
     assert kogata("verify", out) == 0
-    assert kogata("check", out, "--against", checkpoint(made, "t5"), "--quick", "-q") == 0
+    assert kogata("check", out, "--against", checkpoint(made, "t5"), "-q") == 0
 
 
 def test_two_towers(made: Path) -> None:
