@@ -6,13 +6,15 @@ exits with its `exit_code`. Any other exception is a bug (exit 70).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, ParamSpec, TypeVar
 
 Level = Literal["error", "warning", "note"]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ExitCode(IntEnum):
@@ -109,3 +111,22 @@ def file_problem(path: Path) -> str:
     if path.is_file():
         return ""
     return "is not a regular file" if path.exists() else "there is no such file"
+
+
+class Gathered:
+    """Reads options one after the other and raises the problems of all of them at once."""
+
+    def __init__(self) -> None:
+        self._problems: list[Diagnostic] = []
+
+    def read(self, reader: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """What the reader returns; None where it raised UsageError or InputError, which is kept."""
+        try:
+            return reader(*args, **kwargs)
+        except (UsageError, InputError) as error:
+            self._problems += [problem for problem in error.diagnostics if problem not in self._problems]
+            return None
+
+    def raise_all(self) -> None:
+        """Raise UsageError with all problems, if there are any."""
+        UsageError.raise_all(self._problems)

@@ -160,26 +160,35 @@ def export(
 
     def body(progress: Progress) -> Report:
         from exporter.cli.summary import export_report
+        from exporter.errors import Gathered
         from exporter.parity import ParityOptions
         from exporter.parity.task import TaskFile
         from exporter.pipeline.export import ExportRequest, export_checkpoint
         from exporter.pipeline.options import CalibrationOptions, OutputOptions
-        from exporter.pipeline.settings import Widths, read_budget
+        from exporter.pipeline.settings import Widths, read_budget, settle
         from exporter.targets import load_target
         from exporter.texts import PromptFile
 
+        options = Gathered()
+        named = [options.read(load_target, target) for target in dict.fromkeys(for_ or ())]
+        outputs = OutputOptions(
+            formats=cast(tuple[Format, ...], tuple(to or ())),
+            targets=tuple(target for target in named if target is not None),
+            onnx_weights=onnx_weights,
+            context=context,
+            shapes=options.read(_shapes, shape or ()) or {},
+        )
+        widths = Widths(bits, options.read(read_budget, bpw, max_size, max_kl), plan, group_size)
+        calibration = CalibrationOptions(calibrate, recover, device)
+        options.read(settle, outputs, widths)
+        options.read(calibration.require_valid)
+        options.raise_all()
         request = ExportRequest(
             checkpoint,
             output,
-            outputs=OutputOptions(
-                formats=cast(tuple[Format, ...], tuple(to or ())),
-                targets=tuple(load_target(target) for target in dict.fromkeys(for_ or ())),
-                onnx_weights=onnx_weights,
-                context=context,
-                shapes=_shapes(shape or ()),
-            ),
-            widths=Widths(bits, read_budget(bpw, max_size, max_kl), plan, group_size),
-            calibration=CalibrationOptions(calibrate, recover, device),
+            outputs=outputs,
+            widths=widths,
+            calibration=calibration,
             parity=ParityOptions(
                 depth="quick" if parity == "quick" else "full",
                 prompts=PromptFile(prompts) if prompts else None,

@@ -135,7 +135,8 @@ class Engine(ABC):
             return "", "; ".join(filter(None, [row.note, f"the first tensor that diverges was not found: {reason}"]))
         if divergence is None:
             return "", row.note or "no intermediate tensor that both sides name diverges"
-        return divergence.tensor, divergence.describe()
+        differs = row.note if "shapes" in row.metrics else ""
+        return divergence.tensor, "; ".join(filter(None, [differs, divergence.describe()]))
 
 
 def worst(values: Sequence[float], metric: str, count: int = WORST_SHOWN) -> list[int]:

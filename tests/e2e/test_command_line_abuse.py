@@ -148,3 +148,12 @@ def test_a_hostile_chat_template_ends_an_export(template: str, tmp_path: Path) -
     assert kogata("export", folder, "-o", tmp_path / "out", *asked).returncode == 2
     assert time.monotonic() - started < 60
     assert not (tmp_path / "out").exists()
+
+
+def test_wrong_options_are_named_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--shape", "x", "--bpw", "-1", "--for", "iphne", "--calibrate", "no.txt", "--device", "gpu")
+    assert kogata_here("export", tmp_path / "x.onnx", "-o", tmp_path / "out", *options, "-q", "--format", "json") == 2
+    found = json.loads(capsys.readouterr().out)["diagnostics"]
+    assert {problem["code"] for problem in found} == {
+        "options.shape", "options.budget", "targets.unknown", "options.device",
+    }  # fmt: skip

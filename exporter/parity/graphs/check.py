@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exporter.errors import Diagnostic, InputError
 from exporter.parity.engine import Engine, Measured
 from exporter.parity.fit_limits import narrowed
-from exporter.parity.graphs.compare import OutputsComparison
+from exporter.parity.graphs.compare import OutputsComparison, mismatch
 from exporter.parity.graphs.kinds import Origin, origins
 from exporter.parity.graphs.limits import chooses_tokens, decides, lossy_limits
 from exporter.parity.graphs.locate import GraphSearch
@@ -141,12 +141,15 @@ class GraphEngine(Engine):
         """Compares two subjects sample by sample."""
         granted = next((limit.value for limit in comparison.limits if limit.metric == "unexplained"), EXACT_ERROR)
         compared = OutputsComparison(decides(self.opener.subjects.spec), granted, self._origins)
+        differs = ""
         pairs = zip(self.outputs[comparison.reference], self.outputs[comparison.artifact], strict=True)
         for sample, (reference, artifact) in zip(self.samples.items, pairs, strict=True):
             compared.add(reference, artifact, sample.length)
+            if not differs and (problem := mismatch(reference, artifact)):
+                differs = f"{problem} ({sample.label})"
         metrics = compared.metrics(comparison.psnr_limit)
         several = len(compared.outputs) > 1 and not compared.shapes
-        note = f"worst output: {compared.worst_output}" if several else ""
+        note = f"worst output: {compared.worst_output}" if several else differs if compared.shapes else ""
         if comparison.reference == "source" and self.opener.dequantizes:
             note = "; ".join(filter(None, [note, UNOPTIMIZED]))
         samples = compared.by_sample

@@ -20,6 +20,23 @@ Array = NDArray[Any]
 LOGITS = "logits"
 
 
+def mismatch(reference: Mapping[str, Array], artifact: Mapping[str, Array]) -> str:
+    """How the first output with another shape differs, in words; "" where all shapes are the reference's."""
+    for name, expected in reference.items():
+        if name not in artifact or artifact[name].shape == expected.shape:
+            continue
+        made = artifact[name].shape
+        others = [
+            axis for axis in range(expected.ndim) if len(made) == expected.ndim and made[axis] != expected.shape[axis]
+        ]
+        if len(others) == 1:  # results that a threshold lets through: boxes of a detector, say
+            had, has = expected.shape[others[0]], made[others[0]]
+            change = f"{abs(has - had)} {'more' if has > had else 'fewer'}"
+            return f"output '{name}' has {has} results instead of {had}, {change}"
+        return f"output '{name}' has the shape {list(made)} instead of {list(expected.shape)}"
+    return "" if set(reference) & set(artifact) else "the outputs have other names"
+
+
 @dataclass
 class OutputsComparison:
     """One pair of subjects over all samples.

@@ -20,7 +20,7 @@ from exporter.importers.onnx_file import import_onnx
 from exporter.lower.coreml import CoreMLOptions, lower_coreml
 from exporter.lower.onnx import OnnxOptions, lower_onnx
 from exporter.parity.graphs.check import check_graphs
-from exporter.parity.graphs.compare import OutputsComparison
+from exporter.parity.graphs.compare import OutputsComparison, mismatch
 from exporter.parity.graphs.locate import GraphSearch
 from exporter.parity.graphs.merge import merged
 from exporter.parity.graphs.subjects import GraphOpener, GraphSubjects
@@ -247,3 +247,17 @@ def test_what_is_made_up_stands_beside_the_verdict(classifier: GraphSubjects) ->
     assert report.as_json()["note"] == report.note
     stated = check(replace(classifier, preprocessor={"image_mean": [0.5] * 3}))
     assert "nothing is known" not in stated.note
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"boxes": np.zeros((12, 4))}, "output 'boxes' has 12 results instead of 14, 2 fewer"),
+        ({"boxes": np.zeros((15, 4))}, "output 'boxes' has 15 results instead of 14, 1 more"),
+        ({"boxes": np.zeros((2, 7, 4))}, "output 'boxes' has the shape [2, 7, 4] instead of [14, 4]"),
+        ({"other": np.zeros(3)}, "the outputs have other names"),
+        ({"boxes": np.ones((14, 4))}, ""),
+    ],
+)
+def test_another_number_of_results_is_said(made: dict[str, np.ndarray], words: str) -> None:
+    assert mismatch({"boxes": np.zeros((14, 4))}, made) == words
