@@ -3,9 +3,9 @@
 #
 #   check.sh PYTHON     PYTHON has the project's development packages
 set -euo pipefail
-cd "$(dirname "$0")/.."
-demo=$PWD
 python=$(command -v "${1:-python3}")
+python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
+cd "$(dirname "$0")/.."
 
 # The tests load onnxruntime's library out of the Python package.
 packages=$("$python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")

@@ -24,7 +24,12 @@ def interrupt(number: signal.Signals, moment: float, place: Path, *options: str)
     command = [sys.executable, "-m", "exporter", "export", str(SAMPLE), "-o", str(place / "deep" / "out"), "--quiet"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=_heed_interrupts,
     )
     try:
         process.wait(moment)
@@ -34,6 +39,11 @@ def interrupt(number: signal.Signals, moment: float, place: Path, *options: str)
     out, err = process.communicate(timeout=60)
     assert out == "" or process.returncode == 0 or "written" in err
     return process.returncode, time.monotonic() - sent, err
+
+
+def _heed_interrupts() -> None:
+    """The tests may run in a background job, whose processes ignore SIGINT; the command would go on ignoring it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.slow
