@@ -29,7 +29,7 @@ def interrupt(number: signal.Signals, moment: float, place: Path, *options: str)
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=_heed_interrupts,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no thread of the tests holds a lock
     )
     try:
         process.wait(moment)
