@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import ClassVar, Literal, ParamSpec, TypeVar
 
 Level = Literal["error", "warning", "note"]
-P = ParamSpec("P")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class ExitCode(IntEnum):
@@ -119,13 +119,19 @@ class Gathered:
     def __init__(self) -> None:
         self._problems: list[Diagnostic] = []
 
-    def read(self, reader: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """What the reader returns; None where it raised UsageError or InputError, which is kept."""
+    def read(self, reader: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
+        """What the reader returns; None where it raised UsageError or InputError, which is kept.
+
+        Any other error ends the reading, unless problems were kept before: these are raised instead.
+        """
         try:
             return reader(*args, **kwargs)
         except (UsageError, InputError) as error:
             self._problems += [problem for problem in error.diagnostics if problem not in self._problems]
             return None
+        except KogataError:
+            self.raise_all()
+            raise
 
     def raise_all(self) -> None:
         """Raise UsageError with all problems, if there are any."""
