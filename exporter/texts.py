@@ -27,6 +27,12 @@ _MAX_FILE_BYTES = 64 * 2**20  # a file is read as a whole; usual ones have kilob
 _MAX_PROBLEMS = 20  # so many bad lines of a file are reported
 
 
+def one_line(text: str, most: int) -> str:
+    """The text in one line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A text, a pair of texts, or, if `messages` isn't empty, a conversation."""
@@ -39,8 +45,7 @@ class Prompt:
     def shown(self) -> str:
         """The text in one line of at most 80 characters, for reports."""
         text = f"{self.text} | {self.second}" if self.second is not None else self.text
-        line = " ".join((self.messages[-1]["content"] if self.messages else text).split())
-        return line if len(line) <= 80 else line[:79] + "…"
+        return one_line(self.messages[-1]["content"] if self.messages else text, 80)
 
     def tokens(self, tokenizer: Tokenizer, *, chat: bool) -> NDArray[np.int64]:
         """Token ids, int64 `[n]`. chat: apply the chat template, if there is one, to a text as the user's turn."""

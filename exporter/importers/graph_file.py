@@ -15,6 +15,7 @@ import onnx_ir as ir
 from exporter.checkpoint.folder import Folder
 from exporter.errors import Diagnostic, InputError, UnsupportedError, file_problem
 from exporter.graph.lut import DOMAIN
+from exporter.graph.passes.rewrite import all_graphs, some_shapes
 from exporter.importers.graph_functions import require_inlinable
 
 MAX_NODES = 200_000  # a model of 1,000 layers has some 50,000
@@ -82,21 +83,16 @@ def _require_tensors(graph: ir.Graph) -> None:
 def check_graph(model: ir.Model, where: str) -> None:
     """Runs ONNX's checker on the graph without its weights. Raises InputError if the graph isn't valid.
 
-    Inputs and outputs may have no shape: the standard and onnxruntime allow it, the checker alone doesn't.
+    Inputs and outputs may have no shape.
     """
     import onnx
     from onnx_ir.passes.common import CheckerPass
 
-    shapeless = [value for value in (*model.graph.inputs, *model.graph.outputs) if value.shape is None]
-    for value in shapeless:
-        value.shape = ir.Shape([])
     try:
-        CheckerPass()(model)
+        with some_shapes((*model.graph.inputs, *model.graph.outputs)):
+            CheckerPass()(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *_PARSER_ERRORS) as error:
         raise InputError.of("onnx.invalid", f"not a valid ONNX model: {_first_line(error)}", where=where) from error
-    finally:
-        for value in shapeless:
-            value.shape = None
 
 
 def clear_unnamed_axes(model: ir.Model) -> None:
@@ -216,17 +212,9 @@ def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
 
 def _graphs(model: ir.Model) -> Iterator[ir.Graph]:
     """The graph, and the subgraphs of its nodes and of its functions' nodes."""
-    pending: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    while pending:
-        graph = pending.pop()
-        if isinstance(graph, ir.Graph):
-            yield graph
-        for node in graph:
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.GRAPH:
-                    pending.append(attribute.as_graph())
-                elif attribute.type == ir.AttributeType.GRAPHS:
-                    pending += list(attribute.as_graphs())
+    yield from all_graphs(model.graph)
+    for function in model.functions.values():
+        yield from all_graphs(function)
 
 
 def _map_external(model: ir.Model, path: Path) -> None:

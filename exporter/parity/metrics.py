@@ -283,7 +283,7 @@ def self_retrieval(reference: Floats, artifact: Floats) -> float:
 def _kl(reference: Floats, artifact: Floats) -> NDArray[np.float64]:
     """KL(softmax(reference) || softmax(artifact)) per row, in nats; NaN where a logit is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
-        p, q = _log_softmax(reference), _log_softmax(artifact)
+        p, q = log_softmax(reference), log_softmax(artifact)
         result = (np.exp(p) * (p - q)).sum(-1, dtype=np.float64)
     broken = ~(np.isfinite(reference).all(-1) & np.isfinite(artifact).all(-1))
     result[broken] = np.nan
@@ -291,7 +291,8 @@ def _kl(reference: Floats, artifact: Floats) -> NDArray[np.float64]:
     return positive
 
 
-def _log_softmax(logits: Floats) -> NDArray[np.float64]:
+def log_softmax(logits: Floats) -> NDArray[np.float64]:
+    """Natural log-probabilities over the last axis; a row with NaN or an infinite logit is all NaN."""
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(-1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(-1, keepdims=True))

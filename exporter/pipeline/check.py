@@ -99,10 +99,9 @@ def _compared(bundle: OpenBundle, request: CheckRequest, progress: Progress) -> 
     cost = fit_cost(fits[0] if len(fits) == 1 else None, request.parity)
     options = replace(request.parity, bits=manifest.compression.palette_bits, cost=cost)
     specs = graph_specs(manifest)
-    if checkpoint is not None:
-        _require_same_kind(checkpoint, manifest, specs)
+    route = None if checkpoint is None else _checked_route(checkpoint, manifest, specs)
     if specs and not has_cache(specs[0]):
-        parity = _graphs(bundle, specs, checkpoint, options, progress)
+        parity = _graphs(bundle, specs, checkpoint, route, options, progress)
     else:
         parity = check_parity(_subjects(bundle, checkpoint, native=not specs), options, progress)
     return CheckResult(manifest, parity, checkpoint is not None, tuple(notes))
@@ -115,8 +114,10 @@ _MADE_OF: Mapping[Route, str] = {
 }
 
 
-def _require_same_kind(checkpoint: Checkpoint, manifest: Manifest, specs: Sequence[GraphSpec]) -> None:
-    """Raises InputError for a checkpoint of another kind than the bundle's own, or one for another task."""
+def _checked_route(checkpoint: Checkpoint, manifest: Manifest, specs: Sequence[GraphSpec]) -> Route:
+    """How the checkpoint is imported. Raises InputError for one of another kind than the bundle's own, or for another
+    task.
+    """
     expected: Route = "native" if not specs else "onnx" if manifest.model["family"] == FAMILY else "optimum"
     route = route_of(checkpoint)
     if route != expected:
@@ -128,6 +129,7 @@ def _require_same_kind(checkpoint: Checkpoint, manifest: Manifest, specs: Sequen
         _, task = optimum_task(checkpoint)
         if task != manifest.task:
             raise _other_task(checkpoint, manifest, task)
+    return route
 
 
 def _other_task(checkpoint: Checkpoint, manifest: Manifest, task: str) -> KogataError:
@@ -164,6 +166,7 @@ def _graphs(
     bundle: OpenBundle,
     specs: tuple[GraphSpec, ...],
     checkpoint: Checkpoint | None,
+    route: Route | None,
     options: ParityOptions,
     progress: Progress,
 ) -> ParityReport:
@@ -172,7 +175,6 @@ def _graphs(
     from exporter.parity.graphs.merge import merged
     from exporter.parity.graphs.subjects import GraphSubjects
 
-    route = route_of(checkpoint) if checkpoint else None
     original = import_onnx(checkpoint.root, specs[0].shapes)[0] if checkpoint and route == "onnx" else None
     reference = torch_reference(checkpoint, "optimum") if checkpoint and route == "optimum" else None
     components = [

@@ -51,8 +51,9 @@ def pack_bundle(
     """
     target = load_target(target_name)
     manifest = _checked(bundle, target, progress)
-    files = shipped(scan(bundle).files, manifest.artifacts)
-    sizes = _sizes(manifest, target, sum((bundle / file).stat().st_size for file in files))
+    held = scan(bundle).files
+    files = shipped(held, manifest.artifacts)
+    sizes = _sizes(manifest, target, sum(held[file] for file in files))
     findings = _too_large(sizes)
     GateError.raise_all([finding for finding in findings if finding.level == "error"])
     with Staging(destination, force=force, sources=(bundle,), root=ROOT) as staging:

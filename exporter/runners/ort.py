@@ -51,12 +51,12 @@ class OnnxSession:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not (optimize and source.optimize):
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._loop = _first_loop(source)
         try:
             self._session = _open(source, options)
         except _onnxruntime_errors() as error:
             where = source.path.name if source.path else "hub graph"
             raise InputError.of("parity.onnx-load", f"onnxruntime refuses the graph: {error}", where=where) from error
-        self._loops = _has_loops(source)
         self.inputs = {i.name: i for i in self._session.get_inputs()}
         self.outputs = [o.name for o in self._session.get_outputs()]
 
@@ -64,7 +64,7 @@ class OnnxSession:
         """Feeds by input name → results by output name."""
         names = list(outputs) if outputs is not None else self.outputs
         try:
-            made = self._bounded(names, feeds) if self._loops else self._session.run(names, dict(feeds))
+            made = self._bounded(names, feeds) if self._loop else self._session.run(names, dict(feeds))
             return dict(zip(names, made, strict=True))
         except _onnxruntime_errors() as error:
             raise InputError.of("parity.onnx-run", f"onnxruntime failed to run the graph: {error}") from error
@@ -83,7 +83,7 @@ class OnnxSession:
                 raise InputError.of(
                     "parity.onnx-loop",
                     f"the graph was stopped: {bounds.reason}",
-                    where=self._loops,
+                    where=self._loop,
                     hint="the loop may be endless for these inputs: state real ones with --prompts FILE.npz",
                 ) from error
 
@@ -222,7 +222,6 @@ def _open(source: OnnxSource, options: Any) -> Any:
 
     providers = ["CPUExecutionProvider"]
     if source.path is not None:
-        check_external_data(source.path)
         return onnxruntime.InferenceSession(str(source.path), options, providers=providers)
     if source.model is None:
         raise ValueError("an OnnxSource needs a model or a path")
@@ -257,27 +256,22 @@ def require_loadable(path: Path) -> None:
         ) from error
 
 
-def _has_loops(source: OnnxSource) -> str:
-    """The name of the first loop in the graph, or its op; "" if there is none."""
-    if source.model is not None:
-        graphs: list[ir.Graph | ir.Function] = [source.model.graph, *source.model.functions.values()]
-        nodes = (node for graph in graphs for node in ir.traversal.RecursiveGraphIterator(graph))
-        return next((node.name or node.op_type for node in nodes if node.op_type in LOOPS), "")
-    import onnx
-
-    proto = onnx.load(str(source.path), load_external_data=False)
-    pending: list[Any] = [proto.graph, *proto.functions]
-    while pending:
-        for node in pending.pop().node:
-            if node.op_type in LOOPS:
-                return str(node.name or node.op_type)
-            for attribute in node.attribute:
-                pending += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-    return ""
+def _first_loop(source: OnnxSource) -> str:
+    """The name of a loop in the graph, or its op; "" if there is none. A file is checked, too: see `_scan_file`."""
+    if source.path is not None:
+        return _scan_file(source.path)
+    if source.model is None:
+        return ""
+    graphs: list[ir.Graph | ir.Function] = [source.model.graph, *source.model.functions.values()]
+    nodes = (node for graph in graphs for node in ir.traversal.RecursiveGraphIterator(graph))
+    return next((node.name or node.op_type for node in nodes if node.op_type in LOOPS), "")
 
 
-def check_external_data(path: Path) -> None:
-    """Raises InputError where the file at `path` can't be read as ONNX or names data outside of its own folder."""
+def _scan_file(path: Path) -> str:
+    """As `_first_loop`, for the file at `path`, which is parsed once.
+
+    Raises InputError where it can't be read as ONNX or names data outside of its own folder.
+    """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -285,14 +279,16 @@ def check_external_data(path: Path) -> None:
         proto = onnx.load(str(path), load_external_data=False)
     except (OSError, DecodeError, ValueError) as error:
         raise InputError.of("parity.onnx-load", f"not a readable ONNX file: {error}", where=path.name) from error
-    folder = path.parent.resolve()
+    folder, loop = path.parent.resolve(), ""
     graphs = [proto.graph, *proto.functions]
     while graphs:
         graph = graphs.pop()
         tensors = list(getattr(graph, "initializer", ()))
-        for attribute in (a for node in graph.node for a in node.attribute):
-            tensors += [attribute.t, *attribute.tensors]
-            graphs += [attribute.g, *attribute.graphs]
+        for node in graph.node:
+            loop = loop or (str(node.name or node.op_type) if node.op_type in LOOPS else "")
+            for attribute in node.attribute:
+                tensors += [attribute.t, *attribute.tensors]
+                graphs += [attribute.g, *attribute.graphs]
         for tensor in tensors:
             for entry in tensor.external_data:
                 if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
@@ -301,6 +297,7 @@ def check_external_data(path: Path) -> None:
                         f"the tensor {tensor.name!r} reads {entry.value!r}, outside of the model's folder",
                         where=path.name,
                     )
+    return loop
 
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:

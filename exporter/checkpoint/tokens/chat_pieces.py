@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 CHAT_PIECES = "chat.json"
@@ -49,7 +49,7 @@ class Turn:
         """The entry under `roles`."""
         data: dict[str, Any] = {"prefix": self.prefix, "suffix": self.suffix, "trim": self.trim}
         if self.keep_after is not None:
-            data["keep_after"] = {"text": self.keep_after.text, "then": self.keep_after.then}
+            data["keep_after"] = asdict(self.keep_after)
         return data
 
 
@@ -66,16 +66,6 @@ class SystemInUser:
     trim: bool = False
     turn: Literal["first", "last"] = "first"
     trim_joined: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """The value of `system_in_user`."""
-        return {
-            "prefix": self.prefix,
-            "suffix": self.suffix,
-            "trim": self.trim,
-            "turn": self.turn,
-            "trim_joined": self.trim_joined,
-        }
 
 
 @dataclass(frozen=True)
@@ -167,7 +157,7 @@ class ChatPieces:
             "reducible": True,
             "start": self.start,
             "roles": {role: turn.as_json() for role, turn in self.roles.items()},
-            "system_in_user": None if self.system_in_user is None else self.system_in_user.as_json(),
+            "system_in_user": None if self.system_in_user is None else asdict(self.system_in_user),
             "default_system": self.default_system,
             "skip_empty_system": self.skip_empty_system,
             "generation_prompt": self.generation_prompt,
@@ -177,7 +167,7 @@ class ChatPieces:
             "stop_texts": list(self.stop_texts),
         }
         if self.date is not None:
-            data["date"] = {"text": self.date.text, "format": self.date.format}
+            data["date"] = asdict(self.date)
         return data
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from exporter.graph.passes.evaluate import Evaluation, evaluation
+from exporter.graph.passes.expose_matrices import MIN_ELEMENTS
 from exporter.graph.passes.infer import infer
 from exporter.graph.passes.rewrite import Rewriter, all_graphs, is_standard, static_shape
 
-_MIN_ELEMENTS = 1024  # smaller weights are never compressed
 _CHAIN = ("Cast", "Sub", "Mul", "Div", "Add", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "DequantizeLinear")
 
 
@@ -82,7 +82,7 @@ def _constants(node: ir.Node) -> bool:
 def _holds_codes(value: ir.Value | None) -> bool:
     """Whether the value is a large tensor of integers of 8 bits or fewer."""
     tensor = None if value is None else value.const_value
-    if tensor is None or tensor.size < _MIN_ELEMENTS:
+    if tensor is None or tensor.size < MIN_ELEMENTS:
         return False
     return tensor.dtype.is_integer() and tensor.dtype.bitwidth <= 8
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from exporter.graph.passes.expose_matrices import MIN_ELEMENTS
 from exporter.graph.passes.rewrite import Rewriter, all_graphs, is_standard
-
-_MIN_ELEMENTS = 1024  # smaller tensors are never compressed
 
 
 def expose_bodies(model: ir.Model) -> None:
@@ -42,4 +41,4 @@ def _move(outer: Rewriter, value: ir.Value) -> None:
 
 def _is_large(tensor: ir.TensorProtocol | None) -> bool:
     integers = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL, ir.DataType.STRING)
-    return tensor is not None and tensor.size >= _MIN_ELEMENTS and tensor.dtype not in integers
+    return tensor is not None and tensor.size >= MIN_ELEMENTS and tensor.dtype not in integers

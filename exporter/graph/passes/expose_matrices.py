@@ -20,7 +20,7 @@ from exporter.graph.model import Weight, WeightRole
 from exporter.graph.passes.rewrite import Rewriter, is_standard
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-_MIN_ELEMENTS = 1024  # a smaller matrix saves little more than its lookup table takes
+MIN_ELEMENTS = 1024  # a smaller matrix saves little more than its lookup table takes
 _MIN_COLUMNS = 16  # elements of an output row; depthwise kernels have 9 and are sensitive to errors
 _NUMBERED = re.compile(r"onnx::\w+|\d+|val_\d+")  # torch's names of folded tensors
 _BLOCK = 1024  # rows compared at once
@@ -59,7 +59,7 @@ def _lift_constants(rewriter: Rewriter) -> None:
     for node in list(rewriter.graph):
         if is_standard(node, "Constant") and "value" in node.attributes and not node.outputs[0].is_graph_output():
             tensor = node.attributes["value"].as_tensor()
-            if tensor.size >= _MIN_ELEMENTS:
+            if tensor.size >= MIN_ELEMENTS:
                 rewriter.settle(node.outputs[0], tensor)
                 rewriter.drop(node)
 
@@ -90,7 +90,7 @@ def _uses(value: ir.Value) -> list[_Use]:
     tensor = value.const_value
     if tensor is None or tensor.dtype not in _FLOATS or value.is_graph_output() or value.is_graph_input():
         return []
-    if tensor.size < _MIN_ELEMENTS or len(tensor.shape) not in (2, 3, 4, 5):
+    if tensor.size < MIN_ELEMENTS or len(tensor.shape) not in (2, 3, 4, 5):
         return []
     shape = tuple(int(size) for size in tensor.shape.numpy())
     uses: list[_Use] = []

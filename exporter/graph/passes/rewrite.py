@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import onnx_ir as ir
@@ -103,9 +104,10 @@ def _merge(old: ir.Value, new: ir.Value) -> None:
         new.shape = old.shape
 
 
-def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    """The graph and all its subgraphs, each after the graph around it."""
-    yield graph
+def all_graphs(graph: ir.Graph | ir.Function) -> Iterator[ir.Graph]:
+    """The graph and all its subgraphs, each after the graph around it; of a function, the subgraphs alone."""
+    if isinstance(graph, ir.Graph):
+        yield graph
     for node in graph:
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
@@ -127,6 +129,22 @@ def _named(graph: ir.Graph) -> Iterator[ir.Value | ir.Node]:
                 inner = attribute.as_graph()
                 yield from inner.inputs
                 yield from inner.initializers.values()
+
+
+@contextmanager
+def some_shapes(values: Iterable[ir.Value]) -> Iterator[None]:
+    """Gives those of the values that have no shape one inside of the `with` block.
+
+    The standard and onnxruntime allow inputs and outputs without a shape; ONNX's checker alone doesn't.
+    """
+    shapeless = [value for value in values if value.shape is None]
+    for value in shapeless:
+        value.shape = ir.Shape([])
+    try:
+        yield
+    finally:
+        for value in shapeless:
+            value.shape = None
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:

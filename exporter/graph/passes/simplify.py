@@ -26,6 +26,7 @@ from exporter.graph.passes.fold_constants import fold_constants
 from exporter.graph.passes.fuse_gelu import fuse_gelu
 from exporter.graph.passes.fuse_norms import fuse_norms
 from exporter.graph.passes.remove_noops import remove_noops
+from exporter.graph.passes.rewrite import some_shapes
 from exporter.graph.passes.upgrade_opset import upgrade_opset
 
 _MAX_LOADED_BYTES = 4096  # of a constant that is read from an external file
@@ -77,14 +78,9 @@ def _load_small(graph: ir.Graph) -> None:
 
 def _check(model: ir.Model) -> None:
     """Runs ONNX's checker on the graph without its weights. Raises InputError if the graph isn't valid."""
-    shapeless = [value for value in model.graph.outputs if value.shape is None]  # the standard allows it
-    for value in shapeless:
-        value.shape = ir.Shape([])
     try:
-        CheckerPass()(model)
+        with some_shapes(model.graph.outputs):
+            CheckerPass()(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         message = str(error).splitlines()[0] if str(error) else "not a valid ONNX graph"
         raise InputError.of("onnx.invalid", message, where=model.graph.name or "") from error
-    finally:
-        for value in shapeless:
-            value.shape = None

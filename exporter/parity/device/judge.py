@@ -17,6 +17,7 @@ from exporter.parity.engine import worst
 from exporter.parity.findings import failure
 from exporter.parity.results import Check, ParityReport, PromptScore, Row
 from exporter.parity.thresholds import SHAPES
+from exporter.texts import one_line
 
 SOURCE = "parity/device.json"
 _TITLES = {
@@ -148,6 +149,4 @@ def _row(section: str, judged: _Section, vectors: DeviceVectors, report: DeviceR
 
 
 def _shown(vector: Any) -> str:
-    text = vector.messages[-1].content if isinstance(vector, ChatVector) else vector.text
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+    return one_line(vector.messages[-1].content if isinstance(vector, ChatVector) else vector.text, _SHOWN)

@@ -25,7 +25,7 @@ from exporter.parity.device.vectors import (
     ValuesVector,
 )
 from exporter.parity.keys import Key
-from exporter.parity.metrics import TIE_DB
+from exporter.parity.metrics import TIE_DB, log_softmax
 from exporter.parity.results import ParityReport
 from exporter.parity.running import TextEngine
 from exporter.strict_json import compact_json
@@ -165,14 +165,11 @@ def _continuation(text: _Judged, best: NDArray[np.intp]) -> tuple[int, ...]:
 
 
 def _logprobs(engine: TextEngine, key: Key, index: int, row: int, count: int) -> NDArray[np.float64]:
-    """`[count, vocab]`, natural log; a row with NaN or an infinite logit is all NaN."""
+    """`[count, vocab]`, see `log_softmax`."""
     held = engine.outputs.get(key, index)[0]
     assert held is not None
-    logits = np.asarray(held[row : row + count], np.float64)
     with np.errstate(invalid="ignore"):
-        logits -= logits.max(-1, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
-    return logits
+        return log_softmax(held[row : row + count])
 
 
 def _rounded(logprobs: NDArray[np.float64]) -> NDArray[np.float64]:
