@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from exporter.errors import InputError, UnsupportedError
 from exporter.runners.base import Embeddings, answer_of, logits_of
 from exporter.runners.bounded import LOOPS, Bounded
+from exporter.runners.onnx_scan import scan_onnx
 
 Array = NDArray[Any]
 
@@ -257,47 +258,14 @@ def require_loadable(path: Path) -> None:
 
 
 def _first_loop(source: OnnxSource) -> str:
-    """The name of a loop in the graph, or its op; "" if there is none. A file is checked, too: see `_scan_file`."""
+    """The name of a loop in the graph, or its op; "" if there is none. A file is checked, too: see `scan_onnx`."""
     if source.path is not None:
-        return _scan_file(source.path)
+        return scan_onnx(source.path).loop
     if source.model is None:
         return ""
     graphs: list[ir.Graph | ir.Function] = [source.model.graph, *source.model.functions.values()]
     nodes = (node for graph in graphs for node in ir.traversal.RecursiveGraphIterator(graph))
     return next((node.name or node.op_type for node in nodes if node.op_type in LOOPS), "")
-
-
-def _scan_file(path: Path) -> str:
-    """As `_first_loop`, for the file at `path`, which is parsed once.
-
-    Raises InputError where it can't be read as ONNX or names data outside of its own folder.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        proto = onnx.load(str(path), load_external_data=False)
-    except (OSError, DecodeError, ValueError) as error:
-        raise InputError.of("parity.onnx-load", f"not a readable ONNX file: {error}", where=path.name) from error
-    folder, loop = path.parent.resolve(), ""
-    graphs = [proto.graph, *proto.functions]
-    while graphs:
-        graph = graphs.pop()
-        tensors = list(getattr(graph, "initializer", ()))
-        for node in graph.node:
-            loop = loop or (str(node.name or node.op_type) if node.op_type in LOOPS else "")
-            for attribute in node.attribute:
-                tensors += [attribute.t, *attribute.tensors]
-                graphs += [attribute.g, *attribute.graphs]
-        for tensor in tensors:
-            for entry in tensor.external_data:
-                if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
-                    raise InputError.of(
-                        "onnx.external-data",
-                        f"the tensor {tensor.name!r} reads {entry.value!r}, outside of the model's folder",
-                        where=path.name,
-                    )
-    return loop
 
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:

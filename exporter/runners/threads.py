@@ -16,6 +16,11 @@ def threads_for(size: int) -> int:
     return 1 if size < LARGE_MODEL else min(MAX_THREADS, os.cpu_count() or 1)
 
 
+def processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def stored_bytes(path: Path) -> int:
     """The size of a model on disk: of its folder, or of the folder that its file lies in."""
     folder = path if path.is_dir() else path.parent
