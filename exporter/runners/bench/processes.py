@@ -68,8 +68,11 @@ def _ask(call: WorkerCall, facts: Mapping[str, Any]) -> dict[str, Any]:
         finally:
             overdue.cancel()
             process.kill()
-        if told is None:
-            raise _ended(call, code, time.monotonic() - begun, _last_line(log))
+        last = _last_line(log)
+    if told is None and last.startswith("ModuleNotFoundError"):  # numpy, which the worker needs first
+        raise _missing(call, last)
+    if told is None:
+        raise _ended(call, code, time.monotonic() - begun, last)
     if "error" not in told:
         return told
     if told.get("missing"):
