@@ -28,7 +28,6 @@ one. A method that can't run on this machine is left out, with the reason.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -38,7 +37,7 @@ from typing import Any
 import kmeans
 import numpy as np
 from compression_parts.ours import Exported, Plain, mixed, no_worse, uniform
-from compression_parts.parts import Method, Scores, Setting, Subject, UnavailableError, require_palettes
+from compression_parts.parts import Method, Scores, Setting, Subject, require_palettes
 from compression_parts.peers_coreai import CoreAI
 from compression_parts.peers_coremltools import PostTraining, Sensitive, quietly
 from compression_parts.peers_dkm import Differentiable
@@ -53,10 +52,10 @@ from compression_parts.texts import (
     token_windows,
 )
 from export import minilm
+from peer_environment import UnavailableError
 
 from exporter.report import Report, Table, render
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kogata" / "coreai-opt"
 WINDOW = 256  # tokens of a held-out or calibration sequence
 CALIBRATION = 128  # sequences or sentences: coremltools' own default for sensitivities
 CURVE = ("1g4", "2g16", "3g16", "4g16", "6g16", "8g64")  # 1 to 8 bits per weight
@@ -136,8 +135,8 @@ def methods(options: argparse.Namespace) -> list[Method]:
         Exported("kogata max-kl", no_worse(*calibrate), uniform=False),
         PostTraining(),
         sensitive,
-        CoreAI(options.coreai_python, CACHE),
-        CoreAI(options.coreai_python, CACHE, sensitive),
+        CoreAI(options.coreai_python),
+        CoreAI(options.coreai_python, sensitive),
         Differentiable(options.dkm),
     ]
     usual = [method.name for method in known if options.dkm or not isinstance(method, Differentiable)]

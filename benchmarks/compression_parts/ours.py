@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from peer_environment import UnavailableError
 
 from exporter.compress import Compression, CompressOptions, compress
 from exporter.pipeline.parts import candidates
@@ -26,7 +27,7 @@ from exporter.runners.mil.package import read_package
 from exporter.runners.mil.program import read_function
 from exporter.runners.mil.proto import parse_model
 
-from .parts import Outcome, Setting, Subject, UnavailableError, Weights
+from .parts import Outcome, Setting, Subject, Weights
 
 WHOLE = 1 << 30  # rows of a group that covers any tensor
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes on Linux

@@ -16,10 +16,6 @@ Weights = Mapping[str, NDArray[np.float32]]  # tensor name → dense weight [out
 Scores = Mapping[str, float]
 
 
-class UnavailableError(Exception):
-    """A method can't run on this machine; the message has the reason."""
-
-
 @dataclass(frozen=True)
 class Setting:
     """Palettes of `bits`, with one LUT for `group_size` output rows; None: one for the whole tensor."""

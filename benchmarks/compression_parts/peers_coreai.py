@@ -4,46 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from peer_environment import UnavailableError, environment
 
 from .layers import Work
-from .parts import Outcome, Setting, Subject, UnavailableError
+from .parts import Outcome, Setting, Subject
 from .peers_coremltools import Sensitive
 
 WORKER = Path(__file__).parent / "coreai_worker.py"
-REQUIREMENTS = ("coreai-opt==0.3.0", "scikit-learn")
+REQUIREMENTS = (f"numpy=={np.__version__}", "coreai-opt==0.3.0", "scikit-learn")
 LAST_CHARACTERS = 400  # of a failed command's output are shown
-
-
-def environment(given: Path | None, cache: Path) -> Path:
-    """The interpreter to use: `given`, or that of a virtual environment in `cache`, made there with pip if absent.
-
-    torch is pinned to this process's version, so that pip installs the same build. Raises UnavailableError.
-    """
-    if given is not None:
-        return given
-    python = cache / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if python.exists() and not subprocess.run([python, "-c", "import coreai_opt"], check=False).returncode:
-        return python
-    import torch
-
-    steps: list[list[str]] = []
-    if not python.exists():
-        steps.append([sys.executable, "-m", "venv", str(cache)])
-    pinned = f"torch=={torch.__version__.partition('+')[0]}"
-    numpy = f"numpy=={np.__version__}"
-    steps.append([str(python), "-m", "pip", "install", "--quiet", pinned, numpy, *REQUIREMENTS])
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UnavailableError(
-                f"{' '.join(step)} ended with {done.returncode}: {done.stderr[-LAST_CHARACTERS:].strip()}"
-            )
-    return python
 
 
 class CoreAI:
@@ -52,13 +25,13 @@ class CoreAI:
     uniform = True
     trains = False
 
-    def __init__(self, given: Path | None, cache: Path, sensitive: Sensitive | None = None) -> None:
+    def __init__(self, given: Path | None, sensitive: Sensitive | None = None) -> None:
         self.name = "coreai-opt sensitive" if sensitive else "coreai-opt k-means"
-        self._given, self._cache, self._sensitive = given, cache, sensitive
+        self._given, self._sensitive = given, sensitive
         self._python: Path | None = None
 
     def palettize(self, subject: Subject, setting: Setting) -> Outcome:
-        self._python = self._python or environment(self._given, self._cache)
+        self._python = self._python or self._given or environment("coreai-opt", "coreai_opt", REQUIREMENTS)
         work = Work.of(subject, setting)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

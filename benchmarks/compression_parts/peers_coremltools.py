@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peer_environment import UnavailableError
 
 from .layers import Layer, Work
-from .parts import Outcome, Setting, Subject, UnavailableError
+from .parts import Outcome, Setting, Subject
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ import time
 from typing import Any
 
 import torch
+from peer_environment import UnavailableError
 
 from .layers import Work
-from .parts import Outcome, Setting, UnavailableError
+from .parts import Outcome, Setting
 from .peers_coremltools import granularity, quietly
 
 RATE = 1e-5  # of Adam; small, because the weights are already trained
