@@ -4,7 +4,7 @@
         [--threads 2] [--json FILE] [--folder DIR] [--builder-extra KEY=VALUE] [-- OPTIONS OF KOGATA EXPORT]
 
 A random checkpoint of the shape is exported twice: by `kogata export --to onnx --calibrate none --parity none` with the
-options behind `--` (such as `--onnx-weights fp16`), and by the builder (`-p int4 -e cpu`), each in a process of its own.
+options behind `--` (such as `--onnx-weights fp16`), and by the builder (`-p int4 -e cpu`), each in its own process.
 Then `kogata bench` times both folders in the same onnxruntime-genai, in alternating rounds.
 
 Columns: Kogata's median, the builder's median, and Kogata's divided by the builder's: median and range of the ratios of

@@ -21,8 +21,8 @@ class UnavailableError(Exception):
 def environment(name: str, module: str, requirements: Sequence[str]) -> Path:
     """The interpreter of an environment in which `module` can be imported; it is made if it is absent.
 
-    name: of its folder, to which a digest of the requirements is added. torch is pinned to the version of this environment, so
-    that pip installs the same build. Raises UnavailableError.
+    name: of its folder, to which a digest of the requirements is added. torch is pinned to the version that runs this,
+    so that pip installs the same build. Raises UnavailableError.
     """
     torch = importlib.metadata.version("torch").partition("+")[0]  # not imported: that would count as memory of exports
     wanted = [f"torch=={torch}", *requirements]

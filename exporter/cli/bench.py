@@ -33,7 +33,7 @@ def bench(
     engine: Annotated[
         Literal["onnxruntime", "genai"] | None,
         typer.Option(
-            help="What runs ONNX decoders. [default: genai if one of the folders is no bundle, else onnxruntime]"
+            help="What runs ONNX files. [default: genai beside a folder that is not a bundle, else onnxruntime]"
         ),
     ] = None,
     genai_python: Annotated[

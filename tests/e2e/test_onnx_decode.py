@@ -1,4 +1,4 @@
-"""The table of `benchmarks/onnx_decode.py`, from invented measurements: what is divided, and what is compared with aims.
+"""The table of `benchmarks/onnx_decode.py` from invented measurements: what is divided and compared with aims.
 
 The benchmark itself needs onnxruntime-genai's builder and an idle machine.
 """
