@@ -11,7 +11,8 @@ from exporter.bundle.tree import printable
 from exporter.cli.verdict import verdict_findings
 from exporter.errors import Diagnostic, ExitCode
 from exporter.machine import facts
-from exporter.pipeline.bench import Bench, Measure, Spread, Spreads
+from exporter.pipeline.bench import Bench
+from exporter.pipeline.bench_measures import Measure, Spread, Spreads
 from exporter.report import Cell, Report, Table, shown_size
 
 _SIZES = ("memory of the libraries", "memory after load", "peak memory")

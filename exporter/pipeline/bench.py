@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from exporter.bundle import Manifest
 from exporter.errors import Diagnostic, UsageError
+from exporter.pipeline.bench_measures import Spread, Spreads, quantities, ratio
 from exporter.pipeline.bench_subjects import Kind, Side, Subject, bundle_side, genai_side, is_genai_folder
 from exporter.progress import Progress
 from exporter.runners.bench import Engine, WorkerCall, measure, runner_name
@@ -19,7 +19,6 @@ CONTEXTS = (128, 512, 2048)  # tokens of a decoder's prompt, as far as the model
 TEXT_LENGTH = 128  # tokens of an encoder's texts
 BATCHES = (1, 8, 32)
 TOKENS = 32  # decoded after each prompt
-_LEAST = 1e-9  # seconds; a clock may stand still
 _BLOCK = 1 << 24  # bytes read at once
 
 
@@ -51,43 +50,6 @@ class Plan:
     contexts: tuple[int, ...]
     batches: tuple[int, ...]
     tokens: int
-
-
-@dataclass(frozen=True, order=True)
-class Measure:
-    """A measured quantity. context: in tokens, and batch: in texts, where it has one."""
-
-    name: str
-    context: int | None = None
-    batch: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Its fields."""
-        return {"measure": self.name, "context": self.context, "batch": self.batch}
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The values of one measure, one for each round; at least one."""
-
-    values: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """As numpy's."""
-        return statistics.median(self.values)
-
-    def as_json(self) -> dict[str, Any]:
-        """Median, range and values."""
-        return {
-            "median": self.median,
-            "smallest": min(self.values),
-            "largest": max(self.values),
-            "values": list(self.values),
-        }
-
-
-Spreads = Mapping[Measure, Spread]
 
 
 @dataclass(frozen=True)
@@ -147,32 +109,6 @@ class Bench:
                 measure: ratio(ours[measure], theirs[measure]) for measure in ours if measure in theirs
             }
         return found
-
-
-def ratio(first: Spread, second: Spread) -> Spread:
-    """Round by round: rounds that follow each other share the state of the machine."""
-    return Spread(tuple(a / b for a, b in zip(first.values, second.values, strict=True)))
-
-
-def quantities(answer: Mapping[str, Any]) -> dict[Measure, float]:
-    """A worker's answer as numbers: seconds, bytes, and tokens or texts per second."""
-    load, memory = answer["load"], answer["memory"]
-    found = {
-        Measure("load s"): max(load["wall"], _LEAST),
-        Measure("load processor s"): max(load["cpu"], _LEAST),
-        Measure("memory of the libraries"): memory["libraries"],
-        Measure("memory after load"): memory["loaded"],
-        Measure("peak memory"): memory["peak"],
-    }
-    for row in answer["rows"]:
-        context = row["context"]
-        if "batch" in row:
-            rate = row["texts"] / max(row["seconds"], _LEAST)
-            found[Measure("texts/s", context, row["batch"])] = rate
-        else:
-            found[Measure("prefill tokens/s", context)] = context / max(row["prefill"], _LEAST)
-            found[Measure("decode tokens/s", context)] = row["tokens"] / max(row["decode"], _LEAST)
-    return found
 
 
 def run_bench(request: BenchRequest, progress: Progress) -> Bench:

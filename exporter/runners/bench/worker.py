@@ -273,5 +273,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # the folder of this script: its modules must not hide those of libraries
+    if sys.path[:1] == [os.path.dirname(os.path.abspath(__file__))]:
+        del sys.path[0]  # the modules beside this script must not hide those of libraries
     main()

@@ -11,7 +11,8 @@ import pytest
 from exporter.errors import UsageError
 from exporter.formats import FLEXIBLE, PORTABLE, Form
 from exporter.pipeline import bench
-from exporter.pipeline.bench import Bench, BenchRequest, Measure, Plan, Spread, plan_for, quantities, ratio, run_bench
+from exporter.pipeline.bench import Bench, BenchRequest, Plan, plan_for, run_bench
+from exporter.pipeline.bench_measures import Measure, Spread, quantities, ratio
 from exporter.pipeline.bench_subjects import Kind, Side, Subject
 from exporter.progress import NoProgress
 from exporter.runners.bench import WorkerCall

@@ -64,8 +64,6 @@ def test_the_runner_has_a_version(gqa: Path) -> None:
 
 def test_a_library_that_is_absent_is_named_with_the_remedy(gqa: Path, tmp_path: Path) -> None:
     bare = script(tmp_path / "python", f'exec {sys._base_executable} -S "$@"')  # type: ignore[attr-defined]
-    numpy = tmp_path / "numpy.py"
-    numpy.write_text("class ndarray: pass\nclass Generator: pass\nint64 = float32 = float16 = int32 = 0\n")
     hidden = script(tmp_path / "hidden", f'exec {sys.executable} -c "$(cat {tmp_path / "hide.py"})" "$@"')
     (tmp_path / "hide.py").write_text(
         "import runpy, sys; sys.modules['onnxruntime_genai'] = None; sys.argv.pop(0); sys.path.insert(0, '');"
@@ -79,6 +77,16 @@ def test_a_library_that_is_absent_is_named_with_the_remedy(gqa: Path, tmp_path: 
         assert missing in found.message
         assert "pip install onnxruntime-genai" in found.hint
         assert "--genai-python" in found.hint
+
+
+def test_another_environment_sends_no_telemetry_and_gets_no_path_of_this_one(gqa: Path, tmp_path: Path) -> None:
+    """What onnxruntime's wheels send is stopped by this variable alone."""
+    told = tmp_path / "environment"
+    python = script(tmp_path / "python", f'env > {told}; exec {sys.executable} "$@"')
+    assert measure(call(gqa, "genai", python))["rows"]
+    lines = told.read_text().splitlines()
+    assert "ORT_DISABLE_TELEMETRY=1" in lines
+    assert not [line for line in lines if line.startswith("PYTHONPATH=")]
 
 
 def test_an_interpreter_that_is_none_is_named(gqa: Path, tmp_path: Path) -> None:
