@@ -60,6 +60,11 @@ class Tokenizer:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     @property
+    def cleans_up(self) -> bool:
+        """Whether `decode` removes spaces, such as those before punctuation."""
+        return self._clean_up
+
+    @property
     def named(self) -> dict[str, int | None]:
         """`bos_token` … `mask_token` → the tokenizer's own id, None where it has no such token."""
         return {key: _own_id(self._backend, self.tokens, key) for key in SPECIAL_KEYS}
