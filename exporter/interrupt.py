@@ -30,7 +30,8 @@ def note(kind: str, path: Path | None = None) -> None:
     """Tell the waiting process, if there is one, what would be left or lost if this process were ended now.
 
     kind: "work" (a temporary folder beside the destination `path`), "made" (a new parent folder), "moving" (the bundle
-    is being moved into place), "written" (it is there) or "report" (the report is being written).
+    is being moved into place), "written" (it is there), "answer" (a model's answer is being written to stdout) or
+    "report" (the report is being written).
     """
     for channel in _notes:
         os.write(channel, json.dumps([kind, str(path or "")]).encode() + b"\n")
@@ -68,7 +69,7 @@ def run_supervised(command: Callable[[], None], remove_work: Callable[[str], Non
     fate = (
         "; the bundle had been written" if "written" in kinds else "; no bundle was written" if "work" in kinds else ""
     )
-    _say(f"error: interrupted{fate}")
+    _say(f"error: interrupted{fate}", keeps_line="answer" in kinds)
     os._exit(128 + number)
 
 
@@ -152,7 +153,10 @@ def _clean(told: list[tuple[str, str]], remove_work: Callable[[str], None]) -> N
                 os.rmdir(path)
 
 
-def _say(line: str) -> None:
-    """One line on stderr; on a terminal, after the progress that may stand there, with the cursor shown again."""
+def _say(line: str, *, keeps_line: bool = False) -> None:
+    """One line on stderr. On a terminal the cursor is shown again, and the progress in its line is removed, unless
+    keeps_line says that it is text to keep.
+    """
+    start = ("\n" if keeps_line else "\r\x1b[K") + "\x1b[?25h"
     with contextlib.suppress(OSError):
-        os.write(2, (("\r\x1b[K\x1b[?25h" if os.isatty(2) else "") + line + "\n").encode())
+        os.write(2, ((start if os.isatty(2) else "") + line + "\n").encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,11 +35,12 @@ def one_line(text: str, most: int) -> str:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text, a pair of texts, or, if `messages` isn't empty, a conversation."""
+    """A text, a pair of texts, or, if `messages` isn't empty, a conversation. where: its file and line, or ""."""
 
     text: str
     messages: tuple[Message, ...] = ()
     second: str | None = None
+    where: str = field(default="", compare=False)
 
     @property
     def shown(self) -> str:
@@ -82,7 +83,8 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
     if path.suffix == ".jsonl":
         prompts = parse_json_lines(path, prompt_of)
     else:
-        prompts = tuple(Prompt(line.strip()) for line in _read_text(path).split("\n") if line.strip())
+        lines = enumerate(_read_text(path).split("\n"), start=1)
+        prompts = tuple(Prompt(line.strip(), where=f"{path.name}:{number}") for number, line in lines if line.strip())
     if not prompts:
         raise InputError.of("prompts.empty", "the file has no prompts", where=path.name)
     return prompts
@@ -132,14 +134,14 @@ def prompt_of(value: Mapping[str, Any], where: str) -> Prompt | Diagnostic:
             return Diagnostic(
                 "prompts.messages", '"messages" must be a list of objects with "role" and "content"', where, hint
             )
-        return Prompt("", tuple({"role": m["role"], "content": m["content"]} for m in messages))
+        return Prompt("", tuple({"role": m["role"], "content": m["content"]} for m in messages), where=where)
     text = value.get("text", value.get("prompt"))
     if not isinstance(text, str) or not text:
         return Diagnostic("prompts.text", 'has no "text", "prompt" or "messages"', where, '{"text": "…"}')
     second = value.get("second")
     if second is not None and (not isinstance(second, str) or not second):
         return Diagnostic("prompts.second", '"second" must be a text', where, '{"text": "…", "second": "…"}')
-    return Prompt(text, second=second)
+    return Prompt(text, second=second, where=where)
 
 
 def mask_id(tokenizer: Tokenizer) -> int | None:

@@ -17,7 +17,7 @@ import typer
 from exporter.errors import Diagnostic, ExitCode, KogataError
 from exporter.interrupt import note
 from exporter.progress import NoProgress, Progress
-from exporter.report import Report, ReportFormat, render
+from exporter.report import Report, ReportFormat, render, render_json_line
 
 ISSUES = "the project's issue tracker"
 
@@ -31,12 +31,24 @@ FormatOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
 
 
+class StdoutLostError(Exception):
+    """Nothing more can be written to stdout. exit_code: of the command, which ends here."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 @dataclass(frozen=True)
 class Output:
-    """Where a command writes its report and its progress, and in which format."""
+    """Where a command writes its report and its progress, and in which format.
+
+    lines: the command writes JSON line by line itself; of its report, only a failure is written, as one line.
+    """
 
     format: ReportFormat
     quiet: bool
+    lines: bool = False
 
     def progress(self) -> Progress:
         """Bars on a terminal, lines elsewhere, nothing when quiet or where stderr is closed."""
@@ -56,7 +68,7 @@ class Output:
         code, text = int(report.exit_code), ""
         width = shutil.get_terminal_size((0, 0)).columns or None  # COLUMNS, else the terminal's
         if sys.stdout is not None:  # None: closed by the caller, who wants the exit code alone
-            text = render(report, self.format, part="report", colour=_is_coloured(sys.stdout), width=width)
+            text = self._rendered(report, width)
             try:
                 _put(sys.stdout, text, "utf-8" if self.format != "text" else None)  # as JSON and XML's first line say
             except OSError as error:
@@ -67,12 +79,26 @@ class Output:
                 _put(sys.stderr, "\n" * bool(text and messages and _is_screen(sys.stderr)) + messages)
         return code
 
+    def put(self, text: str) -> None:
+        """Writes a part of an answer to stdout before there is a report. Raises StdoutLostError."""
+        if sys.stdout is not None:
+            try:
+                _put(sys.stdout, text, "utf-8" if self.format != "text" else None, end="")
+            except OSError as error:
+                raise StdoutLostError(stdout_lost(error)) from error
 
-def _put(stream: TextIO, text: str, encoding: str | None = None) -> None:
-    """encoding: None keeps the locale's, and a letter that it lacks stops no report."""
+    def _rendered(self, report: Report, width: int | None) -> str:
+        """The report for stdout."""
+        if self.lines:
+            return "" if report.ok else render_json_line(report)
+        return render(report, self.format, part="report", colour=_is_coloured(sys.stdout), width=width)
+
+
+def _put(stream: TextIO, text: str, encoding: str | None = None, end: str = "\n") -> None:
+    """encoding: None keeps the locale's, and a letter that it lacks stops no report. end: how a text must end."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(encoding=encoding) if encoding else stream.reconfigure(errors="backslashreplace")
-    stream.write(text if text.endswith("\n") or not text else text + "\n")
+    stream.write(text if text.endswith(end) or not text else text + end)
     stream.flush()
 
 
@@ -84,10 +110,13 @@ def run_command(command: str, output: Output, body: Callable[[Progress], Report]
             report = body(progress)
         finally:
             progress.close()
+    except StdoutLostError as error:
+        return error.exit_code
     except KogataError as error:
         report = failure(command, error.exit_code, error.diagnostics)
     except KeyboardInterrupt:
-        stopped = Diagnostic("cli.interrupted", "interrupted; no bundle was written")
+        fate = "" if command == "run" else "; no bundle was written"
+        stopped = Diagnostic("cli.interrupted", f"interrupted{fate}")
         report = failure(command, 130, (stopped,))  # 128 + SIGINT, as shells expect
     except MemoryError:
         lack = Diagnostic(

@@ -1,66 +1,30 @@
-"""`kogata run`: an answer or an embedding from the files of a bundle."""
+"""`kogata run` on one bundle: which file runs, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from exporter.bundle.encoders import default_prompt
 from exporter.bundle.graphs import graph_specs
-from exporter.bundle.opened import OpenBundle, open_bundle, stated_scores
+from exporter.bundle.opened import OpenBundle, open_bundle
 from exporter.bundle.tree import printable
 from exporter.checkpoint.folder import Folder
-from exporter.errors import InputError, UnsupportedError, UsageError
+from exporter.checkpoint.tokens.chat_pieces import CHAT_PIECES
+from exporter.errors import Diagnostic, Gathered, InputError, UnsupportedError, UsageError
 from exporter.formats import FORMS, Form
 from exporter.graph.model import GraphSpec
-from exporter.pipeline.answers import HeadAnswer, HeadFacts, read_logits
-from exporter.runners.base import SENTENCE, DecoderRunner
-from exporter.runners.greedy import greedy
-from exporter.runners.shipped import Conditions, shipped_file
+from exporter.pipeline.run_answer import Answer
+from exporter.pipeline.run_models import GENERATES, MAX_CONTEXT, DecoderModel, EncoderModel, TextModel, no_template
+from exporter.pipeline.run_options import GREEDY, RunOptions, settle_sampling
+from exporter.runners.base import SENTENCE
+from exporter.runners.generation import GenerationSettings
+from exporter.runners.shipped import Conditions, ModelFile, shipped_file
 from exporter.runners.threads import stored_bytes, threads_for
-from exporter.texts import PAIRED, Prompt
+from exporter.texts import Prompt
 
 MAX_TOKENS = 128  # where neither the user nor the model's generation_config says how long an answer may be
-MAX_CONTEXT = 2048  # tokens of a text model that states no length
-SHOWN = 8  # elements of an embedding that text output shows
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The model's output. text: of a decoder. embedding: of an encoder, float32 `[hidden]`. head: what an encoder's
-    head says. runner: what ran the model.
-    """
-
-    artifact: Form
-    runner: str
-    tokens: int
-    text: str | None = None
-    embedding: np.ndarray | None = None
-    head: HeadAnswer | None = None
-
-    def as_json(self) -> Mapping[str, Any]:
-        """All of it."""
-        facts: dict[str, Any] = {"artifact": self.artifact.label, "runner": self.runner, "tokens": self.tokens}
-        if self.text is not None:
-            facts["text"] = self.text
-        if self.embedding is not None:
-            facts["embedding"] = [float(f"{x:.7g}") for x in self.embedding]
-        return facts | (dict(self.head.as_json()) if self.head is not None else {})
-
-    def as_text(self) -> str:
-        """The answer alone, or the beginning of the embedding."""
-        if self.head is not None:
-            return self.head.as_text()
-        if self.embedding is None:
-            return self.text or ""
-        shown = " ".join(f"{x:+.4f}" for x in self.embedding[:SHOWN])
-        norm = float(np.linalg.norm(self.embedding))
-        return f"[{shown} …]  {self.embedding.size} dimensions, norm {norm:.4f}  (all of them: --format json)"
+_MAX_PROBLEMS = 20  # so many texts of a file are named
 
 
 def run_bundle(folder: Path, text: str, asked: str | None, max_tokens: int | None, second: str | None = None) -> Answer:
@@ -71,39 +35,88 @@ def run_bundle(folder: Path, text: str, asked: str | None, max_tokens: int | Non
 def run_opened(
     bundle: OpenBundle, text: str, asked: str | None, max_tokens: int | None, second: str | None = None
 ) -> Answer:
-    """Runs one text, or a pair of them. asked: a format, or a form such as "onnx/portable"; None means ONNX where the
-    bundle has it.
+    """Runs one text, or a pair of them; a decoder always takes the most likely token.
 
-    Raises InputError for an artifact that isn't in the bundle, and for a text that
-    doesn't fit; UsageError for a second text where the task takes one, and the other way round.
+    asked: as `RunOptions.artifact`. max_tokens: for decoders. Raises InputError for an artifact that isn't in the
+    bundle, and for a text that doesn't fit; UsageError for a second text where the task takes one, and the other way
+    round.
     """
-    folder, manifest = bundle.folder, bundle.manifest
-    tokenizer, context = bundle.tokenizer, manifest.context or MAX_CONTEXT
+    generates = bundle.manifest.task == GENERATES
+    options = RunOptions(asked, max_tokens, sampling=GREEDY) if generates else RunOptions(asked)
+    prompt, model = Prompt(text, second=second), open_text_model(bundle, options)
+    require_runnable(model, [prompt])
+    return model.answer(prompt, lambda _: None)
+
+
+def open_text_model(bundle: OpenBundle, options: RunOptions) -> DecoderModel | EncoderModel:
+    """The model of a bundle. Raises UnsupportedError for a model that takes no texts; InputError for an artifact that
+    isn't in the bundle and for a damaged generation_config.json; UsageError for options that don't fit the model.
+    """
+    folder, manifest, tokenizer = bundle.folder, bundle.manifest, bundle.tokenizer
     specs = graph_specs(manifest)
-    if tokenizer is None or (specs and manifest.task != "text-generation" and not _embeds_text(specs)):
+    if tokenizer is None or (specs and manifest.task != GENERATES and not _embeds_text(specs)):
         message = f"`kogata run` takes texts for decoders and encoders; this model is for {manifest.task}"
         hint = "its README.md shows how apps run it; `kogata check` runs it on built-in inputs"
         raise UnsupportedError.of("run.task", message, where=printable(str(folder)), hint=hint)
-    artifacts = bundle.artifacts()
-    chosen = _chosen(tuple(artifacts), asked, folder)
-    _check_pair(manifest.task, second)
-    conditions = Conditions(threads_for(stored_bytes(artifacts[chosen])), tokenizer.pad_id or 0)
-    file = shipped_file(chosen, artifacts[chosen], conditions)
-    if manifest.task == "text-generation":
-        ids = Prompt(text).tokens(tokenizer, chat=True)
-        _check_length(len(ids), context)
-        return _generate(file.decoder(), bundle, ids, chosen, max_tokens)
-    encoded = tokenizer.encode_text(default_prompt(manifest.model) + text, second)
-    _check_length(len(encoded.ids), context)
-    encoder = file.encoder()
-    made = encoder.encode(encoded.ids, encoded.types)
-    if manifest.task == "feature-extraction":  # without pooling, the first token stands for the text
-        vector = made.tokens[0] if made.sentence is None else made.sentence
-        return Answer(chosen, encoder.name, len(encoded.ids), embedding=vector)
-    labels, scores = manifest.model.get("labels", ()), stated_scores(manifest.model.get("scores"))
-    facts = HeadFacts(manifest.task, tuple(map(str, labels)), scores)
-    head = read_logits(facts, made.tokens, encoded, [text, second or ""], tokenizer)
-    return Answer(chosen, encoder.name, len(encoded.ids), head=head)
+    artifacts, problems = bundle.artifacts(), Gathered()
+    form = problems.read(_chosen, tuple(artifacts), options.artifact, folder)
+    if manifest.task != GENERATES:
+        problems.read(_require_no_decoder_options, manifest.task, options)
+        problems.raise_all()
+        return EncoderModel(bundle, *_file(bundle, form))
+    settled = problems.read(_generation, bundle, options)
+    problems.raise_all()
+    assert settled is not None
+    return DecoderModel(bundle, *_file(bundle, form), options.system, *settled)
+
+
+def _file(bundle: OpenBundle, form: Form | None) -> tuple[Form, ModelFile]:
+    assert form is not None  # else the problem was raised
+    path, tokenizer = bundle.artifacts()[form], bundle.require_tokenizer()
+    return form, shipped_file(form, path, Conditions(threads_for(stored_bytes(path)), tokenizer.pad_id or 0))
+
+
+def require_runnable(model: TextModel, prompts: Sequence[Prompt]) -> None:
+    """Raises UsageError or InputError with the first 20 texts that the model can't take."""
+    problems: list[Diagnostic] = []
+    for prompt in prompts:
+        problem = model.problem(prompt)
+        if problem is not None:
+            problems.append(problem)
+        if len(problems) == _MAX_PROBLEMS:
+            break
+    about_option = bool(problems) and problems[0].where.startswith("--")
+    (UsageError if about_option else InputError).raise_all(problems)
+
+
+def _generation(bundle: OpenBundle, options: RunOptions) -> tuple[GenerationSettings, tuple[Diagnostic, ...]]:
+    """How answers are generated, and what the user should know about it."""
+    tokenizer, folder = bundle.require_tokenizer(), Folder.at(bundle.folder / "tokenizer")
+    if tokenizer.chat_template is None and (options.chat or options.system is not None):
+        asked = [name for name in options.of_decoders if name in ("--chat", "--system")]
+        raise UsageError(no_template(" and ".join(asked), asked[0]))
+    config = folder.read_object("generation_config.json") or {}
+    sampling, notes = settle_sampling(options.sampling, config)
+    ids, texts = _ends(folder) if tokenizer.chat_template is not None else ((), ())
+    longest = options.max_tokens or _stated_length(config) or MAX_TOKENS
+    context = bundle.manifest.context or MAX_CONTEXT
+    return GenerationSettings(longest, context, frozenset({*tokenizer.eos_ids, *ids}), texts, sampling), notes
+
+
+def _ends(folder: Folder) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The ids and the texts that end an answer by the chat template; none where chat.json states none."""
+    pieces = folder.read_object(CHAT_PIECES) or {}
+    ids, texts = pieces.get("stop_ids"), pieces.get("stop_texts")
+    return (
+        tuple(token for token in ids if type(token) is int) if isinstance(ids, list) else (),
+        tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else (),
+    )
+
+
+def _stated_length(config: Mapping[str, Any]) -> int | None:
+    """`max_new_tokens` of generation_config.json."""
+    stated = config.get("max_new_tokens")
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0 else None
 
 
 def _chosen(forms: Sequence[Form], asked: str | None, folder: Path) -> Form:
@@ -127,31 +140,10 @@ def _embeds_text(specs: Sequence[GraphSpec]) -> bool:
     }
 
 
-def _check_length(tokens: int, context: int) -> None:
-    if not 0 < tokens <= context:
-        message = f"the text has {tokens} tokens; the model takes 1 to {context}"
-        raise InputError.of("run.length", message, hint="give a shorter text" if tokens else "give a text")
-
-
-def _check_pair(task: str, second: str | None) -> None:
-    if task in PAIRED and second is None:
-        what = "the text to answer from" if task == "question-answering" else "the passage to rank"
-        raise UsageError.of("run.second", f"{task} takes two texts: give {what} with --second", where="--second")
-    if second is not None and task not in (*PAIRED, "text-classification"):
-        raise UsageError.of("run.second", f"{task} takes one text", where="--second")
-
-
-def _generate(
-    runner: DecoderRunner, bundle: OpenBundle, prompt: NDArray[np.int64], form: Form, max_tokens: int | None
-) -> Answer:
-    """Greedy decoding with the cache, until an end token or the bound."""
-    tokenizer, context = bundle.require_tokenizer(), bundle.manifest.context or MAX_CONTEXT
-    bound = min(max_tokens or _stated_length(bundle.folder) or MAX_TOKENS, context - len(prompt) + 1)
-    answer = [token for token in greedy(runner, prompt, bound, tokenizer.eos_ids) if token not in tokenizer.eos_ids]
-    return Answer(form, runner.name, len(answer), text=tokenizer.decode(answer))
-
-
-def _stated_length(folder: Path) -> int | None:
-    """`max_new_tokens` of the bundle's generation_config.json."""
-    stated = (Folder.at(folder / "tokenizer").read_object("generation_config.json") or {}).get("max_new_tokens")
-    return stated if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0 else None
+def _require_no_decoder_options(task: str, options: RunOptions) -> None:
+    UsageError.raise_all(
+        [
+            Diagnostic("run.option", f"{option} is for models that generate text; this one is for {task}", option)
+            for option in options.of_decoders
+        ]
+    )

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from exporter.report.machine import render_github, render_json, render_junit
+from exporter.report.machine import render_github, render_json, render_json_line, render_junit
 from exporter.report.model import Case, Cell, Report, Table, shown_size
 from exporter.report.page import render_parity_html
 from exporter.report.text import Part, render_text
@@ -17,6 +17,7 @@ __all__ = [
     "ReportFormat",
     "Table",
     "render",
+    "render_json_line",
     "render_parity_html",
     "shown_size",
 ]

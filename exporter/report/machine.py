@@ -15,7 +15,21 @@ from exporter.report.model import Case, Report
 
 def render_json(report: Report) -> str:
     """The same envelope on success and on failure. NaN and infinity become null, because JSON can't hold them."""
-    envelope = {
+    return _json(_envelope(report), 2)
+
+
+def render_json_line(report: Report) -> str:
+    """The envelope of `render_json` in one line."""
+    return _json(_envelope(report), None)
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """A value in one line, written as `render_json` writes it."""
+    return _json(value, None)
+
+
+def _envelope(report: Report) -> Mapping[str, Any]:
+    return {
         "command": report.command,
         "ok": report.ok,
         "exit_code": int(report.exit_code),
@@ -23,7 +37,10 @@ def render_json(report: Report) -> str:
         "result": report.result,
         "diagnostics": [diagnostic.as_json() for diagnostic in report.diagnostics],
     }
-    return safe_json(json.dumps(_finite(envelope), ensure_ascii=False, indent=2, allow_nan=False)) + "\n"
+
+
+def _json(value: Mapping[str, Any], indent: int | None) -> str:
+    return safe_json(json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)) + "\n"
 
 
 def _finite(value: Any) -> Any:
