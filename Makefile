@@ -6,7 +6,7 @@ OUT ?= out
 
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal -rs
 
-.PHONY: demo test test-slow test-ios lint kernels format docs clean
+.PHONY: demo test test-slow test-ios test-kotlin lint kernels format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kogata export samples/home_intents/checkpoint -o $(OUT)/home-intents --name home-intents \
@@ -22,6 +22,8 @@ test: $(VENV)/.installed-dev
 	$(PYTEST) -m "not slow"
 	@if ios-demo/scripts/toolchain.sh --on-path >/dev/null; then $(MAKE) test-ios; \
 		else echo "left out: the tests of ios-demo, because there is no Swift on PATH (make test-ios)"; fi
+	@if tests/kotlin/toolchain.sh --on-path >/dev/null; then $(MAKE) test-kotlin; \
+		else echo "left out: the tests of the Kotlin code, because there is no kotlinc on PATH (make test-kotlin)"; fi
 
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
@@ -29,6 +31,10 @@ test-slow: $(VENV)/.installed-dev
 # The Swift package and the demo app. It needs Swift; as root on Debian it installs it (ios-demo/scripts/toolchain.sh).
 test-ios: $(VENV)/.installed-dev
 	ios-demo/scripts/check.sh $(BIN)/python
+
+# The Kotlin that `kogata pack --for android` writes. It needs a JDK; kotlinc comes from npm where it isn't on PATH.
+test-kotlin: $(VENV)/.installed-dev
+	bin=$$(tests/kotlin/toolchain.sh) && PATH="$$bin:$$PATH" $(BIN)/python -m pytest -rs -m kotlin tests/kotlin
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -79,6 +79,7 @@ def _without_unit(fact: Any) -> Any:
 Value = TypeVar("Value")
 Unit = TypeVar("Unit")
 _Text = Annotated[str, Strict(), Field(pattern=r"\S")]
+_Chips = Annotated[str, Strict(), Field(pattern=r"^\S+ [^\s,][^,]*(, \S+ [^\s,][^,]*)*$")]
 _Integer = Annotated[int, Strict()]
 _Amount = Annotated[int | float, PlainValidator(_amount)]
 _CLOSED = ConfigDict(extra="forbid")
@@ -109,6 +110,8 @@ class Hardware:
     chip: its name. ram: GB. memory_bandwidth: GB/s, peak. neural_engine: TOPS at int8.
     app_memory, app_memory_entitled: GB that one app can use, without and with the increased-memory-limit
         entitlement; both depend on the system's version, so apps must ask the system at run time.
+    android_soc: what Android reports as `Build.SOC_MANUFACTURER` and, after a space, `Build.SOC_MODEL`; all that this
+        chip is known to report, with commas between them.
     """
 
     chip: Annotated[Fact[_Text, Literal[""]] | None, BeforeValidator(_without_unit)] = None
@@ -117,6 +120,7 @@ class Hardware:
     neural_engine: Fact[_Amount, Literal["TOPS"]] | None = None
     app_memory: _Gigabytes | None = None
     app_memory_entitled: _Gigabytes | None = None
+    android_soc: Annotated[Fact[_Chips, Literal[""]] | None, BeforeValidator(_without_unit)] = None
 
 
 @dataclass(frozen=True, config=_CLOSED)

@@ -19,27 +19,45 @@ def pack(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     target: Annotated[
         str,
-        typer.Option("--for", metavar="TARGET", autocompletion=target_names, help="iphone, or another iPhone target."),
+        typer.Option(
+            "--for", metavar="TARGET", autocompletion=target_names, help="iphone, android, or a target for one device."
+        ),
     ],
     download: Annotated[
-        Literal["essential", "prefetch", "on-demand"],
-        typer.Option(help="When the system downloads the files, if they are shipped as an asset pack."),
-    ] = "on-demand",
+        Literal["essential", "prefetch", "install-time", "fast-follow", "on-demand"] | None,
+        typer.Option(
+            help="When the store delivers the files. iPhone: essential, prefetch or on-demand (the default), if they "
+            "are shipped as an asset pack. Android: install-time (the default up to 200 MB, compressed), fast-follow "
+            "(the default above) or on-demand.",
+            show_default=False,
+        ),
+    ] = None,
+    min_ram: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Android: deliver the files only to phones that report this much memory or more, such as 6.8GB for "
+            "phones that are sold with 8 GB.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that `kogata pack` wrote.")] = False,
     format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
-    """Write what Xcode and the App Store want of a bundle: a Swift package and a Background Assets manifest.
+    """Write what a store wants of a bundle: a Swift package for Xcode, or AI packs and Kotlin for Android.
 
-    The bundle is verified first. Its files are copied byte for byte into the package as a resource; those that an
-    iPhone doesn't need stay out. Exits 1 for a bundle with changed files or a failed verdict.
+    The bundle is verified first. Its files are copied byte for byte; those that the phone doesn't need stay out. Exits
+    1 for a bundle with changed files or a failed verdict.
     """
 
     def body(progress: Progress) -> Report:
         from exporter.cli.verdict import verdict_findings
         from exporter.pipeline.deliver import pack_bundle
+        from exporter.pipeline.delivery import PackOptions
+        from exporter.pipeline.settings import read_size
 
-        packed = pack_bundle(bundle, target, output, download, progress, force=force)
+        memory = None if min_ram is None else read_size(min_ram, "--min-ram")
+        packed = pack_bundle(bundle, target, output, PackOptions(download, memory, force), progress)
         sizes = [
             (size.what, shown_size(size.bytes), "none known" if size.limit is None else shown_size(int(size.limit)))
             for size in packed.sizes
@@ -47,15 +65,16 @@ def pack(
         result = {
             "path": str(packed.path),
             "target": packed.target.name,
-            "module": packed.module,
+            **packed.details,
             "files": packed.files,
             "sizes": [{"what": size.what, "bytes": size.bytes, "limit": size.limit} for size in packed.sizes],
         }
         told = (*verdict_findings(packed.manifest), *packed.findings)
-        facts = [("folder", str(packed.path)), ("Swift module", packed.module), ("files", str(packed.files))]
+        facts = [("folder", str(packed.path)), *packed.facts, ("files", str(packed.files))]
+        compressed = any(size.compressed for size in packed.sizes)
         sections = (
             Table(f"{packed.manifest.name} for {packed.target.title}", ("", ""), facts),
-            Table("sizes before compression", ("what", "size", "limit"), sizes),
+            Table(f"sizes {'after' if compressed else 'before'} compression", ("what", "size", "limit"), sizes),
         )
         return Report("pack", ExitCode.OK, result, told, sections, verdict=packed.manifest.verdict)
 

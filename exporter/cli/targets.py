@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from exporter.targets import Fact, Hardware, Limits, Target
 
 
+# What the devices of a platform don't have.
+_OTHER: dict[str, tuple[str, ...]] = {"ios": ("android_soc",), "android": ()}
+
+
 def target_names() -> list[str]:
     """For the shell's completion."""
     from exporter.targets import load_targets
@@ -64,7 +68,8 @@ def _one(target: Target) -> Report:
         ("bits", ", ".join(map(str, target.bits)), target.reasons.get("bits", "")),
         ("group size", str(target.group_size), target.reasons.get("group_size", "")),
     ]
-    facts = {**vars(target.hardware), **{f"largest {k}": v for k, v in vars(target.limits).items()}}
+    hardware = {label: fact for label, fact in vars(target.hardware).items() if label not in _OTHER[target.platform]}
+    facts = {**hardware, **{f"largest {k}": v for k, v in vars(target.limits).items()}}
     for label, fact in facts.items():
         if fact is None:
             rows.append((label.replace("_", " "), "unknown", ""))

@@ -2,83 +2,48 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.bundle import Manifest, Staging, verify_bundle
-from exporter.bundle.tree import printable, scan
-from exporter.bundle.xcode import ROOT, Download, module_name, package_texts, shipped
-from exporter.errors import Diagnostic, GateError, UnsupportedError
+from exporter.bundle import Manifest, verify_bundle
+from exporter.bundle.tree import printable
+from exporter.errors import Diagnostic, GateError, UnsupportedError, UsageError
+from exporter.pipeline.deliver_android import pack_for_android
+from exporter.pipeline.deliver_xcode import pack_for_xcode
+from exporter.pipeline.delivery import DOWNLOADS, FORMATS, Packed, PackOptions, Source
 from exporter.progress import Progress
 from exporter.targets import Target, load_target
 
 
-@dataclass(frozen=True)
-class Size:
-    """what: what is measured; bytes: its size before compression; limit: the channel's in bytes, None without one."""
-
-    what: str
-    bytes: int
-    limit: int | float | None
-
-    @property
-    def fits(self) -> bool:
-        """Whether the size is within the limit. Compression only makes it smaller."""
-        return self.limit is None or self.bytes <= self.limit
-
-
-@dataclass(frozen=True)
-class Packed:
-    """path: the folder that was written; module: the Swift module's name; files: number of the bundle's files."""
-
-    path: Path
-    target: Target
-    module: str
-    manifest: Manifest
-    files: int
-    sizes: tuple[Size, ...]
-    findings: tuple[Diagnostic, ...]
-
-
-def pack_bundle(
-    bundle: Path, target_name: str, destination: Path, download: Download, progress: Progress, *, force: bool = False
-) -> Packed:
+def pack_bundle(bundle: Path, target_name: str, destination: Path, options: PackOptions, progress: Progress) -> Packed:
     """Write the layout for `target_name` to `destination`, which is whole or absent.
 
-    Raises GateError for a bundle with changed files, a failed verdict, or more bytes than the channel takes, and
-    UnsupportedError for a target without a layout or a bundle without the target's format.
+    Raises GateError for a bundle with changed files, a failed verdict, or more bytes than the channel takes,
+    UnsupportedError for a bundle without the target's format, and UsageError for an option of another platform.
     """
     target = load_target(target_name)
-    manifest = _checked(bundle, target, progress)
-    held = scan(bundle).files
-    files = shipped(held, manifest.artifacts)
-    sizes = _sizes(manifest, target, sum(held[file] for file in files))
-    findings = _too_large(sizes)
-    GateError.raise_all([finding for finding in findings if finding.level == "error"])
-    with Staging(destination, force=force, sources=(bundle,), root=ROOT) as staging:
-        progress.stage("copy", len(files))
-        for file in files:
-            place = staging.path / ROOT / file
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle / file, place)
-            progress.advance(file)
-        oldest = next(a.min_os or target.min_os for a in manifest.artifacts if a.kind == "coreml")
-        for name, text in package_texts(manifest, oldest, download).items():
-            (staging.path / name).write_text(text, encoding="utf-8")
-        path = staging.commit()
-    return Packed(path, target, module_name(manifest.name), manifest, len(files), sizes, findings)
+    _require_options(target, options)
+    source = Source(bundle, _checked(bundle, target, progress), target, options)
+    write = pack_for_xcode if target.platform == "ios" else pack_for_android
+    return write(source, destination, progress)
+
+
+def _require_options(target: Target, options: PackOptions) -> None:
+    problems = []
+    allowed = DOWNLOADS[target.platform]
+    if options.download is not None and options.download not in allowed:
+        message = f"{target.title} doesn't know --download {options.download}"
+        problems.append(Diagnostic("pack.download", message, "--download", f"choose {', '.join(allowed)}"))
+    if options.min_ram is not None and target.platform != "android":
+        message = f"{target.title} has no device groups"
+        problems.append(Diagnostic("pack.min_ram", message, "--min-ram", "leave --min-ram out"))
+    elif options.min_ram is not None and not 10**8 <= options.min_ram <= 10**12:
+        message = f"no phone's memory is near {options.min_ram:,} bytes"
+        problems.append(Diagnostic("pack.min_ram", message, "--min-ram", "state a size such as 6.8GB"))
+    UsageError.raise_all(problems)
 
 
 def _checked(bundle: Path, target: Target, progress: Progress) -> Manifest:
     """The manifest of a bundle that may be shipped to `target`."""
-    if target.platform != "ios":
-        raise UnsupportedError.of(
-            "pack.layout",
-            f"there is no layout for {target.title} yet",
-            where=target.name,
-            hint="ship the bundle's onnx/ folder as assets; docs/bundle.md says which files an app needs",
-        )
     found = verify_bundle(bundle, progress)
     found.require_ok()
     if found.manifest is None:
@@ -90,42 +55,13 @@ def _checked(bundle: Path, target: Target, progress: Progress) -> Manifest:
             where=printable(str(bundle)),
             hint="don't ship it; `kogata verify` shows which gate",
         )
-    if not any(artifact.kind == "coreml" for artifact in found.manifest.artifacts):
+    needed = FORMATS[target.platform]
+    if not any(artifact.kind == needed for artifact in found.manifest.artifacts):
+        name = {"coreml": "Core ML package", "onnx": "ONNX file"}[needed]
         raise UnsupportedError.of(
             "pack.format",
-            "the bundle has no Core ML package, which this target needs",
+            f"the bundle has no {name}, which this target needs",
             where=printable(str(bundle)),
-            hint="export with --to coreml",
+            hint=f"export with --to {needed}",
         )
     return found.manifest
-
-
-def _sizes(manifest: Manifest, target: Target, total: int) -> tuple[Size, ...]:
-    limits = target.limits
-    package = limits.mlpackage.value if limits.mlpackage else None
-    sizes = [Size(a.path, a.bytes, package) for a in manifest.artifacts if a.kind == "coreml"]
-    return (
-        *sizes,
-        Size("all files, inside the app", total, limits.app.value if limits.app else None),
-        Size("all files, as an asset pack", total, limits.pack.value if limits.pack else None),
-    )
-
-
-def _too_large(sizes: tuple[Size, ...]) -> tuple[Diagnostic, ...]:
-    """An error where no channel takes the files; else warnings."""
-    *packages, app, pack = sizes
-    findings = [
-        Diagnostic("target.size", _over(size), size.what, "export with fewer --bits", "warning")
-        for size in packages
-        if not size.fits
-    ]
-    if not pack.fits:
-        findings.append(Diagnostic("target.size", _over(pack), pack.what, "export with fewer --bits"))
-    elif not app.fits:
-        hint = "ship it as an asset pack: background-assets.json"
-        findings.append(Diagnostic("target.size", _over(app), app.what, hint, "warning"))
-    return tuple(findings)
-
-
-def _over(size: Size) -> str:
-    return f"{size.bytes:,} bytes; the limit is {size.limit:,}"

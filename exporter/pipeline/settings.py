@@ -157,14 +157,14 @@ def read_budget(bpw: float | None, max_size: str | None, max_kl: float | None) -
     return Budget(*stated[0]) if stated else None
 
 
-def read_size(text: str) -> int:
-    """Bytes in "300MB" (10^6), "250MiB" (2^20), "1.2 GB" or "1000000"; rounded down. Raises UsageError."""
+def read_size(text: str, option: str = "--max-size") -> int:
+    """Bytes in "300MB" (10^6), "250MiB" (2^20), "1.2 GB" or "1000000"; rounded down. UsageError about `option`."""
     found = _SIZE.fullmatch(text.strip())
     if found is None or (found[3] and not found[2]):
         raise UsageError.of(
             "options.size",
-            f"--max-size takes a size such as 300MB, 1.2GB or 250MiB; got '{text[:40]}'",
-            where="--max-size",
+            f"{option} takes a size such as 300MB, 1.2GB or 250MiB; got '{text[:40]}'",
+            where=option,
         )
     number, prefix, binary = found[1], found[2].lower(), bool(found[3])
     scale = (1024 if binary else 1000) ** " kmg".index(prefix or " ")

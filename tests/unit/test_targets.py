@@ -140,6 +140,9 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
         assert expected in text
 
 
+TOLD = "standing = 'vendor', source = 'a test'"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "where"),
     [
@@ -151,6 +154,16 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
         ('bits = "c"', "", "reasons"),
         ("mlpackage =", "package =", "limits.package"),
         ("[limits]", "[hardware]\nram = 8\n[limits]", "hardware.ram"),
+        (
+            "[limits]",
+            f"[hardware]\nandroid_soc = {{ value = 'SM8750', {TOLD} }}\n[limits]",
+            "hardware.android_soc.value",
+        ),
+        (
+            "[limits]",
+            f"[hardware]\nandroid_soc = {{ value = 'QTI A,B', {TOLD} }}\n[limits]",
+            "hardware.android_soc.value",
+        ),
         ('min_os = "iOS 18"', "min_os = 18", "min_os"),
         ('platform = "ios"', 'platform = "symbian"', "platform"),
         ("group_size = 16", "group_size = 0", "group_size"),

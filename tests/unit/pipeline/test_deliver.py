@@ -1,4 +1,4 @@
-"""`kogata pack`: the bundle's own bytes, only what an iPhone needs, whole or absent."""
+"""`kogata pack --for iphone`: the bundle's own bytes, only what an iPhone needs, whole or absent."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from support.command import kogata
 from exporter.bundle.xcode import module_name
 from exporter.errors import GateError
 from exporter.pipeline.deliver import pack_bundle
+from exporter.pipeline.delivery import PackOptions
 from exporter.progress import NoProgress
 from exporter.targets import load_target
 
@@ -73,14 +74,30 @@ def test_a_bundle_that_failed_a_gate_is_refused(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "x").exists()
 
 
-def test_other_targets_and_formats_are_refused(bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_without_the_format_is_refused(bundle: Path, tmp_path: Path) -> None:
     plan = make_decoder_plan(tmp_path / "made2")
     onnx = write_bundle(
         replace(plan, artifacts=tuple(a for a in plan.artifacts if a.form.format == "onnx")), tmp_path / "onnx"
     )
-    assert kogata("pack", bundle, "--for", "pixel-9", "-o", tmp_path / "x", "-q") == 3
+    coreml = write_bundle(
+        replace(plan, artifacts=tuple(a for a in plan.artifacts if a.form.format == "coreml")), tmp_path / "coreml"
+    )
+    assert kogata("pack", coreml, "--for", "pixel-9", "-o", tmp_path / "x", "-q") == 3
     assert kogata("pack", onnx, "--for", "iphone", "-o", tmp_path / "x", "-q") == 3
     assert kogata("pack", tmp_path / "nothing", "--for", "iphone", "-o", tmp_path / "x", "-q") == 2
+    assert not (tmp_path / "x").exists()
+
+
+def test_options_of_the_other_platform_are_named_together(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ("--download", "fast-follow", "--min-ram", "6GB")
+    assert kogata("pack", bundle, "--for", "iphone", "-o", tmp_path / "x", "-q", *wrong) == 2
+    told = capsys.readouterr().err
+    assert "--download fast-follow" in told
+    assert "no device groups" in told
+    assert kogata("pack", bundle, "--for", "android", "-o", tmp_path / "x", "-q", "--download", "essential") == 2
+    assert "install-time, fast-follow, on-demand" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
@@ -104,7 +121,7 @@ def test_sizes_are_compared_with_the_channel(bundle: Path, tmp_path: Path, monke
     def packed(**limits: object) -> tuple[str, ...]:
         limited = replace(target, limits=replace(target.limits, **limits))
         monkeypatch.setattr("exporter.pipeline.deliver.load_target", lambda _: limited)
-        made = pack_bundle(bundle, "iphone", tmp_path / "x", "on-demand", NoProgress(), force=True)
+        made = pack_bundle(bundle, "iphone", tmp_path / "x", PackOptions(force=True), NoProgress())
         return tuple(finding.where for finding in made.findings)
 
     assert packed() == ()

@@ -1,0 +1,3 @@
+package ai.onnxruntime.genai;
+
+public final class GenAIException extends Exception {}
