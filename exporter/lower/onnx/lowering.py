@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx_ir as ir
@@ -38,7 +38,7 @@ def lower_onnx(hub: Hub, folder: Path, options: OnnxOptions) -> OnnxArtifact:
     else:
         dtype = ir.DataType.FLOAT16 if options.weights == "fp16" else ir.DataType.FLOAT
         store_dense(model, tuple(weight.name for weight in hub.weights), hub.palettes, dtype)
-    _tidy(model, options, hub.palettes)
+    tidy(model, options.metadata, hub.palettes)
     sizes = _sizes(model, names)
     component = hub.spec.component if isinstance(hub.spec, GraphSpec) else MODEL
     files = write_model(model, folder, options.external_data_above, component)
@@ -49,22 +49,25 @@ def lower_onnx(hub: Hub, folder: Path, options: OnnxOptions) -> OnnxArtifact:
     return OnnxArtifact(folder / files[0], files, total, accounting)
 
 
-def _tidy(model: ir.Model, options: OnnxOptions, decoded: Collection[str]) -> None:
-    """Removes unused items and traces of this machine; sets the model's metadata."""
-    for tidy in (
+def tidy(model: ir.Model, metadata: Mapping[str, str], decoded: Collection[str]) -> None:
+    """Removes unused items and traces of this machine; sets the model's metadata.
+
+    decoded: names of values that are decoded weights.
+    """
+    for step in (
         RemoveUnusedNodesPass(),
         RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         RemoveUnusedOpsetsPass(),
         ClearMetadataAndDocStringPass(),
     ):
-        tidy(model)
+        step(model)
     model.doc_string = None  # the pass above clears only those of nodes and functions
     _trim(model.graph, decoded)
     model.producer_name, model.producer_version = "kogata", __version__
     for value in model.graph.outputs:
         value.name = CLIENT_NAMES.get(value.name or "", value.name)
     model.metadata_props.clear()
-    model.metadata_props.update(sorted(options.metadata.items()))
+    model.metadata_props.update(sorted(metadata.items()))
 
 
 def _trim(graph: ir.Graph, decoded: Collection[str]) -> None:

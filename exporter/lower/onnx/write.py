@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 import onnx_ir as ir
@@ -21,8 +22,16 @@ LINE = 64  # bytes; alignment of smaller tensors, enough for any element type an
 PROTOBUF_LIMIT = 2**31 - 1  # bytes in one message
 
 
-def write_model(model: ir.Model, folder: Path, external_data_above: int, name: str = MODEL) -> tuple[str, ...]:
+def write_model(
+    model: ir.Model,
+    folder: Path,
+    external_data_above: int,
+    name: str = MODEL,
+    same_bytes: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, ...]:
     """Writes `NAME.onnx`, and `NAME.onnx.data` for a large model. Returns their names.
+
+    same_bytes: initializer → another one with the same bytes in another shape; the data file holds them once.
 
     Old files are replaced only when the new ones are complete. Raises InputError if the folder can't be written or a
     tensor's file can't be read.
@@ -37,7 +46,7 @@ def write_model(model: ir.Model, folder: Path, external_data_above: int, name: s
             names: tuple[str, ...] = (model_file,)
             if sum(tensor.nbytes for tensor in _tensors(model)) > external_data_above:
                 with partial[data_file].open("wb") as file:
-                    _write_tensors(model, file, data_file)
+                    _write_tensors(model, file, data_file, same_bytes)
                 names = (model_file, data_file)
             with partial[model_file].open("wb") as file:
                 file.write(_message(model))
@@ -59,20 +68,31 @@ def _tensors(model: ir.Model) -> list[ir.TensorProtocol]:
     return [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
 
 
-def _write_tensors(model: ir.Model, file: IO[bytes], name: str) -> None:
+def _write_tensors(model: ir.Model, file: IO[bytes], name: str, same_bytes: Mapping[str, str]) -> None:
     """Writes the initializers' bytes to `file`, one after the other in graph order, and makes them external tensors of
     the file `name`."""
-    for value in model.graph.initializers.values():
+    offsets: dict[str, int] = {}
+    initializers = model.graph.initializers
+    for value in sorted(initializers.values(), key=lambda value: value.name in same_bytes):  # the copies last
         tensor = value.const_value
         if tensor is None or tensor.nbytes < INLINE_BELOW:
+            continue
+        original = offsets.get(same_bytes.get(value.name or "", ""))
+        if original is not None:
+            value.const_value = _external(name, original, tensor, value)
             continue
         alignment = PAGE if tensor.nbytes >= PAGE_ALIGNED_FROM else LINE
         file.write(bytes(-file.tell() % alignment))
         offset = file.tell()
         _copy(tensor, file)
-        value.const_value = ir.ExternalTensor(
-            name, offset, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=value.name or ""
-        )
+        offsets[value.name or ""] = offset
+        value.const_value = _external(name, offset, tensor, value)
+
+
+def _external(file: str, offset: int, tensor: ir.TensorProtocol, value: ir.Value) -> ir.ExternalTensor:
+    return ir.ExternalTensor(
+        file, offset, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=value.name or ""
+    )
 
 
 def _copy(tensor: ir.TensorProtocol, file: IO[bytes]) -> None:
