@@ -10,25 +10,27 @@ from typing import Literal
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from exporter.graph.grid import Grid, GridBits
 from exporter.graph.model import DecoderSpec, Hub
 from exporter.lower.onnx.artifact import OnnxArtifact, OnnxBytes
 from exporter.lower.onnx.lowering import tidy
 from exporter.lower.onnx.mobile.attention import MICROSOFT, fuse_attention
-from exporter.lower.onnx.mobile.blocks import Bits
 from exporter.lower.onnx.mobile.elementwise import fuse_gates, fuse_norms, store_floats
-from exporter.lower.onnx.mobile.weights import quantize_weights
+from exporter.lower.onnx.mobile.weights import Sources, quantize_weights
 from exporter.lower.onnx.write import stored_sizes, write_model
 
 MobileWeights = Literal["int8", "int4"]
-_BITS: Mapping[MobileWeights, Bits] = {"int8": 8, "int4": 4}
+_BITS: Mapping[MobileWeights, GridBits] = {"int8": 8, "int4": 4}
 DATA_ABOVE = 1 << 20  # bytes of tensors from which they lie in a file of their own, which the runtime maps
 
 
 @dataclass(frozen=True)
 class MobileOptions:
-    """weights: how matrices are stored. metadata: the model's metadata properties, written in sorted order."""
+    """weights: how matrices are stored that have no grid. grids: of weights, by name, as they are to be stored.
+    metadata: the model's metadata properties, written in sorted order."""
 
     weights: MobileWeights = "int8"
+    grids: Mapping[str, Grid] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -49,7 +51,7 @@ def lower_mobile(hub: Hub, folder: Path, options: MobileOptions) -> OnnxArtifact
     if isinstance(hub.spec, DecoderSpec):
         fuse_attention(graph, hub.spec.cache.head_dim)
     RemoveUnusedNodesPass()(model)
-    stored = quantize_weights(model, hub.weights, hub.palettes, _BITS[options.weights])
+    stored = quantize_weights(model, hub.weights, Sources(options.grids, hub.palettes, _BITS[options.weights]))
     RemoveUnusedNodesPass()(model)
     store_floats(graph, ())
     fuse_norms(graph)

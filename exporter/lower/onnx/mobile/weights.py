@@ -12,11 +12,12 @@ from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
+from exporter.graph.grid import Grid, GridBits, largest_block, palette_grid, rounded_grid
 from exporter.graph.model import Weight
 from exporter.graph.palette import Palette
 from exporter.lower.onnx.mobile.attention import MICROSOFT
-from exporter.lower.onnx.mobile.blocks import Bits, Grid, block_size, packed, palette_grid, rounded_grid
 
 ACCURACY = 4  # activations are rounded to int8 per block: the level with the fast kernels
 
@@ -30,17 +31,24 @@ class Stored:
     same_bytes: dict[str, str] = field(default_factory=dict)
 
 
-def quantize_weights(
-    model: ir.Model, weights: tuple[Weight, ...], palettes: Mapping[str, Palette], bits: Bits
-) -> Stored:
+def quantize_weights(model: ir.Model, weights: tuple[Weight, ...], sources: Sources) -> Stored:
     """Replaces the uses of all weights in place."""
     stored = Stored()
     values = {value.name: value for node in model.graph for value in node.outputs}
     for weight in weights:
         dense = values.get(weight.name) or model.graph.initializers[weight.name]
-        matrix = _Matrix(weight, dense, palettes.get(weight.name), bits)
-        _Uses(model.graph, matrix, stored).replace()
+        _Uses(model.graph, _Matrix(weight, dense, sources), stored).replace()
     return stored
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What integers are made of: of a grid where there is one, else of a palette, else of the dense matrix. bits: of
+    matrices without a grid."""
+
+    grids: Mapping[str, Grid]
+    palettes: Mapping[str, Palette]
+    bits: GridBits
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,17 @@ class _Matrix:
 
     weight: Weight
     dense: ir.Value
-    palette: Palette | None
-    bits: Bits
+    sources: Sources
+
+    @property
+    def bits(self) -> GridBits:
+        ready = self.sources.grids.get(self.weight.name)
+        return ready.bits if ready is not None else self.sources.bits
 
     @property
     def block(self) -> int:
-        return block_size(self.weight.shape[1])
+        ready = self.sources.grids.get(self.weight.name)
+        return ready.block if ready is not None else largest_block(self.weight.shape[1])
 
     @property
     def blocks(self) -> int:
@@ -62,13 +75,15 @@ class _Matrix:
 
     def grid(self) -> Grid:
         """Made anew at each call, so that only one matrix is in memory."""
-        if self.palette is not None and self.bits == 8:
-            return palette_grid(self.palette, self.block)
-        return rounded_grid(self._floats(), self.bits, self.block)
+        name = self.weight.name
+        ready, palette = self.sources.grids.get(name), self.sources.palettes.get(name)
+        if ready is not None:
+            return ready
+        if palette is not None and self.bits == 8:
+            return palette_grid(palette, self.block)
+        return rounded_grid(self._floats() if palette is None else palette.dense(), self.bits, self.block)
 
-    def _floats(self) -> np.ndarray:
-        if self.palette is not None:
-            return self.palette.dense()
+    def _floats(self) -> NDArray[np.float32]:
         tensor = self.dense.const_value
         assert tensor is not None
         return tensor.numpy().astype(np.float32)
@@ -154,7 +169,7 @@ class _Uses:
         rows, columns = matrix.weight.shape
         shape = (rows, columns * matrix.bits // 8)
         value = self._initializer(
-            "rows", ir.DataType.UINT8, shape, lambda: self._packed()[:, :, :].reshape(rows, -1)[:, : shape[1]]
+            "rows", ir.DataType.UINT8, shape, lambda: self._packed().reshape(rows, -1)[:, : shape[1]]
         )
         self.stored.integers.add(str(value.name))
         if "linear" in matrix.weight.roles and columns % matrix.block == 0:
@@ -169,11 +184,12 @@ class _Uses:
         self.stored.scales.add(str(value.name))
         return value
 
-    def _packed(self) -> np.ndarray:
-        return packed(self.matrix.grid().integers, self.matrix.bits, self.matrix.block)
+    def _packed(self) -> NDArray[np.uint8]:
+        grid = self.matrix.grid()
+        return grid.packed.read(0, grid.packed.size).reshape(grid.shape[0], grid.blocks, -1)
 
     def _initializer(
-        self, key: str, dtype: ir.DataType, shape: tuple[int, ...], load: Callable[[], np.ndarray]
+        self, key: str, dtype: ir.DataType, shape: tuple[int, ...], load: Callable[[], NDArray[np.generic]]
     ) -> ir.Value:
         name = f"{self.matrix.weight.name}/{key}"
         tensor = ir.LazyTensor(
