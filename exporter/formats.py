@@ -8,7 +8,7 @@ A new form needs an entry in `FORMS`, a writer in `lower/forms.py` and a runtime
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,7 +38,8 @@ class Form:
 class FormFacts:
     """What differs by form.
 
-    title: for people. folder: where its files lie in a bundle. baseline: the device profile whose oldest system counts
+    title: for people. folder: where its files lie in a bundle; beside: where they lie in a bundle that has another form
+    with the same folder, which comes first. baseline: the device profile whose oldest system counts
     when an export names no target. client_files: whether tokenizer and configuration lie beside the model, for clients
     that open the folder.
     """
@@ -47,12 +48,15 @@ class FormFacts:
     folder: str
     baseline: str
     client_files: bool = False
+    beside: str | None = None
 
 
 PORTABLE = Form("onnx", "portable")
+MOBILE = Form("onnx", "mobile")
 FLEXIBLE = Form("coreml", "flexible")
 FORMS: Mapping[Form, FormFacts] = {
-    PORTABLE: FormFacts("ONNX file", "onnx", "android", client_files=True),
+    PORTABLE: FormFacts("ONNX file", "onnx", "android", client_files=True, beside="onnx-portable"),
+    MOBILE: FormFacts("ONNX file for phones", "onnx", "android", client_files=True),
     FLEXIBLE: FormFacts("Core ML program", "coreml", "iphone"),
 }
 """Every form, in the order in which they are written; the first of a format is its default."""
@@ -68,9 +72,17 @@ def read_form(text: str) -> Form | None:
     return next((form for form in FORMS if str(form) == text), None)
 
 
-def artifact_path(form: Form, name: str, component: str = "model") -> str:
-    """Where in a bundle an app finds the artifact. component: of the model, "model" where it has only one."""
-    folder = FORMS[form].folder
+def form_folder(form: Form, forms: Collection[Form]) -> str:
+    """The folder of a bundle with artifacts of these forms that holds those of `form`."""
+    facts = FORMS[form]
+    others = any(other != form and FORMS[other].folder == facts.folder for other in forms)
+    return facts.beside if others and facts.beside else facts.folder
+
+
+def artifact_path(form: Form, name: str, component: str = "model", forms: Collection[Form] = ()) -> str:
+    """Where in a bundle an app finds the artifact. component: of the model, "model" where it has only one. forms: all
+    forms of the bundle."""
+    folder = form_folder(form, forms)
     if form.format == "onnx":
         return f"{folder}/{component}.onnx"
     return f"{folder}/{name}.mlpackage" if component == "model" else f"{folder}/{name}-{component}.mlpackage"

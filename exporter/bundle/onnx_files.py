@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -55,8 +56,22 @@ def _is_id(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 
+@dataclass(frozen=True)
+class GenaiFile:
+    """The graph that onnxruntime-genai opens. shares_cache: whether the new cache may be the buffer of the old one, as
+    GroupQueryAttention allows."""
+
+    name: str = "model.onnx"
+    shares_cache: bool = False
+
+
 def genai_config(
-    spec: DecoderSpec, family: str, context: int, config: Mapping[str, Any], generation: Mapping[str, Any]
+    spec: DecoderSpec,
+    family: str,
+    context: int,
+    config: Mapping[str, Any],
+    generation: Mapping[str, Any],
+    file: GenaiFile = GenaiFile(),
 ) -> dict[str, Any]:
     """`genai_config.json` of onnxruntime-genai 0.18 for a graph with the inputs and outputs of `DecoderSpec`.
 
@@ -79,7 +94,7 @@ def genai_config(
         "context_length": context,
         "vocab_size": spec.vocab_size,
         "decoder": {
-            "filename": "model.onnx",
+            "filename": file.name,
             "head_size": spec.cache.head_dim,
             "hidden_size": spec.hidden_size,
             "num_attention_heads": max(spec.heads),
@@ -100,7 +115,7 @@ def genai_config(
             },
         },
     }
-    return {"model": model, "search": _search(context, generation)}
+    return {"model": model, "search": _search(context, generation) | {"past_present_share_buffer": file.shares_cache}}
 
 
 def _search(context: int, generation: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +135,6 @@ def _search(context: int, generation: Mapping[str, Any]) -> dict[str, Any]:
         "no_repeat_ngram_size": 0,
         "num_beams": 1,
         "num_return_sequences": 1,
-        "past_present_share_buffer": False,  # true only where the graph uses GroupQueryAttention
         "repetition_penalty": number("repetition_penalty", 1.0),
         "temperature": number("temperature", 1.0),
         "top_k": int(number("top_k", 50)),

@@ -20,7 +20,7 @@ from exporter.bundle.manifest import MANIFEST, Manifest
 from exporter.bundle.sbom import BOM, sbom
 from exporter.bundle.tree import path_problem, printable, scan, sha256, sha256_all
 from exporter.errors import InputError
-from exporter.formats import FORMS, artifact_path
+from exporter.formats import FORMS, Form, artifact_path
 from exporter.machine import umask
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SUMS = "SHA256SUMS"
 BITS_PLAN = "plan.json"
 DEVICE_VECTORS = "parity/device.json"
 CHAT_TEMPLATE = "chat_template.jinja"
-_FOLDERS = tuple(f"{facts.folder}/" for facts in FORMS.values())
+_FOLDERS = tuple(f"{folder}/" for facts in FORMS.values() for folder in (facts.folder, facts.beside) if folder)
 
 
 def finish_bundle(
@@ -46,7 +46,7 @@ def finish_bundle(
         raise ValueError("a bundle needs at least one artifact, and at most one of each form and component")
     for artifact in plan.artifacts:
         whole = artifact.path if artifact.form.format == "coreml" else artifact.path.parent
-        _copy_tree(whole, folder / _place(artifact, name))
+        _copy_tree(whole, folder / _place(artifact, plan))
     _write_texts(plan, folder)
     _settle(folder)
     manifest = _manifest(plan, name, folder)
@@ -64,9 +64,15 @@ def finish_bundle(
     return manifest
 
 
-def _place(artifact: ArtifactPlan, name: str) -> PurePosixPath:
+def _path(artifact: ArtifactPlan, plan: BundlePlan) -> str:
+    """Where an app finds the artifact."""
+    forms = {planned.form for planned in plan.artifacts}
+    return artifact_path(artifact.form, bundle_name(plan.name), artifact.component, forms)
+
+
+def _place(artifact: ArtifactPlan, plan: BundlePlan) -> PurePosixPath:
     """The artifact's package, or the folder of its file."""
-    path = PurePosixPath(artifact_path(artifact.form, name, artifact.component))
+    path = PurePosixPath(_path(artifact, plan))
     return path if artifact.form.format == "coreml" else path.parent
 
 
@@ -90,11 +96,11 @@ def _write_texts(plan: BundlePlan, folder: Path) -> None:
     for file, config in _configs(plan).items():  # swift-transformers' tokenizer loader looks for them too
         _write(beside / file, canonical_json(config))
     drawn = plan.task == "text-generation" and not isinstance(plan.spec, tuple)
-    for place in sorted({FORMS[a.form].folder for a in plan.artifacts if FORMS[a.form].client_files}):
+    for place, form in sorted({_place(a, plan): a.form for a in plan.artifacts if FORMS[a.form].client_files}.items()):
         if beside.exists():
             shutil.copytree(beside, folder / place, copy_function=shutil.copyfile, dirs_exist_ok=True)
         if drawn and onnx_files.end_tokens(plan.config, plan.generation_config):
-            _write(folder / place / "genai_config.json", canonical_json(_genai_config(plan)))
+            _write(folder / place / "genai_config.json", canonical_json(_genai_config(plan, form, folder / place)))
 
 
 def _configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:
@@ -106,12 +112,15 @@ def _configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:
     return configs
 
 
-def _genai_config(plan: BundlePlan) -> dict[str, Any]:
+def _genai_config(plan: BundlePlan, form: Form, folder: Path) -> dict[str, Any]:
     from exporter.graph.model import DecoderSpec
 
     if not isinstance(plan.spec, DecoderSpec) or plan.context is None:
         raise ValueError("a text-generation bundle needs a DecoderSpec and a context")
-    return onnx_files.genai_config(plan.spec, plan.family, plan.context, plan.config, plan.generation_config)
+    mobile = form == MOBILE
+    name = f"{LAST}.onnx" if mobile and (folder / f"{LAST}.onnx").exists() else "model.onnx"
+    file = onnx_files.GenaiFile(name, shares_cache=mobile)
+    return onnx_files.genai_config(plan.spec, plan.family, plan.context, plan.config, plan.generation_config, file)
 
 
 def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
@@ -119,7 +128,7 @@ def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
     artifacts, io, parity = [], {}, {}
     components = {artifact.component for artifact in plan.artifacts}
     for planned in sorted(plan.artifacts, key=lambda a: a.form.format):  # components stay in the order they run in
-        place, path = _place(planned, name), artifact_path(planned.form, name, planned.component)
+        place, path = _place(planned, plan), _path(planned, plan)
         others = tuple(f"{place}/{component}.onnx" for component in components - {planned.component})
         held = {
             file: size for file, size in files.items() if file.startswith(f"{place}/") and not file.startswith(others)

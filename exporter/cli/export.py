@@ -107,9 +107,21 @@ def export(
     device: Annotated[
         str, typer.Option(metavar="cpu|cuda|mps", help="Device for calibration and training, as torch names it.")
     ] = "cpu",
+    onnx_form: Annotated[
+        list[Literal["portable", "mobile"]] | None,
+        typer.Option(
+            help="Repeatable: form of ONNX. mobile: for phones, with weights as onnxruntime reads them, and its "
+            "fused ops; decoders only. portable: standard ops and packed palettes. [default: mobile for decoders, "
+            "portable for other models]"
+        ),
+    ] = None,
     onnx_weights: Annotated[
-        Literal["palette", "fp16", "fp32"], typer.Option(help="How the ONNX file stores matrices.")
-    ] = "palette",
+        Literal["palette", "fp16", "fp32", "int8", "int4"] | None,
+        typer.Option(
+            help="How ONNX files store matrices. palette, fp16 and fp32: in the form portable. int8 and int4: in the "
+            "form mobile; int8 are the palettes' values. [default: palette; in the form mobile int8]"
+        ),
+    ] = None,
     context: Annotated[
         int | None,
         typer.Option(
@@ -161,6 +173,7 @@ def export(
     def body(progress: Progress) -> Report:
         from exporter.cli.summary import export_report
         from exporter.errors import Gathered
+        from exporter.formats import Form
         from exporter.parity import ParityOptions
         from exporter.parity.task import TaskFile
         from exporter.pipeline.export import ExportRequest, export_checkpoint
@@ -175,6 +188,7 @@ def export(
             formats=cast(tuple[Format, ...], tuple(to or ())),
             targets=tuple(target for target in named if target is not None),
             onnx_weights=onnx_weights,
+            forms=tuple(Form("onnx", name) for name in dict.fromkeys(onnx_form or ())),
             context=context,
             shapes=options.read(_shapes, shape or ()) or {},
         )

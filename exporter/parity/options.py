@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from exporter.texts import PromptFile
 
 Depth = Literal["full", "quick"]
-OnnxWeights = Literal["palette", "fp16", "fp32"]
+OnnxWeights = Literal["palette", "fp16", "fp32", "int8", "int4"]
 Judged = Literal["tokens", "classes", "scores", "embeddings"]  # what the outputs are, and so how they are compared
 
 
@@ -83,7 +83,7 @@ class ParityOptions:
     depth: "full": all prompts, a greedy continuation of each, all tasks; "quick": a quarter of the prompts and tasks,
         no continuation.
     bits: bits per palettized weight, the mean where they are mixed; 16 where nothing is compressed.
-    onnx_weights: how ONNX files store weights; "fp16" rounds them.
+    onnx_weights: how portable ONNX files store weights; "fp16" rounds them.
     prompts: the user's file; None: the built-in set. max_prompts: more are thinned out evenly.
     tasks: task file, see `exporter.parity.task`; max_task_drop: points of accuracy that an artifact may lose,
         None: `exporter.parity.thresholds.TASK_DROP`.

@@ -42,8 +42,9 @@ def _part(work: Workspace, plan: BuildPlan, index: int, recovery: Recovery | Non
     artifacts = {}
     for form in plan.forms:
         work.progress.stage(f"write {form.format}", 1)
-        path = job.folder / artifact_path(form, job.name, component)
-        write_form(form, compressed, path, write_options(job.name, job.model.checkpoint, hub, job.settings))
+        path = job.folder / artifact_path(form, job.name, component, plan.forms)
+        options = write_options(job.name, job.model.checkpoint, hub, job.settings.weights_of(form))
+        write_form(form, compressed, path, options)
         if form.format == "onnx" and isinstance(hub.spec, GraphSpec):  # the ops of other graphs are known to run
             require_loadable(path)
         artifacts[form] = path

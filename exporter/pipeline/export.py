@@ -10,6 +10,7 @@ from exporter.bundle import Manifest, Staging, bundle_name, finish_bundle
 from exporter.bundle.facts import mean_bits
 from exporter.compress.choices import UNCOMPRESSED
 from exporter.errors import Diagnostic, UnsupportedError
+from exporter.formats import PORTABLE
 from exporter.graph.model import Hub
 from exporter.importers.routes import Imported, ImportOptions, import_model, require_runnable, serves_coreml
 from exporter.lower.coreml import unsupported_nodes
@@ -73,6 +74,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     with Staging(request.destination, force=request.force, sources=(model.checkpoint.root,)) as staging:
         asked = ImportOptions(request.outputs.context, request.outputs.shapes, settings.bits == UNCOMPRESSED)
         imported = import_model(model.checkpoint, asked, staging.path, model.route)
+        settings = settings.for_model(imported.hubs)
         _require_exportable(imported, settings, request.parity)
         source.begin_digest()  # reads what compression reads
         recovery = _recovery(request, model)
@@ -159,7 +161,7 @@ def _compared(
     options = replace(
         request.parity,
         bits=_palette_bits(built.parts) if settings.bits is None else settings.bits,
-        onnx_weights=settings.onnx_weights,
+        onnx_weights=settings.weights_of(PORTABLE),
         limits={"kl": budget.value} if budget is not None and budget.kind == "kl" else {},
         device_vectors=True,
     )

@@ -44,7 +44,7 @@ def kept_findings(manifest: Manifest, settings: Settings) -> tuple[Diagnostic, .
 
     Matrices so small that even one LUT would take more than it saves count for the note only.
     """
-    if settings.bits == UNCOMPRESSED or settings.onnx_weights != "palette":
+    if settings.bits == UNCOMPRESSED or settings.onnx_weights not in (None, "palette"):
         return ()
     facts = manifest.compression
     kept = sorted(

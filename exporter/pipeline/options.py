@@ -20,13 +20,14 @@ _DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 class OutputOptions:
     """What to write.
 
-    formats, targets: both empty means every format. forms: instead of a format's default form. context: longest
+    formats, targets: both empty means every format. forms: instead of a format's default form. onnx_weights: None means
+    what the forms store by default. context: longest
     sequence in tokens. shapes: input of a model that comes as ONNX → its sizes in the Core ML program and in parity.
     """
 
     formats: tuple[Format, ...] = ()
     targets: tuple[Target, ...] = ()
-    onnx_weights: OnnxWeights = "palette"
+    onnx_weights: OnnxWeights | None = None
     context: int | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     forms: tuple[Form, ...] = ()

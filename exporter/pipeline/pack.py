@@ -109,7 +109,7 @@ def _device_vectors(packing: PackingList, *, reduced: bool) -> bytes | None:
     if vectors is None:
         return None
     vectors = vectors if reduced else replace(vectors, chat=())
-    paths = {str(form): artifact_path(form, packing.name, part.component) for form in part.artifacts}
+    paths = {str(form): artifact_path(form, packing.name, part.component, part.artifacts) for form in part.artifacts}
     return compact_json(vectors.named(packing.name, paths).as_json())
 
 

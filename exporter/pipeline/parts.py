@@ -17,9 +17,9 @@ from exporter.compress import Candidate, Compression
 from exporter.formats import Form
 from exporter.graph.model import DecoderSpec, GraphSpec, Hub
 from exporter.lower.forms import WriteOptions
+from exporter.lower.onnx import OnnxWeights
 from exporter.machine import tool_versions
 from exporter.parity import ParityReport
-from exporter.pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def _loader(tensor: ir.TensorProtocol) -> Callable[[slice], NDArray[np.float32]]
     return lambda rows: tensor.numpy()[rows].astype(np.float32)
 
 
-def write_options(name: str, checkpoint: Checkpoint, hub: Hub, settings: Settings) -> WriteOptions:
-    """How the files of a graph are written. name: the bundle's."""
+def write_options(name: str, checkpoint: Checkpoint, hub: Hub, weights: OnnxWeights) -> WriteOptions:
+    """How the files of a graph are written. name: the bundle's. weights: how ONNX files store matrices."""
     spec = hub.spec
     metadata = artifact_metadata(name, checkpoint, () if isinstance(spec, DecoderSpec) else spec.labels)
-    return WriteOptions(metadata, checkpoint.source.license, settings.onnx_weights)
+    return WriteOptions(metadata, checkpoint.source.license, weights)
 
 
 def artifact_metadata(name: str, checkpoint: Checkpoint, labels: Sequence[str] = ()) -> dict[str, str]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from exporter.compress.choices import UNCOMPRESSED
 from exporter.errors import Diagnostic, UnsupportedError, UsageError
-from exporter.formats import FORMATS, FORMS, Form, Format, default_form
-from exporter.lower.onnx import OnnxWeights
+from exporter.formats import FORMATS, FORMS, MOBILE, PORTABLE, Form, Format, default_form
+from exporter.graph.model import Hub
+from exporter.lower.onnx import INTEGERS, OnnxWeights
+from exporter.lower.onnx.mobile import mobile_problem
 from exporter.pipeline.options import OutputOptions
 from exporter.targets import PALETTE_BITS, Target
 
@@ -62,7 +65,8 @@ class Settings:
     """What an export writes, and how it compresses. forms: in the order in which they are written.
 
     bits: of all palettes; None where they are mixed. group_size: output rows that share one LUT, where bits are not
-        mixed. widths: what was asked for. onnx_weights: how ONNX files store matrices.
+        mixed. widths: what was asked for. onnx_weights: how ONNX files store matrices, None where each form stores
+        them in its own way. own_form: whether the form of ONNX was asked for, or the weights that only it has.
     """
 
     forms: tuple[Form, ...]
@@ -70,7 +74,26 @@ class Settings:
     bits: int | None
     group_size: int
     widths: Widths = Widths()
-    onnx_weights: OnnxWeights = "palette"
+    onnx_weights: OnnxWeights | None = None
+    own_form: bool = False
+
+    def weights_of(self, form: Form) -> OnnxWeights:
+        """How files of this form store matrices."""
+        usual: OnnxWeights = "int8" if form == MOBILE else "palette"
+        fits = self.onnx_weights is not None and (self.onnx_weights in INTEGERS) == (form == MOBILE)
+        return self.onnx_weights if fits and self.onnx_weights is not None else usual
+
+    def for_model(self, hubs: Sequence[Hub]) -> Settings:
+        """With the form that suits the model where none was asked for: decoders get the form for phones.
+
+        Raises UnsupportedError where the model doesn't have the form for phones that was asked for.
+        """
+        problems = [problem for hub in hubs if (problem := mobile_problem(hub)) is not None]
+        if self.own_form or self.bits == UNCOMPRESSED:
+            UnsupportedError.raise_all(problems if MOBILE in self.forms else [])
+            return self
+        forms = self.forms if problems else tuple(MOBILE if form == PORTABLE else form for form in self.forms)
+        return replace(self, forms=forms)
 
     @property
     def formats(self) -> tuple[Format, ...]:
@@ -127,8 +150,29 @@ def settle(outputs: OutputOptions, widths: Widths) -> Settings:
     )
     sizes = [target.group_size for target in targets]
     usual = widths.group_size or min(sizes, default=GROUP_SIZE)
-    forms = [form for kind in asked or brought for form in _forms_of(kind, outputs.forms)]
-    return Settings(tuple(forms), targets, bits, usual, widths, outputs.onnx_weights)
+    wanted = _onnx_forms(outputs)
+    forms = [form for kind in asked or brought for form in _forms_of(kind, wanted)]
+    own = any(form.format == "onnx" for form in wanted)
+    return Settings(tuple(forms), targets, bits, usual, widths, outputs.onnx_weights, own)
+
+
+def _onnx_forms(outputs: OutputOptions) -> tuple[Form, ...]:
+    """The forms that were asked for, or the one that has the weights that were asked for.
+
+    Raises UsageError for weights that none of the forms has.
+    """
+    weights, forms = outputs.onnx_weights, outputs.forms
+    if weights is None:
+        return forms
+    form = MOBILE if weights in INTEGERS else PORTABLE
+    if form not in forms and any(asked.format == "onnx" for asked in forms):
+        raise UsageError.of(
+            "options.onnx-weights",
+            f"only the form {form.name} stores weights as {weights}",
+            where="--onnx-weights",
+            hint=f"add --onnx-form {form.name}",
+        )
+    return tuple(dict.fromkeys((*forms, form)))
 
 
 def _forms_of(kind: Format, asked: Sequence[Form]) -> tuple[Form, ...]:

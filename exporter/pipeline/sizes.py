@@ -86,7 +86,7 @@ class FileSizes:
         for hub in self.hubs:
             shapes = {weight.name: weight.shape for weight in hub.weights}
             compressed = apply_palettes(hub, hollow_palettes(shapes, mixed.of(hub, self.hubs)))
-            options = write_options(self.name, self.model.checkpoint, hub, self.settings)
+            options = write_options(self.name, self.model.checkpoint, hub, self.settings.weights_of(form))
             with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
                 write_form(form, compressed, Path(scratch) / artifact_path(form, self.name, component_of(hub)), options)
                 size += sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())

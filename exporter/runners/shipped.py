@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from exporter.formats import FLEXIBLE, PORTABLE, Form
+from exporter.formats import FLEXIBLE, MOBILE, PORTABLE, Form
 from exporter.runners import coreml
 from exporter.runners.base import DecoderRunner, EncoderRunner, MaskConvention
 from exporter.runners.graphs import CoreMLGraph, GraphRunner, MilGraph, OnnxGraph
@@ -152,7 +152,7 @@ class Runtime:
 
 ONNXRUNTIME = Runtime(lambda path, conditions: OnnxFile(OnnxSource(path=path), conditions.threads))
 CORE_ML = Runtime(CoreMLFile, rounds=True)
-RUNTIMES: Mapping[Form, Runtime] = {PORTABLE: ONNXRUNTIME, FLEXIBLE: CORE_ML}
+RUNTIMES: Mapping[Form, Runtime] = {PORTABLE: ONNXRUNTIME, MOBILE: ONNXRUNTIME, FLEXIBLE: CORE_ML}
 
 
 def shipped_file(form: Form, path: Path, conditions: Conditions) -> OnnxFile | CoreMLFile:

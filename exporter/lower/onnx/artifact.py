@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-OnnxWeights = Literal["palette", "fp16", "fp32"]
+OnnxWeights = Literal["palette", "fp16", "fp32", "int8", "int4"]
+INTEGERS: tuple[OnnxWeights, ...] = ("int8", "int4")  # of the form for phones; the others are of the portable form
 
 # A single file is the easiest for apps: they can read it from an asset and pass it as bytes. But the runtime then holds
 # the file and a parsed copy of it in memory, while it maps external data. Up to 100 MB a phone has memory for both.

@@ -1,7 +1,7 @@
 """Given a decoder's graph, with masks named as in `DecoderSpec`,
 Result: attention is onnxruntime's GroupQueryAttention, which makes the causal mask itself, rotates queries and keys
 where they were rotated just before, and may write into the buffer of the past. The nodes of the masks are unused then.
-Refuses: attention with another mask, or heads that aren't a multiple of 8 wide; such a node stays as it is.
+Refuses: attention with another mask, or heads that aren't a multiple of 8 wide.
 
 A batch may have texts of different lengths only if the padding is on the right: the op counts the ones of
 `attention_mask` and takes them for the first keys.
@@ -23,17 +23,29 @@ _HEAD, _ROTATED_HEAD, _HALF = 8, 16, 8  # widths are multiples of these: heads, 
 _MASK = re.compile(r"mask(?:\.window\.(\d+))?")
 
 
-def fuse_attention(graph: ir.Graph, head_dim: int) -> bool:
-    """Replaces attention in place. Whether every attention of the graph was replaced."""
-    nodes = [node for node in graph if node.op_type == "Attention" and node.domain == ""]
-    fusible = [node for node in nodes if _window(node) is not None]
-    if not fusible or head_dim % _HEAD:
-        return False
-    rewriter = Rewriter(graph)
+def attention_problem(graph: ir.Graph, head_dim: int) -> str | None:
+    """What about the graph's attention the op can't express; None where it can express all of it."""
+    nodes = _attention(graph)
+    if not nodes:
+        return "it has no attention"
+    if head_dim % _HEAD:
+        return f"onnxruntime's GroupQueryAttention takes heads of a multiple of {_HEAD}, and these are {head_dim} wide"
+    other = next((node for node in nodes if _window(node) is None), None)
+    if other is not None:
+        return f"the mask of {other.name} isn't the usual one of causal attention"
+    return None
+
+
+def fuse_attention(rewriter: Rewriter, head_dim: int) -> None:
+    """Replaces attention in place; `attention_problem` finds none with the graph."""
+    graph = rewriter.graph
     lengths = _lengths(rewriter, graph)
-    for node in fusible:
+    for node in _attention(graph):
         _fuse(graph, node, lengths, head_dim)
-    return len(fusible) == len(nodes)
+
+
+def _attention(graph: ir.Graph) -> list[ir.Node]:
+    return [node for node in graph if node.op_type == "Attention" and node.domain == ""]
 
 
 def _window(node: ir.Node) -> int | None:

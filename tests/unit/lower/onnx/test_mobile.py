@@ -1,0 +1,107 @@
+"""The form for phones, against transformers: fused ops, padding on either side, the last token's logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from exporter.graph.model import DecoderSpec, Hub
+from exporter.lower.onnx.mobile import MobileOptions, lower_mobile, mobile_problem
+from support.decoder_checkpoints import DECODERS, tiny_decoder
+from support.decoder_references import reference, reference_logits
+from support.hub_sessions import positions_of
+
+CASES = [f"{family}/{variant}" for family, variants in DECODERS.items() for variant in variants]
+
+
+class FileRun:
+    """A written file, fed piece by piece."""
+
+    def __init__(self, path: Path, spec: DecoderSpec, batch: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        cache = spec.cache
+        self.cache = [np.zeros((batch, h, 0, cache.head_dim), np.float32) for h in cache.kv_heads for _ in range(2)]
+
+    def feed(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        sequence = ids.shape[1]
+        feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": positions_of(mask)[:, -sequence:]}
+        names = [f"past_key_values.{i}.{kind}" for i in range(len(self.cache) // 2) for kind in ("key", "value")]
+        logits, *self.cache = self._session.run(None, feeds | dict(zip(names, self.cache, strict=True)))
+        return np.asarray(logits)
+
+
+def hub_of(folder: Path) -> Hub:
+    from exporter.importers.routes import ImportOptions, import_model
+    from exporter.pipeline.opened import open_source
+
+    model = open_source(str(folder), None)
+    return import_model(model.checkpoint, ImportOptions(None, {}, False), folder, model.route).hubs[0]
+
+
+FIXED_WIDTH = ("phi", "stablelm", "helium", "gpt_neox")  # their heads are as wide as the hidden size says
+
+
+def made(case: str, folder: Path) -> tuple[Path, Hub]:
+    family, variant = case.split("/", 1)
+    width = {} if family in FIXED_WIDTH else {"head_dim": 16}
+    checkpoint = tiny_decoder(folder / "checkpoint", family, **(DECODERS[family][variant] | width))
+    return checkpoint, hub_of(checkpoint)
+
+
+def in_pieces(run: FileRun, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    parts, start = [], 0
+    for piece in PIECES:
+        parts.append(run.feed(ids[:, start : start + piece], mask[:, : start + piece]))
+        start += piece
+    return np.concatenate(parts, 1)
+
+
+PIECES = [10, 1, 1]
+IDS = np.random.default_rng(0).integers(5, 60, (3, sum(PIECES)))
+LEFT = np.ones_like(IDS)
+LEFT[0, :4] = LEFT[1, :1] = 0  # as transformers pads
+
+
+def assert_close(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
+    assert made.shape == wanted.shape
+    assert np.abs(made - wanted).max() < 2e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_file_computes_what_transformers_computes(case: str, tmp_path: Path) -> None:
+    checkpoint, hub = made(case, tmp_path)
+    assert mobile_problem(hub) is None
+    assert isinstance(hub.spec, DecoderSpec)
+    artifact = lower_mobile(hub, tmp_path / "onnx", MobileOptions(external_data_above=0))
+    assert sum(vars(artifact.accounting).values()) == artifact.stored_bytes
+    wanted = reference_logits(reference(checkpoint), IDS, LEFT, PIECES)
+    real = LEFT.astype(bool)
+    got = in_pieces(FileRun(artifact.path, hub.spec, 3), IDS, LEFT)
+    assert_close(got[real], wanted[real])
+    last = FileRun(tmp_path / "onnx" / "model_last.onnx", hub.spec, 3)
+    assert_close(last.feed(IDS[:, :10], LEFT[:, :10]), wanted[:, 9:10])
+    assert_close(last.feed(IDS[:, 10:11], LEFT[:, :11]), wanted[:, 10:11])
+
+
+def test_padding_may_be_on_the_right(tmp_path: Path) -> None:
+    """As onnxruntime-genai pads: then each text goes on in the column behind its own last token."""
+    checkpoint, hub = made("qwen3/plain", tmp_path)
+    assert isinstance(hub.spec, DecoderSpec)
+    artifact = lower_mobile(hub, tmp_path / "onnx", MobileOptions(external_data_above=0))
+    model, lengths = reference(checkpoint), (6, 10, 9)
+    mask = (np.arange(10) < np.array(lengths)[:, None]).astype(np.int64)
+    run, last = FileRun(artifact.path, hub.spec, 3), FileRun(tmp_path / "onnx" / "model_last.onnx", hub.spec, 3)
+    got, ends = run.feed(IDS[:, :10], mask), last.feed(IDS[:, :10], mask)
+    after = run.feed(IDS[:, 10:11], np.concatenate([mask, np.ones((3, 1), np.int64)], 1))
+    for row, length in enumerate(lengths):
+        ids = np.concatenate([IDS[row, :length], IDS[row, 10:11]])[None]
+        wanted = reference_logits(model, ids, np.ones_like(ids), [length, 1])[0]
+        assert_close(got[row, :length], wanted[:length])
+        assert_close(ends[row, 0], wanted[length - 1])
+        assert_close(after[row, 0], wanted[length])
