@@ -53,6 +53,7 @@ class FormFacts:
 
 PORTABLE = Form("onnx", "portable")
 MOBILE = Form("onnx", "mobile")
+LAST = "model_last"  # of the mobile form: the graph with logits of the last token alone, on the same data
 FLEXIBLE = Form("coreml", "flexible")
 FORMS: Mapping[Form, FormFacts] = {
     PORTABLE: FormFacts("ONNX file", "onnx", "android", client_files=True, beside="onnx-portable"),

@@ -20,7 +20,7 @@ from exporter.bundle.manifest import MANIFEST, Manifest
 from exporter.bundle.sbom import BOM, sbom
 from exporter.bundle.tree import path_problem, printable, scan, sha256, sha256_all
 from exporter.errors import InputError
-from exporter.formats import FORMS, Form, artifact_path
+from exporter.formats import FORMS, LAST, MOBILE, Form, artifact_path
 from exporter.machine import umask
 
 if TYPE_CHECKING:

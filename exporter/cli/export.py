@@ -15,6 +15,12 @@ from exporter.progress import Progress
 from exporter.report import Report
 
 
+def _onnx_form(name: str) -> str:
+    if name not in ("mobile", "portable"):
+        raise typer.BadParameter(f"'{name[:40]}' is neither mobile nor portable")
+    return name
+
+
 def _format(text: str) -> Format:
     if text not in FORMATS:
         raise typer.BadParameter(f"'{text}' is not one of {', '.join(FORMATS)}")
@@ -108,9 +114,11 @@ def export(
         str, typer.Option(metavar="cpu|cuda|mps", help="Device for calibration and training, as torch names it.")
     ] = "cpu",
     onnx_form: Annotated[
-        list[Literal["portable", "mobile"]] | None,
+        list[str] | None,
         typer.Option(
-            help="Repeatable: form of ONNX. mobile: for phones, with weights as onnxruntime reads them, and its "
+            metavar="mobile|portable",
+            parser=_onnx_form,
+            help="Repeatable: form of ONNX. mobile: for phones, with weights as the runtime reads them, and its "
             "fused ops; decoders only. portable: standard ops and packed palettes. [default: mobile for decoders, "
             "portable for other models]"
         ),

@@ -82,9 +82,14 @@ class Grid:
         for first in range(0, rows, step):
             last = min(first + step, rows)
             packed = self.packed.read(first * self.row_bytes, last * self.row_bytes).reshape(last - first, -1)
-            if self.bits == 4:
-                packed = np.stack((packed & np.uint8(15), packed >> np.uint8(4)), axis=2).reshape(last - first, -1)
-            yield slice(first, last), packed[:, :columns]
+            yield slice(first, last), unpacked(packed, self.bits)[:, :columns]
+
+
+def unpacked(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """The integers of uint8 `[rows, bytes]`, uint8 `[rows, bytes · 8 / bits]`."""
+    if bits != 4:
+        return packed
+    return np.stack((packed & np.uint8(15), packed >> np.uint8(4)), axis=2).reshape(len(packed), -1)
 
 
 def spilled_grid(grid: Grid, spill: Spill) -> Grid:

@@ -12,13 +12,13 @@ import numpy as np
 
 from exporter.errors import InputError, UnsupportedError
 from exporter.parity.findings import findings
-from exporter.parity.keys import Key, Unrounded
+from exporter.parity.keys import Decoded, Key
 from exporter.parity.locate.divergence import Divergence
 from exporter.parity.results import Check, ParityReport, PromptScore, Row
 from exporter.parity.rows import Comparison, comparisons
 from exporter.parity.subjects import Opener
 from exporter.parity.thresholds import DEFINED, SHAPES, Limit
-from exporter.parity.weights import WeightError, weight_errors
+from exporter.parity.weights import Stored, WeightError, palettes_of, weight_errors
 from exporter.progress import Progress
 
 WORST_SHOWN = 3  # prompts or samples shown per row
@@ -85,21 +85,28 @@ class Engine(ABC):
         rows, found = findings(planned, [self._row(comparison) for comparison in planned], self._blame)
         return ParityReport(options.depth, options.bits, len(self.labels), source, rows, findings=found)
 
-    @cached_property
-    def weights(self) -> Sequence[WeightError]:
-        """The errors of all palettes, the worst first."""
-        hub, compressed = self.opener.subjects.hub, self.opener.subjects.compressed
-        return weight_errors(hub, compressed) if hub and compressed and "compressed" in self.keys else ()
+    def weights(self, key: Key) -> Sequence[WeightError]:
+        """The errors of all matrices that the compressed graph or a file stores, the worst first."""
+        subjects = self.opener.subjects
+        hub, compressed = subjects.hub, subjects.compressed
+        if hub is None or compressed is None or key not in self.keys:
+            return ()
+        palettes = palettes_of(compressed)
+        if not isinstance(key, Decoded):
+            return weight_errors(hub, palettes)
+        bits = {name: palette.bits for name, palette in palettes.items()}
+        usual, found = self.opener.options.bits, self.opener.matrices(key.form)
+        return weight_errors(hub, {name: Stored(bits.get(name, usual), dense) for name, dense in found.items()})
 
     def _row(self, comparison: Comparison) -> Row:
         measured = self.measure(comparison)
         metrics, limits, note = dict(measured.metrics), comparison.limits, measured.note
         if "shapes" in metrics:
             limits = (SHAPES,)
-        elif comparison.compresses and self.weights:
-            metrics["weight_error"] = self.weights[0].error
-            limits, note = (*limits, self.weights[0].limit), f"{_WORST_WEIGHT}{self.weights[0].name}"
-        elif isinstance(comparison.reference, Unrounded):
+        elif comparison.compresses and (weights := self.weights(comparison.artifact)):
+            metrics["weight_error"] = weights[0].error
+            limits, note = (*limits, weights[0].limit), f"{_WORST_WEIGHT}{weights[0].name}"
+        elif comparison.reference in self.overflow:
             metrics["overflow"] = float(len(self.overflow[comparison.reference]))
         unknown = sum(map(math.isnan, metrics.values()))
         if unknown and not metrics.get("non_finite"):

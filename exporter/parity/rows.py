@@ -10,7 +10,7 @@ import onnx_ir as ir
 from exporter.formats import Form
 from exporter.graph.model import GraphSpec
 from exporter.parity import thresholds
-from exporter.parity.keys import Key, Unrounded, row_name, title
+from exporter.parity.keys import Decoded, Key, Unrounded, row_name, title
 from exporter.parity.options import Compared, ParityOptions
 from exporter.parity.thresholds import Limit
 from exporter.runners.shipped import rounds
@@ -40,7 +40,7 @@ class Comparison:
     @property
     def compresses(self) -> bool:
         """Whether it compares the graph before with the graph after compression."""
-        return (self.reference, self.artifact) == ("hub", "compressed")
+        return self.reference == "hub" and (self.artifact == "compressed" or isinstance(self.artifact, Decoded))
 
 
 def comparisons(
@@ -59,15 +59,16 @@ def comparisons(
         Comparison("import", source, "hub", forms, _import_limits(keys, subjects)),
         Comparison("compression", "hub", "compressed", forms, lossy),
     ]
-    lowered = {form: _lowering(form, keys, subjects, options) for form in forms}
+    lowered = {form: _lowering(form, keys, subjects, options, lossy) for form in forms}
     rows += [row for own in lowered.values() for row in own]
     names = {form: tuple(row.name for row in own) for form, own in lowered.items()}
     rows += [
         Comparison(row_name(form), origin, form, (form,), end, ("import", "compression", *names[form]))
         for form in forms
     ]
-    for other in forms[1:]:
-        first = forms[0]
+    same = [form for form in forms if rounds(form) != "int8"]  # the forms whose files hold the same weights
+    for other in same[1:]:
+        first = same[0]
         name, causes = f"{row_name(first)} vs {row_name(other)}", (*names[first], *names[other])
         rows.append(Comparison(name, first, other, (first, other), thresholds.ARTIFACTS, causes))
     return tuple(row for row in rows if row.reference in keys and row.artifact in keys)
@@ -85,8 +86,16 @@ def _import_limits(keys: Sequence[Key], subjects: Compared) -> tuple[Limit, ...]
     return thresholds.IMPORT_HALF if stored else thresholds.IMPORT
 
 
-def _lowering(form: Form, keys: Sequence[Key], subjects: Compared, options: ParityOptions) -> tuple[Comparison, ...]:
+def _lowering(
+    form: Form, keys: Sequence[Key], subjects: Compared, options: ParityOptions, lossy: tuple[Limit, ...]
+) -> tuple[Comparison, ...]:
     """From the graph to the shipped file; where its runtime rounds, in two steps: without rounding, then with."""
+    if rounds(form) == "int8":
+        return (
+            Comparison(row_name(form, "weights"), "hub", Decoded(form), (form,), lossy),
+            Comparison(row_name(form, "lowering"), Decoded(form), Unrounded(form), (form,), thresholds.LOWERING_ONNX),
+            Comparison(row_name(form, "int8"), Unrounded(form), form, (form,), thresholds.INT8),
+        )
     written = subjects.compressed  # where this isn't known, "compressed" isn't among the keys either
     graph: Key = "hub" if written is not None and "compressed" not in keys else "compressed"
     name = row_name(form, "lowering")

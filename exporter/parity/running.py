@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from exporter.parity.texts import GREEDY_TOKENS, Texts
 from exporter.parity.thresholds import Limit, compression_limits
 from exporter.runners.base import DecoderRunner, EncoderRunner
 from exporter.runners.greedy import greedy
+from exporter.runners.shipped import rounds
 from exporter.texts import choose
 
 KEPT_TASKS = 8  # answers of a task file that become test vectors for devices, beside as many prompts
@@ -77,7 +79,7 @@ class TextEngine(Engine):
             self._decoder(key, runner, first)
         else:
             self._encoder(key, runner)
-        if key == "hub" or isinstance(key, Form):
+        if key == "hub" or isinstance(key, Form) or self._exact(key):
             switch = self.opener.subjects.rope_switch
             row = selfcheck.padding_row(runner, key, self.texts, self.outputs, switch)
             self.rows += [row] if row else []
@@ -92,7 +94,7 @@ class TextEngine(Engine):
             self.outputs.put(key, index, runner.session().feed(ids), None)
             self.progress.advance(self.texts.prompts[index].shown)
         switch = self.opener.subjects.rope_switch
-        if isinstance(key, Form):
+        if isinstance(key, Form) or self._exact(key):
             self.rows.append(selfcheck.cached_decode_row(runner, key, self.texts, self.outputs, switch))
         other = self.opener.other_caller(key) if isinstance(key, Unrounded) else None
         if isinstance(key, Unrounded) and other is not None:
@@ -106,6 +108,11 @@ class TextEngine(Engine):
     def kept_tasks(self) -> tuple[int, ...]:
         """The task items whose logits are kept for device.json, evenly chosen; behind those of the prompts."""
         return choose(range(len(self.tasks)), KEPT_TASKS) if self.opener.options.device_vectors else ()
+
+    @staticmethod
+    def _exact(key: Key) -> TypeGuard[Unrounded]:
+        """Whether it is a file that rounds activations, executed without: what the cache and padding change shows."""
+        return isinstance(key, Unrounded) and rounds(key.form) == "int8"
 
     def _keep(self, key: Key) -> Callable[[int, NDArray[np.float32]], None]:
         def keep(index: int, logits: NDArray[np.float32]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,11 @@ from exporter.parity.metrics import EmbeddingComparison, LogitsComparison
 from exporter.parity.outputs import Outputs
 from exporter.parity.results import Check, Row
 from exporter.parity.texts import Texts
-from exporter.parity.thresholds import CACHED_FP16, CACHED_FP32, MASKS, PADDING, Limit
+from exporter.parity.thresholds import CACHED_FP16, CACHED_FP32, CACHED_INT8, MASKS, PADDING, PADDING_INT8, Limit
 from exporter.runners.base import BatchDecoderRunner, BatchEncoderRunner, DecoderRunner, Runner
-from exporter.runners.shipped import rounds
+from exporter.runners.shipped import Rounding, rounds
 
+_CACHED: Mapping[Rounding | None, tuple[Limit, ...]] = {None: CACHED_FP32, "float16": CACHED_FP16, "int8": CACHED_INT8}
 _TEXTS = 6  # prompts that are fed in pieces: each piece is a run of its own, and the first texts differ enough
 _SINGLES = 4  # tokens fed one at a time, as a generation does
 
@@ -31,13 +32,14 @@ def pieces(length: int) -> list[slice]:
 
 
 def cached_decode_row(
-    runner: DecoderRunner, form: Form, texts: Texts, outputs: Outputs, rope_switch: int | None
+    runner: DecoderRunner, key: Form | Unrounded, texts: Texts, outputs: Outputs, rope_switch: int | None
 ) -> Row:
     """Pieces through the cache against the same text in one go, which `outputs` holds."""
-    compared = _in_pieces(runner, form, texts, outputs, rope_switch)
-    limits = CACHED_FP16 if rounds(form) else CACHED_FP32
-    compares = f"{title(form)}: text fed in pieces through the KV cache against the text at once"
-    return _row(row_name(form, "cached decode"), compares, (form,), runner.name, compared, limits)
+    compared = _in_pieces(runner, key, texts, outputs, rope_switch)
+    limits = _CACHED[rounds(key) if isinstance(key, Form) else None]
+    compares = f"{title(key)}: text fed in pieces through the KV cache against the text at once"
+    form = key if isinstance(key, Form) else key.form
+    return _row(row_name(key, "cached decode"), compares, (form,), runner.name, compared, limits)
 
 
 def padding_row(runner: Runner, key: Key, texts: Texts, outputs: Outputs, rope_switch: int | None) -> Row | None:
@@ -65,9 +67,10 @@ def padding_row(runner: Runner, key: Key, texts: Texts, outputs: Outputs, rope_s
                 compared.add(alone, logits)
     else:
         return None
-    artifacts = (key,) if isinstance(key, Form) else ()
+    artifacts = (key,) if isinstance(key, Form) else (key.form,) if isinstance(key, Unrounded) else ()
+    limits = PADDING_INT8 if isinstance(key, Form) and rounds(key) == "int8" else PADDING
     compares = f"{title(key)}: text in a padded batch against the text by itself"
-    return _row(row_name(key, "padding"), compares, artifacts, runner.name, compared, PADDING)
+    return _row(row_name(key, "padding"), compares, artifacts, runner.name, compared, limits)
 
 
 def masks_row(runner: DecoderRunner, key: Unrounded, texts: Texts, outputs: Outputs, rope_switch: int | None) -> Row:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from exporter.formats import FORMS, Form
-from exporter.parity.keys import GraphKey, Key, Unrounded
+from exporter.graph.passes.with_matrices import with_matrices
+from exporter.parity.keys import Decoded, GraphKey, Key, Unrounded
 from exporter.parity.locate.mil_values import OverflowScan
 from exporter.parity.options import Compared, Judged, ParityOptions, Subjects, judged
 from exporter.runners.base import DecoderRunner, Runner
+from exporter.runners.integers import Dense, exact_model, stored_matrices
 from exporter.runners.mil_texts import Observe
 from exporter.runners.ort import OnnxSource
 from exporter.runners.reference import TorchDecoder, TorchEncoder
@@ -40,9 +43,12 @@ class Opener:
         keys: list[Key] = ["checkpoint"] if s.folder is not None else []
         if s.hub is not None:
             keys.append("hub")
-        if s.compressed is not None and s.compressed is not s.hub and s.compressed.palettes:
+        forms = sorted(s.artifacts, key=list(FORMS).index)
+        palettes = s.compressed is not None and s.compressed is not s.hub and s.compressed.palettes
+        if palettes and any(rounds(form) != "int8" for form in forms):
             keys.append("compressed")
-        for form in sorted(s.artifacts, key=list(FORMS).index):
+        for form in forms:
+            keys += [Decoded(form)] if rounds(form) == "int8" and s.hub is not None else []
             keys += [Unrounded(form), form] if rounds(form) else [form]
         return tuple(keys)
 
@@ -69,13 +75,20 @@ class Opener:
             return self.shipped(key)
         if isinstance(key, Unrounded):
             program = self.program(key)
-            assert program is not None
+            if program is None:
+                return OnnxFile(OnnxSource(model=exact_model(self.subjects.artifacts[key.form])), self.threads)
             return program.executed(rounding=False, observe=observe)
-        assert key in ("hub", "compressed")
+        assert key in ("hub", "compressed") or isinstance(key, Decoded)
         return OnnxFile(OnnxSource(model=self.hub(key).model), self.threads)
 
-    def hub(self, key: GraphKey) -> Hub:
+    def matrices(self, form: Form) -> Mapping[str, Dense]:
+        """Weight → what the file of that form stores of it."""
+        return stored_matrices(self.subjects.artifacts[form], self.hub("hub"))
+
+    def hub(self, key: GraphKey | Decoded) -> Hub:
         """The graph in memory."""
+        if isinstance(key, Decoded):
+            return with_matrices(self.hub("hub"), self.matrices(key.form))
         hub = self.subjects.hub if key == "hub" else self.subjects.compressed
         assert hub is not None
         return hub
@@ -124,8 +137,9 @@ class TextOpener(Opener):
     def other_caller(self, key: Unrounded) -> DecoderRunner | None:
         """An unrounded decoder, called with the second caller's mask; None where the program serves only one."""
         program, callers = self.program(key), self.subjects.coreml_callers
-        assert program is not None
-        return program.executed(rounding=False, mask=callers[1]).decoder() if len(callers) > 1 else None
+        if program is None or len(callers) < 2:
+            return None
+        return program.executed(rounding=False, mask=callers[1]).decoder()
 
 
 def _largest(subjects: Compared) -> int:

@@ -79,6 +79,11 @@ FP16 = (
     Limit("overflow", 0, "values beyond ±65504 become infinite in float16"),
     Limit("psnr_db", 45, "every op rounds to float16; other converters require 40 dB for this"),
 )
+INT8 = (
+    FINITE,
+    ROUNDED,
+    Limit("psnr_db", 25, "products round their inputs to int8, in blocks with one scale: some 1 in 250 of the largest"),
+)
 ARTIFACTS = (
     FINITE,
     ROUNDED,
@@ -92,9 +97,17 @@ CACHED_FP16 = (
     FINITE,
     Limit("psnr_db", 45, "the KV cache must not change results; float16 arithmetic, so the limit of fp16 applies"),
 )
+CACHED_INT8 = (
+    FINITE,
+    Limit("psnr_db", 25, "the KV cache must not change results; inputs rounded to int8 may land a step beside"),
+)
 PADDING = (
     FINITE,
     Limit("psnr_db", 80, "masked padding must not change results; float32 arithmetic, other shapes"),
+)
+PADDING_INT8 = (
+    FINITE,
+    Limit("psnr_db", 25, "masked padding must not change results; inputs rounded to int8 may land a step beside"),
 )
 MASKS = (
     FINITE,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.graph.model import Hub
 from exporter.parity.thresholds import WEIGHT_ERROR_REASON, Limit, weight_limit
@@ -35,19 +37,32 @@ class WeightError:
         return np.inf if np.isnan(self.error) else self.error / self.limit.value
 
 
-def weight_errors(hub: Hub, compressed: Hub) -> tuple[WeightError, ...]:
-    """One per palette of `compressed`, worst first; `hub` has the weights from before."""
+@dataclass(frozen=True)
+class Stored:
+    """A matrix as it is stored. bits: per weight. dense: decodes it, float32 `[out, in]`."""
+
+    bits: float
+    dense: Callable[[], NDArray[np.float32]]
+
+
+def palettes_of(compressed: Hub) -> dict[str, Stored]:
+    """The palettes of a graph, by weight."""
+    return {name: Stored(palette.bits, palette.dense) for name, palette in compressed.palettes.items()}
+
+
+def weight_errors(hub: Hub, matrices: Mapping[str, Stored]) -> tuple[WeightError, ...]:
+    """One for each matrix, worst first; `hub` has the weights from before."""
     errors = []
-    for name, palette in compressed.palettes.items():
+    for name, matrix in matrices.items():
         stored = hub.model.graph.initializers[name].const_value
         if stored is None:
             raise ValueError(f"{name} has no value")
         weight = stored.numpy().astype(np.float32)
-        lost = np.square(weight - palette.dense()).sum(dtype=np.float64)
+        lost = np.square(weight - matrix.dense()).sum(dtype=np.float64)
         mean = weight.mean(dtype=np.float64)
         spread = np.square(weight - mean).sum(dtype=np.float64)
         power = spread + weight.size * mean**2
         if spread < CONSTANT * power:  # then rounding to float16 would be told as the palette's error
             spread = power
-        errors.append(WeightError(name, palette.bits, float(lost / spread) if spread else float(lost > 0)))
+        errors.append(WeightError(name, matrix.bits, float(lost / spread) if spread else float(lost > 0)))
     return tuple(sorted(errors, key=lambda e: (-e.excess, e.name)))

@@ -6,7 +6,7 @@ A new form needs an entry in `RUNTIMES`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from exporter.runners.mil import MilModel
 
 CoreMLRunner = Literal["auto", "reference", "system"]
+Rounding = Literal["float16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -142,17 +143,18 @@ class CoreMLFile:
 
 @dataclass(frozen=True)
 class Runtime:
-    """open: the file at a path. rounds: whether it computes in float16; its files are `CoreMLFile`s, which parity also
-    executes without rounding.
+    """open: the file at a path. rounds: what it rounds numbers to while it computes; parity also executes such files
+    without rounding. Files that round to float16 are `CoreMLFile`s.
     """
 
     open: Callable[[Path, Conditions], OnnxFile | CoreMLFile]
-    rounds: bool = False
+    rounds: Rounding | None = None
 
 
 ONNXRUNTIME = Runtime(lambda path, conditions: OnnxFile(OnnxSource(path=path), conditions.threads))
-CORE_ML = Runtime(CoreMLFile, rounds=True)
-RUNTIMES: Mapping[Form, Runtime] = {PORTABLE: ONNXRUNTIME, MOBILE: ONNXRUNTIME, FLEXIBLE: CORE_ML}
+INTEGERS = replace(ONNXRUNTIME, rounds="int8")
+CORE_ML = Runtime(CoreMLFile, rounds="float16")
+RUNTIMES: Mapping[Form, Runtime] = {PORTABLE: ONNXRUNTIME, MOBILE: INTEGERS, FLEXIBLE: CORE_ML}
 
 
 def shipped_file(form: Form, path: Path, conditions: Conditions) -> OnnxFile | CoreMLFile:
@@ -160,6 +162,6 @@ def shipped_file(form: Form, path: Path, conditions: Conditions) -> OnnxFile | C
     return RUNTIMES[form].open(path, conditions)
 
 
-def rounds(form: Form) -> bool:
-    """Whether the form's runtime computes in float16."""
+def rounds(form: Form) -> Rounding | None:
+    """What the form's runtime rounds numbers to while it computes."""
     return RUNTIMES[form].rounds

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from exporter.errors import Diagnostic
+from exporter.formats import LAST
 from exporter.graph.grid import Grid, GridBits
 from exporter.graph.model import DecoderSpec, Hub
 from exporter.graph.passes.rewrite import Rewriter
@@ -25,7 +26,6 @@ from exporter.lower.onnx.write import stored_sizes, write_model
 
 MobileWeights = Literal["int8", "int4"]
 _BITS: Mapping[MobileWeights, GridBits] = {"int8": 8, "int4": 4}
-LAST = "model_last"  # the graph with logits of the last token alone, on the same data; onnxruntime-genai runs it
 
 
 @dataclass(frozen=True)

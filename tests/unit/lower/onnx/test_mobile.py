@@ -8,12 +8,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-
-from exporter.graph.model import DecoderSpec, Hub
-from exporter.lower.onnx.mobile import MobileOptions, lower_mobile, mobile_problem
 from support.decoder_checkpoints import DECODERS, tiny_decoder
 from support.decoder_references import reference, reference_logits
 from support.hub_sessions import positions_of
+
+from exporter.graph.model import DecoderSpec, Hub
+from exporter.lower.onnx.mobile import MobileOptions, lower_mobile, mobile_problem
 
 CASES = [f"{family}/{variant}" for family, variants in DECODERS.items() for variant in variants]
 
