@@ -120,7 +120,7 @@ def export(
             parser=_onnx_form,
             help="Repeatable: form of ONNX. mobile: for phones, with weights as the runtime reads them, and its "
             "fused ops; decoders only. portable: standard ops and packed palettes. [default: mobile for decoders, "
-            "portable for other models]"
+            "portable for other models]",
         ),
     ] = None,
     onnx_weights: Annotated[

@@ -18,6 +18,7 @@ from exporter.graph.palette import BLOCK, Palette
 from exporter.graph.spill import InMemory, Spill, Stored
 
 GridBits = Literal[4, 8]
+JOINED = "+"  # between the names of matrices whose rows lie one after the other in one product
 BLOCKS = (128, 64, 32)  # columns with one scale; onnxruntime's fast kernels read 16, 32, 64, 128 and 256
 
 

@@ -10,11 +10,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.errors import InputError
-from exporter.graph.grid import unpacked
+from exporter.graph.grid import JOINED, unpacked
 from exporter.graph.model import Hub
 from exporter.runners.onnx_scan import scan_onnx
 
-JOINED = "+"  # between the names of matrices whose rows lie one after the other in one product
 _FLOAT32 = 1  # accuracy level of MatMulNBits: activations stay float32
 _PLACES = {"MatMulNBits": 1, "GatherBlockQuantized": 0}  # of the integers among the inputs; scales come third
 Dense = Callable[[], NDArray[np.float32]]

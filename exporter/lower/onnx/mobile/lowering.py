@@ -20,6 +20,7 @@ from exporter.lower.onnx.artifact import OnnxArtifact, OnnxBytes
 from exporter.lower.onnx.lowering import tidy
 from exporter.lower.onnx.mobile.attention import MICROSOFT, attention_problem, fuse_attention
 from exporter.lower.onnx.mobile.elementwise import fuse_gates, fuse_norms, store_floats
+from exporter.lower.onnx.mobile.join import join_projections
 from exporter.lower.onnx.mobile.texts import Texts, head_of
 from exporter.lower.onnx.mobile.weights import Sources, Stored, quantize_weights
 from exporter.lower.onnx.write import stored_sizes, write_model
@@ -91,9 +92,10 @@ def _lowered(hub: Hub, options: MobileOptions, *, last: bool) -> tuple[ir.Model,
     RemoveUnusedNodesPass()(model)
     names = hub.palettes.keys() | options.grids.keys()
     weights = tuple(weight for weight in hub.weights if weight.name in names)
+    store_floats(graph, {weight.name for weight in hub.weights})
     stored = quantize_weights(model, weights, Sources(options.grids, hub.palettes, _BITS[options.weights]))
     RemoveUnusedNodesPass()(model)
-    store_floats(graph, {weight.name for weight in hub.weights})
+    join_projections(graph, stored)
     fuse_norms(graph)
     fuse_gates(graph)
     tidy(model, options.metadata, ())

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from support.decoder_checkpoints import DECODERS, tiny_decoder
 from support.decoder_references import reference, reference_logits
+from support.hub_sessions import in_pieces as hub_pieces
 from support.hub_sessions import positions_of
 
+from exporter.compress.kmeans import palettize
 from exporter.graph.model import DecoderSpec, Hub
-from exporter.lower.onnx.mobile import MobileOptions, lower_mobile, mobile_problem
+from exporter.graph.passes.apply_palettes import apply_palettes
+from exporter.graph.passes.with_matrices import with_matrices
+from exporter.lower.onnx.mobile import MobileOptions, MobileWeights, lower_mobile, mobile_problem
+from exporter.runners.integers import exact_model, stored_matrices
 
 CASES = [f"{family}/{variant}" for family, variants in DECODERS.items() for variant in variants]
 
@@ -45,6 +52,12 @@ def hub_of(folder: Path) -> Hub:
 
 
 FIXED_WIDTH = ("phi", "stablelm", "helium", "gpt_neox")  # their heads are as wide as the hidden size says
+
+
+def values_of(hub: Hub, name: str) -> NDArray[np.float32]:
+    tensor = hub.model.graph.initializers[name].const_value
+    assert tensor is not None
+    return tensor.numpy().astype(np.float32)
 
 
 def made(case: str, folder: Path) -> tuple[Path, Hub]:
@@ -105,3 +118,38 @@ def test_padding_may_be_on_the_right(tmp_path: Path) -> None:
         assert_close(got[row, :length], wanted[:length])
         assert_close(ends[row, 0], wanted[length - 1])
         assert_close(after[row, 0], wanted[length])
+
+
+@pytest.mark.parametrize("case", ["llama/plain", "qwen2/plain", "qwen3/plain", "gemma/plain", "gpt_neox/plain"])
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_integers_stand_for_the_matrices_that_the_reader_decodes(
+    case: str, weights: MobileWeights, tmp_path: Path
+) -> None:
+    """The file without rounded activations computes what the graph computes with the decoded matrices."""
+    _, hub = made(case, tmp_path)
+    assert isinstance(hub.spec, DecoderSpec)
+    palettes = {w.name: palettize(values_of(hub, w.name), 4, 8) for w in hub.weights}
+    compressed = apply_palettes(hub, palettes)
+    path = lower_mobile(compressed, tmp_path / "onnx", MobileOptions(weights, external_data_above=0)).path
+    matrices = stored_matrices(path, hub)
+    assert matrices.keys() == palettes.keys()
+    for name, palette in palettes.items():
+        step = np.abs(palette.dense()).max() / (127 if weights == "int8" else 7)
+        assert np.abs(matrices[name]() - palette.dense()).max() <= step / 2 * 1.001
+    mask = np.ones_like(IDS)
+    wanted = hub_pieces(with_matrices(hub, matrices), IDS, mask, PIECES)
+    exact = tmp_path / "onnx" / "exact.onnx"
+    ir.save(exact_model(path), exact)
+    assert_close(in_pieces(FileRun(exact, hub.spec, 3), IDS, mask), wanted)
+    rounded = in_pieces(FileRun(path, hub.spec, 3), IDS, mask)
+    assert 0 < np.abs(rounded - wanted).max() < 0.2 * np.abs(wanted).max()
+
+
+def test_projections_of_one_layer_are_one_product(tmp_path: Path) -> None:
+    _, hub = made("qwen2/plain", tmp_path)
+    compressed = apply_palettes(hub, {w.name: palettize(values_of(hub, w.name), 4, 8) for w in hub.weights})
+    path = lower_mobile(compressed, tmp_path / "onnx", MobileOptions()).path
+    kinds = Counter(node.op_type for node in ir.load(path).graph)
+    assert kinds["MatMulNBits"] == 3 * 5 + 1  # of each layer: queries to values, output, gate, up, down; and the head
+    assert kinds["GroupQueryAttention"] == 3
+    assert kinds["RotaryEmbedding"] == kinds["MatMul"] == kinds["Add"] - 1 == 0
