@@ -41,13 +41,14 @@ class FormFacts:
     title: for people. folder: where its files lie in a bundle; beside: where they lie in a bundle that has another form
     with the same folder, which comes first. baseline: the device profile whose oldest system counts
     when an export names no target. client_files: whether tokenizer and configuration lie beside the model, for clients
-    that open the folder.
+    that open the folder. runtime: the oldest that opens its files, found by opening them in older ones.
     """
 
     title: str
     folder: str
     baseline: str
     client_files: bool = False
+    runtime: str | None = None
     beside: str | None = None
 
 
@@ -55,9 +56,10 @@ PORTABLE = Form("onnx", "portable")
 MOBILE = Form("onnx", "mobile")
 LAST = "model_last"  # of the mobile form: the graph with logits of the last token alone, on the same data
 FLEXIBLE = Form("coreml", "flexible")
+_RUNTIME = "onnxruntime 1.23"
 FORMS: Mapping[Form, FormFacts] = {
-    PORTABLE: FormFacts("ONNX file", "onnx", "android", client_files=True, beside="onnx-portable"),
-    MOBILE: FormFacts("ONNX file for phones", "onnx", "android", client_files=True),
+    PORTABLE: FormFacts("ONNX file", "onnx", "android", client_files=True, runtime=_RUNTIME, beside="onnx-portable"),
+    MOBILE: FormFacts("ONNX file for phones", "onnx", "android", client_files=True, runtime=_RUNTIME),
     FLEXIBLE: FormFacts("Core ML program", "coreml", "iphone"),
 }
 """Every form, in the order in which they are written; the first of a format is its default."""

@@ -194,6 +194,8 @@ class Artifact:
     path: `onnx/model.onnx` or `coreml/NAME.mlpackage`, which an app opens; component: which part of the model it is,
         "model" where it is the whole model; files: path → bytes of all its files.
     target: names of the targets it was made for; min_os: the oldest system that reads it, None where it is unknown.
+    runtime: the oldest that opens it, such as "onnxruntime 1.23". load_memory: bytes that its weights take once it is
+        open, None where the runtime decodes them to more than what is stored.
     """
 
     form: Form
@@ -202,6 +204,8 @@ class Artifact:
     target: tuple[str, ...] = ()
     min_os: str | None = None
     component: str = "model"
+    runtime: str | None = None
+    load_memory: int | None = None
 
     @property
     def kind(self) -> Format:

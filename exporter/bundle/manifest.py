@@ -211,6 +211,8 @@ def _artifact_json(artifact: Artifact) -> dict[str, Any]:
         "files": [{"path": path, "bytes": size} for path, size in sorted(artifact.files.items())],
         "target": sorted(artifact.target),
         "min_os": artifact.min_os,
+        **({} if artifact.runtime is None else {"runtime": artifact.runtime}),
+        **({} if artifact.load_memory is None else {"load_memory": artifact.load_memory}),
         "bytes": artifact.bytes,
     }
 
@@ -266,7 +268,8 @@ def _artifact(data: dict[str, Any]) -> Artifact:
     files = {file["path"]: int(file["bytes"]) for file in data["files"]}
     component = data.get("component", "model")
     form = Form(data["kind"], data.get("form", default_form(data["kind"]).name))
-    return Artifact(form, data["path"], files, tuple(data["target"]), data["min_os"], component)
+    known = Artifact(form, data["path"], files, tuple(data["target"]), data["min_os"], component)
+    return replace(known, runtime=data.get("runtime"), load_memory=data.get("load_memory"))
 
 
 def _port(data: dict[str, Any]) -> Port:

@@ -123,6 +123,11 @@ def _genai_config(plan: BundlePlan, form: Form, folder: Path) -> dict[str, Any]:
     return onnx_files.genai_config(plan.spec, plan.family, plan.context, plan.config, plan.generation_config, file)
 
 
+def _weights(path: str, files: Mapping[str, int]) -> int:
+    """Bytes of the graph at `path` and of its data. files: path → bytes."""
+    return sum(size for file, size in files.items() if file in (path, f"{path}.data"))
+
+
 def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
     files = scan(folder).files
     artifacts, io, parity = [], {}, {}
@@ -135,7 +140,9 @@ def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
         }
         if not held or (planned.form.format == "onnx" and path not in held):
             raise ValueError(f"the plan's artifact has no {path}")
-        artifacts.append(Artifact(planned.form, path, held, planned.target, planned.min_os, planned.component))
+        artifact = Artifact(planned.form, path, held, planned.target, planned.min_os, planned.component)
+        memory = _weights(path, held) if planned.form == MOBILE else None
+        artifacts.append(replace(artifact, runtime=FORMS[planned.form].runtime, load_memory=memory))
         io[path] = planned.interface
         parity[path] = planned.parity
     stray = {file for file in files if file.startswith(_FOLDERS)}.difference(*(a.files for a in artifacts))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.compress.choices import UNCOMPRESSED, Choice, stored_bytes, widened
+from exporter.graph.grid import grid_bytes, largest_block
 from exporter.graph.palette import Palette
 
 
@@ -133,3 +134,12 @@ class Compression:
     def bpw(self) -> float:
         """The whole model's bits per weight: stored bits over all parameters; 0 for a model without parameters."""
         return self.stored_bytes * 8 / self.parameters if self.parameters else 0.0
+
+
+def as_integers(decision: TensorDecision) -> TensorDecision:
+    """The decision for a file that stores a palette's values as 8-bit integers."""
+    if decision.bits is None:
+        return decision
+    rows, columns = decision.shape
+    stored = grid_bytes((rows, columns), 8, largest_block(columns))
+    return replace(decision, stored_bytes=stored, reason=f"{decision.reason}, its values stored as int8")

@@ -27,6 +27,13 @@ def largest_block(columns: int) -> int:
     return next((size for size in BLOCKS if columns % size == 0), BLOCKS[-1])
 
 
+def grid_bytes(shape: tuple[int, int], bits: GridBits, block: int) -> int:
+    """Bytes of a matrix `[out, in]`: integers and scales."""
+    rows, columns = shape
+    blocks = -(-columns // block)
+    return rows * blocks * (block * bits // 8 + 4)
+
+
 @dataclass(frozen=True)
 class Grid:
     """packed: the integers, row by row, each row padded to whole blocks with the integer that means zero; of two 4-bit

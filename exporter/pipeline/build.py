@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from exporter.compress.decisions import as_integers
 from exporter.errors import Diagnostic
-from exporter.formats import artifact_path
+from exporter.formats import MOBILE, artifact_path
 from exporter.graph.model import GraphSpec
 from exporter.graph.passes.apply_palettes import apply_palettes
 from exporter.lower.forms import write_form
@@ -48,7 +49,10 @@ def _part(work: Workspace, plan: BuildPlan, index: int, recovery: Recovery | Non
         if form.format == "onnx" and isinstance(hub.spec, GraphSpec):  # the ops of other graphs are known to run
             require_loadable(path)
         artifacts[form] = path
-    return Part(hub, compressed, fitted.compression, artifacts, fit=facts)
+    compression = fitted.compression
+    if set(plan.forms) == {MOBILE}:
+        compression = replace(compression, decisions=tuple(as_integers(d) for d in compression.decisions))
+    return Part(hub, compressed, compression, artifacts, fit=facts)
 
 
 def _fitted(work: Workspace, plan: BuildPlan, index: int, recovery: Recovery | None) -> Fitted:
