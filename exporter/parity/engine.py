@@ -18,7 +18,7 @@ from exporter.parity.results import Check, ParityReport, PromptScore, Row
 from exporter.parity.rows import Comparison, comparisons
 from exporter.parity.subjects import Opener
 from exporter.parity.thresholds import DEFINED, SHAPES, Limit
-from exporter.parity.weights import Stored, WeightError, palettes_of, weight_errors
+from exporter.parity.weights import Stored, WeightError, matrix_errors, weight_errors
 from exporter.progress import Progress
 
 WORST_SHOWN = 3  # prompts or samples shown per row
@@ -91,12 +91,11 @@ class Engine(ABC):
         hub, compressed = subjects.hub, subjects.compressed
         if hub is None or compressed is None or key not in self.keys:
             return ()
-        palettes = palettes_of(compressed)
         if not isinstance(key, Decoded):
-            return weight_errors(hub, palettes)
-        bits = {name: palette.bits for name, palette in palettes.items()}
+            return weight_errors(hub, compressed)
+        bits = {name: palette.bits for name, palette in compressed.palettes.items()}
         usual, found = self.opener.options.bits, self.opener.matrices(key.form)
-        return weight_errors(hub, {name: Stored(bits.get(name, usual), dense) for name, dense in found.items()})
+        return matrix_errors(hub, {name: Stored(bits.get(name, usual), dense) for name, dense in found.items()})
 
     def _row(self, comparison: Comparison) -> Row:
         measured = self.measure(comparison)

@@ -45,12 +45,12 @@ class Stored:
     dense: Callable[[], NDArray[np.float32]]
 
 
-def palettes_of(compressed: Hub) -> dict[str, Stored]:
-    """The palettes of a graph, by weight."""
-    return {name: Stored(palette.bits, palette.dense) for name, palette in compressed.palettes.items()}
+def weight_errors(hub: Hub, compressed: Hub) -> tuple[WeightError, ...]:
+    """As `matrix_errors`, for the palettes of a graph."""
+    return matrix_errors(hub, {name: Stored(p.bits, p.dense) for name, p in compressed.palettes.items()})
 
 
-def weight_errors(hub: Hub, matrices: Mapping[str, Stored]) -> tuple[WeightError, ...]:
+def matrix_errors(hub: Hub, matrices: Mapping[str, Stored]) -> tuple[WeightError, ...]:
     """One for each matrix, worst first; `hub` has the weights from before."""
     errors = []
     for name, matrix in matrices.items():
