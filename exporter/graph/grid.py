@@ -105,8 +105,17 @@ def spilled_grid(grid: Grid, spill: Spill) -> Grid:
     return replace(grid, packed=spill.append(grid.packed.read(0, grid.packed.size)))
 
 
+FEW = 4  # bits of palettes whose LUTs are rounded as a whole: 16 values a group, which compress well for download
+
+
 def palette_grid(palette: Palette, block: int) -> Grid:
-    """A palette with each LUT rounded to 8 bits; all rows of a group share one scale."""
+    """A palette's values as 8-bit integers.
+
+    Up to 4 bits each LUT is rounded, and all rows of its group share one scale: the file compresses to about half. LUTs
+    with more entries lie closer together than such steps: then every block has a scale of its own.
+    """
+    if palette.bits > FEW:
+        return rounded_grid(palette.dense(), 8, block)
     peaks = np.abs(palette.lut.astype(np.float32)).max(axis=1)
     steps = np.where(peaks > 0, peaks / 127, 1).astype(np.float32)
     tables = (np.rint(palette.lut.astype(np.float32) / steps[:, None]) + 128).astype(np.uint8)

@@ -84,7 +84,8 @@ class Settings:
         return self.onnx_weights if fits and self.onnx_weights is not None else usual
 
     def for_model(self, hubs: Sequence[Hub]) -> Settings:
-        """With the form that suits the model where none was asked for: decoders get the form for phones.
+        """With the form that suits the model where none was asked for: decoders get the form for phones, unless a
+        size was asked for.
 
         Raises UnsupportedError where the model doesn't have the form for phones that was asked for.
         """
@@ -92,8 +93,14 @@ class Settings:
         if self.own_form or self.bits == UNCOMPRESSED:
             UnsupportedError.raise_all(problems if MOBILE in self.forms else [])
             return self
-        forms = self.forms if problems else tuple(MOBILE if form == PORTABLE else form for form in self.forms)
-        return replace(self, forms=forms)
+        if problems or any(hub.task != "text-generation" for hub in hubs) or self._sized:
+            return self
+        return replace(self, forms=tuple(MOBILE if form == PORTABLE else form for form in self.forms))
+
+    @property
+    def _sized(self) -> bool:
+        """Whether a file must keep a number of bytes: fewer bits make only palettes smaller."""
+        return self.widths.budget is not None and self.widths.budget.kind == "size"
 
     @property
     def formats(self) -> tuple[Format, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -57,19 +58,27 @@ def _rows(node: ir.Node, shapes: Mapping[str, tuple[int, int]]) -> Iterator[tupl
 def _decoder(node: ir.Node, rows: slice, shape: tuple[int, int], file: str) -> Dense:
     tensors = [value.const_value for place in (_PLACES[node.op_type], 2) if (value := node.inputs[place]) is not None]
     bits, block = node.attributes["bits"].as_int(), node.attributes["block_size"].as_int()
+    held, steps = (math.prod(tensor.shape.numpy()) if tensor is not None else 0 for tensor in tensors)
+    total = _total(node)
+    if rows.stop > total or held * 8 // bits < total * shape[1] or steps < total * -(-shape[1] // block):
+        message = f"{file} stores fewer numbers than a matrix of {total} rows and {shape[1]} columns has"
+        raise InputError.of("parity.weights", message, where=str(node.name))
 
     def decode() -> NDArray[np.float32]:
-        integers, scales = (np.asarray(tensor.numpy()) for tensor in tensors if tensor is not None)
-        packed = integers.reshape(len(integers), -1)[rows]
-        numbers = unpacked(np.ascontiguousarray(packed), bits)[:, : shape[1]]
-        steps = np.repeat(scales.reshape(len(integers), -1)[rows], block, axis=1)[:, : shape[1]]
-        if numbers.shape != shape or steps.shape != shape:
-            message = f"{file} stores a matrix {numbers.shape}, and the checkpoint's is {shape}"
-            raise InputError.of("parity.weights", message, where=str(node.name))
-        dense: NDArray[np.float32] = (numbers.astype(np.float32) - np.float32(1 << bits - 1)) * steps
+        integers, scales = (tensor.numpy().reshape(total, -1)[rows] for tensor in tensors if tensor is not None)
+        numbers = unpacked(np.ascontiguousarray(integers), bits)[:, : shape[1]].astype(np.float32)
+        dense: NDArray[np.float32] = numbers - np.float32(1 << bits - 1)
+        dense *= np.repeat(scales, block, axis=1)[:, : shape[1]]
         return dense
 
     return decode
+
+
+def _total(node: ir.Node) -> int:
+    """Rows of all matrices whose integers the node reads."""
+    integers = node.inputs[_PLACES[node.op_type]]
+    tensor = None if integers is None else integers.const_value
+    return 0 if tensor is None else int(tensor.shape.numpy()[0])
 
 
 def _load(path: Path) -> ir.Model:

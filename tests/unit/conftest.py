@@ -89,6 +89,13 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.fixture(scope="session")
+def wide_llama(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """With heads as wide as the ONNX form for phones takes them."""
+    folder = tmp_path_factory.mktemp("parity-wide-llama")
+    return build(tiny_llama(folder / "checkpoint", hidden_size=64, head_dim=16), folder / "export")
+
+
+@pytest.fixture(scope="session")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("parity-bert")
     return build(tiny_bert(folder / "checkpoint"), folder / "export")

@@ -18,16 +18,16 @@ from exporter.parity.keys import Unrounded, row_name, title
 from exporter.report import render_parity_html
 from exporter.runners.shipped import CORE_ML, ONNXRUNTIME, RUNTIMES
 
-MOBILE = Form("onnx", "mobile")
+SECOND = Form("onnx", "second")
 STATELESS = Form("coreml", "stateless")
 
 
 @pytest.fixture(autouse=True)
 def further_forms(monkeypatch):
     """A second form of each format, run as the first."""
-    monkeypatch.setitem(FORMS, MOBILE, FormFacts("ONNX file for mobile", "onnx-mobile", "android"))
+    monkeypatch.setitem(FORMS, SECOND, FormFacts("second ONNX file", "onnx-second", "android"))
     monkeypatch.setitem(FORMS, STATELESS, FormFacts("stateless Core ML program", "stateless", "iphone"))
-    monkeypatch.setitem(RUNTIMES, MOBILE, ONNXRUNTIME)
+    monkeypatch.setitem(RUNTIMES, SECOND, ONNXRUNTIME)
     monkeypatch.setitem(RUNTIMES, STATELESS, CORE_ML)
 
 
@@ -43,61 +43,61 @@ def without(subjects, name, folder):
 
 
 def test_names_of_rows():
-    assert [row_name(form) for form in (PORTABLE, FLEXIBLE, MOBILE)] == ["onnx", "coreml", "onnx mobile"]
-    assert [row_name(form, "lowering") for form in (PORTABLE, MOBILE)] == ["onnx lowering", "onnx mobile lowering"]
+    assert [row_name(form) for form in (PORTABLE, FLEXIBLE, SECOND)] == ["onnx", "coreml", "onnx second"]
+    assert [row_name(form, "lowering") for form in (PORTABLE, SECOND)] == ["onnx lowering", "onnx second lowering"]
     assert [row_name(form, "fp16") for form in (FLEXIBLE, STATELESS)] == ["fp16", "coreml stateless fp16"]
     assert row_name("hub", "padding") == "hub padding"
     assert title(Unrounded(STATELESS)) == "shipped stateless Core ML program without rounding"
-    assert (MOBILE.label, str(MOBILE), read_form("onnx/mobile")) == ("onnx mobile", "onnx/mobile", MOBILE)
+    assert (SECOND.label, str(SECOND), read_form("onnx/second")) == ("onnx second", "onnx/second", SECOND)
 
 
 def test_two_forms_of_one_format_keep_rows_and_verdicts_apart(llama, quick, tmp_path):
     other = without(llama.subjects, "model.layers.1.mlp.up_proj.weight", tmp_path)
-    report = quick(replace(llama.subjects, artifacts={**llama.subjects.artifacts, MOBILE: other}))
+    report = quick(replace(llama.subjects, artifacts={**llama.subjects.artifacts, SECOND: other}))
     verdicts = {row.name: row.verdict for row in report.rows}
     assert list(verdicts) == [
-        "import", "compression", "onnx lowering", "coreml lowering", "fp16", "onnx mobile lowering",
-        "onnx", "coreml", "onnx mobile", "onnx vs coreml", "onnx vs onnx mobile",
+        "import", "compression", "onnx lowering", "coreml lowering", "fp16", "onnx second lowering",
+        "onnx", "coreml", "onnx second", "onnx vs coreml", "onnx vs onnx second",
         "hub padding", "onnx cached decode", "onnx padding", "coreml masks", "coreml cached decode",
-        "onnx mobile cached decode", "onnx mobile padding", "tokenizer",
+        "onnx second cached decode", "onnx second padding", "tokenizer",
     ]  # fmt: skip
     failed = {name for name, verdict in verdicts.items() if verdict == "failed"}
-    assert {"onnx mobile lowering", "onnx vs onnx mobile"} <= failed
-    assert all("mobile" in name for name in failed)
-    assert report.row(MOBILE).artifacts == (MOBILE,)
-    assert report.row("onnx vs onnx mobile").artifacts == (MOBILE,)  # its lowering explains the difference
-    expected = {"onnx/portable": "passed", "coreml/flexible": "passed", "onnx/mobile": "failed"}
+    assert {"onnx second lowering", "onnx vs onnx second"} <= failed
+    assert all("second" in name for name in failed)
+    assert report.row(SECOND).artifacts == (SECOND,)
+    assert report.row("onnx vs onnx second").artifacts == (SECOND,)  # its lowering explains the difference
+    expected = {"onnx/portable": "passed", "coreml/flexible": "passed", "onnx/second": "failed"}
     made = report.as_json()
     assert made["artifacts"] == expected
     finding = report.findings[0]
-    assert (finding.code, finding.where) == ("parity.onnx-mobile-lowering", "layers.1/mlp/up")
-    assert "compressed graph against shipped ONNX file for mobile" in finding.message
+    assert (finding.code, finding.where) == ("parity.onnx-second-lowering", "layers.1/mlp/up")
+    assert "compressed graph against shipped second ONNX file" in finding.message
     page = render_parity_html("tiny", json.loads(json.dumps(made))).decode()
-    assert "ONNX, mobile" in page
-    assert "<b>ONNX, mobile was run by:</b>" in page
+    assert "ONNX, second" in page
+    assert "<b>ONNX, second was run by:</b>" in page
 
 
 def test_two_forms_of_a_graph_s_format_keep_rows_and_verdicts_apart(classifier, tmp_path):
     other = without(classifier, "hidden", tmp_path)
-    report = graph_report(replace(classifier, artifacts={PORTABLE: classifier.artifacts[PORTABLE], MOBILE: other}))
+    report = graph_report(replace(classifier, artifacts={PORTABLE: classifier.artifacts[PORTABLE], SECOND: other}))
     verdicts = {row.name: row.verdict for row in report.rows}
     assert verdicts == {
         "compression": "passed",
         "onnx lowering": "passed",
-        "onnx mobile lowering": "failed",
+        "onnx second lowering": "failed",
         "onnx": "passed",
-        "onnx mobile": "failed",
-        "onnx vs onnx mobile": "failed",
+        "onnx second": "failed",
+        "onnx vs onnx second": "failed",
     }
-    assert (report.artifact_verdict(PORTABLE), report.artifact_verdict(MOBILE)) == ("passed", "failed")
+    assert (report.artifact_verdict(PORTABLE), report.artifact_verdict(SECOND)) == ("passed", "failed")
 
 
 def test_a_difference_that_nothing_explains_accuses_both(classifier, tmp_path):
     other = without(classifier, "hidden", tmp_path)
-    artifacts = {PORTABLE: classifier.artifacts[PORTABLE], MOBILE: other}
+    artifacts = {PORTABLE: classifier.artifacts[PORTABLE], SECOND: other}
     report = graph_report(replace(classifier, hub=None, compressed=None, artifacts=artifacts))
-    assert [row.name for row in report.rows] == ["onnx vs onnx mobile"]
-    assert report.artifact_verdict(PORTABLE) == report.artifact_verdict(MOBILE) == "failed"
+    assert [row.name for row in report.rows] == ["onnx vs onnx second"]
+    assert report.artifact_verdict(PORTABLE) == report.artifact_verdict(SECOND) == "failed"
 
 
 def test_two_core_ml_forms_each_have_their_unrounded_variant(classifier):

@@ -1,4 +1,4 @@
-"""Lowers a decoder's graph to an ONNX file that onnxruntime opens without decoding any weight."""
+"""Lowers a text model's graph to an ONNX file that onnxruntime opens without decoding any weight."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from exporter.errors import Diagnostic
 from exporter.formats import LAST
 from exporter.graph.grid import Grid, GridBits
-from exporter.graph.model import DecoderSpec, Hub
+from exporter.graph.model import DecoderSpec, GraphSpec, Hub
 from exporter.graph.passes.rewrite import Rewriter
 from exporter.lower.onnx.artifact import OnnxArtifact, OnnxBytes
 from exporter.lower.onnx.lowering import tidy
@@ -43,21 +43,22 @@ class MobileOptions:
 
 def mobile_problem(hub: Hub) -> Diagnostic | None:
     """Why the form can't express the graph; None where it can."""
-    reason = "only text decoders that Kogata imports itself have it"
-    if isinstance(hub.spec, DecoderSpec):
-        graph = hub.model.graph
-        reason = attention_problem(graph, hub.spec.cache.head_dim) or ""
-        if not reason and head_of(graph) is None:
+    graph, reason = hub.model.graph, None
+    if isinstance(hub.spec, GraphSpec):
+        reason = "only text models that Kogata imports itself have it"
+    elif isinstance(hub.spec, DecoderSpec):
+        reason = attention_problem(graph, hub.spec.cache.head_dim)
+        if reason is None and head_of(graph) is None:
             reason = "the logits don't come from one product with a matrix"
-    if not reason:
+    if reason is None:
         return None
     hint = "leave out --onnx-form: the model has the portable form"
     return Diagnostic("onnx.no-mobile-form", f"the model has no ONNX form for phones: {reason}", "--onnx-form", hint)
 
 
 def lower_mobile(hub: Hub, folder: Path, options: MobileOptions) -> OnnxArtifact:
-    """Writes `folder/model.onnx`, `model.onnx.data` and, where there is a data file, `model_last.onnx`, which has the
-    logits of the last token alone and the same data. `hub` isn't changed; `mobile_problem` finds none with it.
+    """Writes `folder/model.onnx`, `model.onnx.data` and, for a decoder with a data file, `model_last.onnx`, which has
+    the logits of the last token alone and the same data. `hub` isn't changed; `mobile_problem` finds none with it.
 
     Inputs and outputs keep their names. The same graph and options give the same bytes. Raises InputError if files
     can't be written.
@@ -65,7 +66,7 @@ def lower_mobile(hub: Hub, folder: Path, options: MobileOptions) -> OnnxArtifact
     model, stored = _lowered(hub, options, last=False)
     sizes = _sizes(model.graph, stored)
     files = write_model(model, folder, options.external_data_above, same_bytes=stored.same_bytes)
-    if len(files) > 1:
+    if len(files) > 1 and isinstance(hub.spec, DecoderSpec):
         tensors = {name: value.const_value for name, value in model.graph.initializers.items()}
         data = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, ir.ExternalTensor)}
         last, _ = _lowered(hub, options, last=True)
@@ -76,20 +77,12 @@ def lower_mobile(hub: Hub, folder: Path, options: MobileOptions) -> OnnxArtifact
 
 def _lowered(hub: Hub, options: MobileOptions, *, last: bool) -> tuple[ir.Model, Stored]:
     """The model before its tensors are written. last: with logits of the last token alone."""
-    assert isinstance(hub.spec, DecoderSpec)
     model = hub.model.clone()
     graph = model.graph
     graph.opset_imports[MICROSOFT] = 1
-    rewriter, head = Rewriter(graph), head_of(graph)
-    assert head is not None
-    texts = Texts(rewriter)
-    fuse_attention(rewriter, hub.spec.cache.head_dim)
-    texts.align()
-    if last:
-        texts.keep_last(head)
-    else:
-        texts.restore(head)
-    RemoveUnusedNodesPass()(model)
+    if isinstance(hub.spec, DecoderSpec):
+        _fuse_decoder(graph, hub.spec, last=last)
+        RemoveUnusedNodesPass()(model)
     names = hub.palettes.keys() | options.grids.keys()
     weights = tuple(weight for weight in hub.weights if weight.name in names)
     store_floats(graph, {weight.name for weight in hub.weights})
@@ -100,6 +93,18 @@ def _lowered(hub: Hub, options: MobileOptions, *, last: bool) -> tuple[ir.Model,
     fuse_gates(graph)
     tidy(model, options.metadata, ())
     return model, stored
+
+
+def _fuse_decoder(graph: ir.Graph, spec: DecoderSpec, *, last: bool) -> None:
+    rewriter, head = Rewriter(graph), head_of(graph)
+    assert head is not None
+    texts = Texts(rewriter)
+    fuse_attention(rewriter, spec.cache.head_dim)
+    texts.align()
+    if last:
+        texts.keep_last(head)
+    else:
+        texts.restore(head)
 
 
 def _write_last(model: ir.Model, folder: Path, data: Mapping[str, ir.ExternalTensor]) -> str:
