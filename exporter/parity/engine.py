@@ -15,9 +15,9 @@ from exporter.parity.findings import findings
 from exporter.parity.keys import Decoded, Key
 from exporter.parity.locate.divergence import Divergence
 from exporter.parity.results import Check, ParityReport, PromptScore, Row
-from exporter.parity.rows import Comparison, comparisons
+from exporter.parity.rows import Comparison, Lossy, comparisons
 from exporter.parity.subjects import Opener
-from exporter.parity.thresholds import DEFINED, SHAPES, Limit
+from exporter.parity.thresholds import DEFINED, INTEGER_BITS, SHAPES, Limit
 from exporter.parity.weights import Stored, WeightError, matrix_errors, weight_errors
 from exporter.progress import Progress
 
@@ -57,10 +57,9 @@ class Engine(ABC):
     def labels(self) -> Sequence[str]:
         """A label for each prompt or sample, for people."""
 
-    @property
     @abstractmethod
-    def lossy(self) -> tuple[Limit, ...]:
-        """The limits on what compression may cost."""
+    def lossy(self, bits: float) -> tuple[Limit, ...]:
+        """The limits on what compression to `bits` per weight may cost."""
 
     @abstractmethod
     def measure(self, comparison: Comparison) -> Measured:
@@ -81,7 +80,8 @@ class Engine(ABC):
     def judge(self, source: str) -> ParityReport:
         """All rows that compare two subjects, and a finding for each that failed. source: of the prompts or samples."""
         options = self.opener.options
-        planned = comparisons(self.keys, self.opener.subjects, options, self.lossy)
+        integers = self.lossy(min(options.bits, INTEGER_BITS))
+        planned = comparisons(self.keys, self.opener.subjects, options, Lossy(self.lossy(options.bits), integers))
         rows, found = findings(planned, [self._row(comparison) for comparison in planned], self._blame)
         return ParityReport(options.depth, options.bits, len(self.labels), source, rows, findings=found)
 

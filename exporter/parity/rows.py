@@ -43,27 +43,45 @@ class Comparison:
         return self.reference == "hub" and (self.artifact == "compressed" or isinstance(self.artifact, Decoded))
 
 
+@dataclass(frozen=True)
+class Lossy:
+    """What compression may cost this model. integers: where a file stores and computes with integers."""
+
+    palettes: tuple[Limit, ...]
+    integers: tuple[Limit, ...]
+
+    def of(self, form: Form) -> tuple[Limit, ...]:
+        """The limits for the files of a form."""
+        return self.integers if rounds(form) == "int8" else self.palettes
+
+
 def comparisons(
-    keys: Sequence[Key], subjects: Compared, options: ParityOptions, lossy: tuple[Limit, ...]
+    keys: Sequence[Key], subjects: Compared, options: ParityOptions, lossy: Lossy
 ) -> tuple[Comparison, ...]:
-    """Every row that can be computed from the subjects there are. lossy: what compression may cost this model.
+    """Every row that can be computed from the subjects there are.
 
     The end-to-end rows compare with the checkpoint; without one, with the source file or else the imported graph.
     """
     forms = tuple(key for key in keys if isinstance(key, Form))
     origins: tuple[Key, ...] = ("checkpoint", "source", "hub")
     origin: Key = next((key for key in origins if key in keys), "hub")
-    end = thresholds.replaced(lossy, options.limits)
     source: Key = "source" if "source" in keys else "checkpoint"
     rows = [
         Comparison("import", source, "hub", forms, _import_limits(keys, subjects)),
-        Comparison("compression", "hub", "compressed", forms, lossy),
+        Comparison("compression", "hub", "compressed", forms, lossy.palettes),
     ]
     lowered = {form: _lowering(form, keys, subjects, options, lossy) for form in forms}
     rows += [row for own in lowered.values() for row in own]
     names = {form: tuple(row.name for row in own) for form, own in lowered.items()}
     rows += [
-        Comparison(row_name(form), origin, form, (form,), end, ("import", "compression", *names[form]))
+        Comparison(
+            row_name(form),
+            origin,
+            form,
+            (form,),
+            thresholds.replaced(lossy.of(form), options.limits),
+            ("import", "compression", *names[form]),
+        )
         for form in forms
     ]
     same = [form for form in forms if rounds(form) != "int8"]  # the forms whose files hold the same weights
@@ -87,12 +105,12 @@ def _import_limits(keys: Sequence[Key], subjects: Compared) -> tuple[Limit, ...]
 
 
 def _lowering(
-    form: Form, keys: Sequence[Key], subjects: Compared, options: ParityOptions, lossy: tuple[Limit, ...]
+    form: Form, keys: Sequence[Key], subjects: Compared, options: ParityOptions, lossy: Lossy
 ) -> tuple[Comparison, ...]:
     """From the graph to the shipped file; where its runtime rounds, in two steps: without rounding, then with."""
     if rounds(form) == "int8":
         return (
-            Comparison(row_name(form, "weights"), "hub", Decoded(form), (form,), lossy),
+            Comparison(row_name(form, "weights"), "hub", Decoded(form), (form,), lossy.integers),
             Comparison(row_name(form, "lowering"), Decoded(form), Unrounded(form), (form,), thresholds.LOWERING_ONNX),
             Comparison(row_name(form, "int8"), Unrounded(form), form, (form,), thresholds.INT8),
         )

@@ -49,11 +49,10 @@ class TextEngine(Engine):
         """The beginning of each prompt."""
         return [prompt.shown for prompt in self.texts.prompts]
 
-    @property
-    def lossy(self) -> tuple[Limit, ...]:
+    def lossy(self, bits: float) -> tuple[Limit, ...]:
         """The limits for this kind of outputs."""
         options, judged = self.opener.options, self.opener.judged
-        return narrowed(compression_limits(options.bits, judged), options.cost, judged, options.depth)
+        return narrowed(compression_limits(bits, judged), options.cost, judged, options.depth)
 
     def measure(self, comparison: Comparison) -> Measured:
         """Compares two subjects prompt by prompt."""

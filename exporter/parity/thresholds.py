@@ -287,6 +287,9 @@ WEIGHT_ERROR_REASON = (
     "rows have 1 to 4"
 )
 
+# Integers of 8 bits with one scale a block, and inputs rounded to them, cost as much as palettes of about 6 bits.
+INTEGER_BITS = 6
+
 TASK_DROP = 1.0  # allowed loss of task accuracy, in percentage points
 TASK_DROP_REASON = "at most 10 of 1000 answers, at any number of bits; --max-task-drop sets another limit"
 

@@ -80,11 +80,10 @@ class GraphEngine(Engine):
         """The label of each sample."""
         return [sample.label for sample in self.samples.items]
 
-    @property
-    def lossy(self) -> tuple[Limit, ...]:
+    def lossy(self, bits: float) -> tuple[Limit, ...]:
         """The limits for this graph's outputs."""
         options, spec = self.opener.options, self.opener.subjects.spec
-        limits = lossy_limits(options.bits, spec)
+        limits = lossy_limits(bits, spec)
         return narrowed(limits, options.cost, "tokens", options.depth) if chooses_tokens(spec) else limits
 
     def report(self) -> ParityReport:

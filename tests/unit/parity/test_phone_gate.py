@@ -50,7 +50,7 @@ def narrow_window(graph):
 
 def test_a_good_file_passes_every_row(wide_llama, written):
     found, report = verdicts(wide_llama, written)
-    assert {name for name, verdict in found.items() if verdict == "failed"} == set(), [(r.name,r.metrics,[(c.limit.metric,c.limit.value) for c in r.checks]) for r in report.rows if r.verdict=="failed"]
+    assert {name for name, verdict in found.items() if verdict == "failed"} == set()
     assert list(found)[:5] == [
         "import",
         "onnx mobile weights",
