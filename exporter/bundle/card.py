@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.bundle.card_graphs import card_facts, python_name
 from exporter.bundle.encoders import task_facts
-from exporter.formats import DEVICES, TITLES
+from exporter.formats import DEVICES, MOBILE, TITLES
 
 if TYPE_CHECKING:
     from exporter.bundle.facts import Artifact
@@ -58,6 +58,7 @@ def model_card(
         onnx=by_kind.get("onnx"),
         lengths=_lengths(manifest, by_kind.get("coreml")),
         kept=_count(manifest, kept=True),
+        phones=any(artifact.form == MOBILE for artifact in manifest.artifacts),
         palettized=_count(manifest, kept=False),
         graphs=graphs,
         beside=beside,
