@@ -158,6 +158,9 @@ def settle(outputs: OutputOptions, widths: Widths) -> Settings:
     sizes = [target.group_size for target in targets]
     usual = widths.group_size or min(sizes, default=GROUP_SIZE)
     wanted = _onnx_forms(outputs)
+    if wanted and "onnx" not in (asked or brought):
+        option = "--onnx-form" if outputs.forms else "--onnx-weights"
+        raise UsageError.of("options.onnx", "nothing is exported to ONNX", where=option, hint=f"leave out {option}")
     forms = [form for kind in asked or brought for form in _forms_of(kind, wanted)]
     own = any(form.format == "onnx" for form in wanted)
     return Settings(tuple(forms), targets, bits, usual, widths, outputs.onnx_weights, own)

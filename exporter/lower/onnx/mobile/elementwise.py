@@ -61,7 +61,7 @@ def fuse_norms(graph: ir.Graph) -> None:
         # The sum's other readers come after the sum, so the fused op stands where the sum stood.
         graph.insert_before(add, fused)
         for old, new in ((norm.outputs[0], fused.outputs[0]), (total, fused.outputs[3])):
-            ir.convenience.replace_all_uses_with(old, new)
+            ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
         graph.remove([norm, add], safe=True)
 
 
