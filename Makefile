@@ -6,7 +6,7 @@ OUT ?= out
 
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal -rs
 
-.PHONY: demo test test-slow test-ios test-kotlin lint kernels format docs clean
+.PHONY: demo test test-slow test-ios test-kotlin test-clients clients-table lint kernels format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kogata export samples/home_intents/checkpoint -o $(OUT)/home-intents --name home-intents \
@@ -35,6 +35,15 @@ test-ios: $(VENV)/.installed-dev
 # The Kotlin that `kogata pack --for android` writes. It needs a JDK; kotlinc comes from npm where it isn't on PATH.
 test-kotlin: $(VENV)/.installed-dev
 	bin=$$(tests/kotlin/toolchain.sh) && PATH="$$bin:$$PATH" $(BIN)/python -m pytest -rs -m kotlin tests/kotlin
+
+# The clients that people open an ONNX folder with, some in Node and in Chromium (docs/clients.md). It needs Node.js 20 or
+# newer with npm, and chromium; the JavaScript packages go to the user's cache.
+test-clients: $(VENV)/.installed-dev
+	tests/clients/install.sh
+	$(BIN)/python -m pytest -rs -m clients tests/clients
+
+clients-table: $(VENV)/.installed-dev
+	KOGATA_WRITE_CLIENTS=1 $(MAKE) test-clients
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

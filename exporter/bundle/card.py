@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from exporter.bundle.card_graphs import card_facts, python_name
 from exporter.bundle.encoders import task_facts
+from exporter.bundle.optimum_decoder import optimum_obstacle
 from exporter.formats import DEVICES, MOBILE, TITLES
 
 if TYPE_CHECKING:
@@ -21,15 +22,12 @@ _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!"} | {"\n": " ", 
 
 def model_card(
     manifest: Manifest,
-    *,
-    genai: bool,
-    chat: bool,
-    vectors: bool = False,
+    has: Collection[str],
     preprocessor: Mapping[str, Any] | None = None,
     beside: str = "",
 ) -> bytes:
-    """The card. genai: whether `onnx/` has a `genai_config.json`; chat: whether `tokenizer/` has a chat template;
-    vectors: whether `parity/` has test vectors for devices.
+    """The card. has: "genai": `onnx/` has a `genai_config.json`; "chat": `tokenizer/` has a chat template; "vectors":
+    `parity/` has test vectors for devices; "sentence": `onnx/` has the modules of sentence-transformers.
 
     preprocessor: the content of preprocessor_config.json in the folder `beside`.
     """
@@ -48,9 +46,8 @@ def model_card(
     by_kind = {artifact.kind: artifact for artifact in manifest.artifacts}
     text = environment.get_template("card.md.jinja").render(
         m=manifest,
-        genai=genai,
-        chat=chat,
-        vectors=vectors,
+        **{fact: fact in has for fact in ("genai", "chat", "vectors", "sentence")},
+        obstacle=optimum_obstacle(manifest.model) if "kv_heads" in manifest.model else "",
         titles=TITLES,
         devices=DEVICES,
         front=_front_matter(manifest),

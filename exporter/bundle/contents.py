@@ -55,6 +55,7 @@ class BundlePlan:
     preprocessor: preprocessor_config.json, which says how images or sounds become inputs; empty where there is none.
     chat: about the chat template of a decoder; its pieces are among the tokenizer's files. None where there is none.
     device_vectors: parity/device.json; None for a model without text, and where nothing was compared.
+    client_files: path → content, of further files beside the model in those forms whose clients look for them there.
     bits_plan: plan.json, which replays mixed bits; None where all matrices have the same bits.
     """
 
@@ -78,6 +79,7 @@ class BundlePlan:
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
     scoring: Mapping[str, float] = field(default_factory=dict)
     sentence: Mapping[str, Any] = field(default_factory=dict)
+    client_files: Mapping[str, bytes] = field(default_factory=dict)
     bits_plan: bytes | None = None
     chat: ChatFacts | None = None
     device_vectors: bytes | None = None

@@ -40,6 +40,18 @@ def generation_config(config: Mapping[str, Any], generation: Mapping[str, Any]) 
     return {"_from_model_config": True, **ids}
 
 
+def tokenizer_config(stated: Mapping[str, Any], template: str | None, longest: int | None) -> dict[str, Any]:
+    """`tokenizer_config.json` for transformers.js 4: it reads no chat_template.jinja, which other clients prefer, and
+    no maximum length of sentence-transformers' modules.
+
+    template: the chat template. longest: that maximum length, in tokens, special tokens included.
+    """
+    settings = dict(stated)
+    if template is not None:
+        settings.setdefault("chat_template", template)
+    return settings if longest is None else {**settings, "model_max_length": longest}
+
+
 def end_tokens(config: Mapping[str, Any], generation: Mapping[str, Any]) -> tuple[int, ...]:
     """The ids that end a text: from generation_config, else from config; empty where neither has one."""
     for settings in (generation, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from exporter.bundle.facts import Artifact
 from exporter.bundle.graphs import graph_facts
 from exporter.bundle.manifest import MANIFEST, Manifest
 from exporter.bundle.sbom import BOM, sbom
+from exporter.bundle.sentence_files import MODULES as SENTENCE_MODULES
+from exporter.bundle.sentence_files import SETTINGS as SENTENCE_SETTINGS
 from exporter.bundle.tree import path_problem, printable, scan, sha256, sha256_all
 from exporter.errors import InputError
 from exporter.formats import FORMS, LAST, MOBILE, Form, artifact_path
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 SUMS = "SHA256SUMS"
 BITS_PLAN = "plan.json"
 DEVICE_VECTORS = "parity/device.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 _FOLDERS = tuple(f"{folder}/" for facts in FORMS.values() for folder in (facts.folder, facts.beside) if folder)
 
@@ -53,9 +57,10 @@ def finish_bundle(
     manifest = replace(manifest, failures=tuple(failures(manifest)))
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
     facts = {"genai": "onnx/genai_config.json", "chat": f"tokenizer/{CHAT_TEMPLATE}", "vectors": DEVICE_VECTORS}
-    there = {name: (folder / file).exists() for name, file in facts.items()}
+    facts["sentence"] = f"onnx/{SENTENCE_MODULES}"
+    has = {name for name, file in facts.items() if (folder / file).exists()}
     beside = "tokenizer" if plan.tokenizer_files else "preprocessor"
-    card = model_card(manifest, **there, preprocessor=plan.preprocessor, beside=beside)
+    card = model_card(manifest, has, plan.preprocessor, beside)
     (folder / CARD).write_bytes(card)
     hashes = sha256_all(folder)
     bom = folder / BOM
@@ -99,8 +104,22 @@ def _write_texts(plan: BundlePlan, folder: Path) -> None:
     for place, form in sorted({_place(a, plan): a.form for a in plan.artifacts if FORMS[a.form].client_files}.items()):
         if beside.exists():
             shutil.copytree(beside, folder / place, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        for file, content in plan.client_files.items():
+            _write(folder / place / file, content)
+        _settle_tokenizer(folder / place, plan.chat_template)
         if drawn and onnx_files.end_tokens(plan.config, plan.generation_config):
             _write(folder / place / "genai_config.json", canonical_json(_genai_config(plan, form, folder / place)))
+
+
+def _settle_tokenizer(folder: Path, template: str | None) -> None:
+    """tokenizer_config.json beside a model, for those clients that read nothing else of a tokenizer's settings."""
+    path, sentence = folder / TOKENIZER_CONFIG, folder / SENTENCE_SETTINGS
+    if (folder / "tokenizer.json").exists():
+        stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        longest = json.loads(sentence.read_bytes()).get("max_seq_length") if sentence.exists() else None
+        settings = onnx_files.tokenizer_config(stated or {}, template, longest)
+        if settings != stated:
+            _write(path, canonical_json(settings))
 
 
 def _configs(plan: BundlePlan) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,16 @@ from exporter.errors import ExitCode
 from exporter.progress import Progress
 from exporter.report import Report, Table, shown_size
 
+Dtype = Literal["fp32", "fp16", "q8", "q4", "q4f16"]
+
+
+TRANSFORMERS_JS = "transformers.js"
+
+
+def _layout_names() -> list[str]:
+    """For the shell's completion."""
+    return [TRANSFORMERS_JS, *target_names()]
+
 
 def pack(
     bundle: Annotated[Path, typer.Argument(help="A folder that `kogata export` wrote.")],
@@ -20,7 +30,10 @@ def pack(
     target: Annotated[
         str,
         typer.Option(
-            "--for", metavar="TARGET", autocompletion=target_names, help="iphone, android, or a target for one device."
+            "--for",
+            metavar="TARGET",
+            autocompletion=_layout_names,
+            help="iphone, android, a target for one device, or transformers.js.",
         ),
     ],
     download: Annotated[
@@ -40,17 +53,28 @@ def pack(
             "phones that are sold with 8 GB.",
         ),
     ] = None,
+    dtype: Annotated[
+        Dtype,
+        typer.Option(
+            help="For transformers.js: the dtype that the app asks for. It names the file, and changes nothing in it."
+        ),
+    ] = "fp32",
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that `kogata pack` wrote.")] = False,
     format: FormatOption = "text",
     quiet: QuietOption = False,
 ) -> int:
-    """Write what a store wants of a bundle: a Swift package for Xcode, or AI packs and Kotlin for Android.
+    """Write the layout that a store or a client wants of a bundle.
 
-    The bundle is verified first. Its files are copied byte for byte; those that the phone doesn't need stay out. Exits
+    For an iPhone: a Swift package for Xcode, and a Background Assets manifest. For Android: AI packs and Kotlin. For
+    transformers.js: configuration and tokenizer, and onnx/model.onnx below them, as models on the hub have it.
+
+    The bundle is verified first. Its files are copied byte for byte; those that the target doesn't need stay out. Exits
     1 for a bundle with changed files or a failed verdict.
     """
 
     def body(progress: Progress) -> Report:
+        if target == TRANSFORMERS_JS:
+            return _for_transformers_js(bundle, output, dtype, progress, force)
         from exporter.cli.verdict import verdict_findings
         from exporter.pipeline.deliver import pack_bundle
         from exporter.pipeline.delivery import PackOptions
@@ -79,3 +103,22 @@ def pack(
         return Report("pack", ExitCode.OK, result, told, sections, verdict=packed.manifest.verdict)
 
     return run_command("pack", Output(format, quiet), body)
+
+
+def _for_transformers_js(bundle: Path, output: Path, dtype: Dtype, progress: Progress, force: bool) -> Report:
+    from exporter.cli.verdict import verdict_findings
+    from exporter.pipeline.deliver_client import pack_for_transformers_js
+
+    packed = pack_for_transformers_js(bundle, output, dtype, progress, force=force)
+    result = {
+        "path": str(packed.path),
+        "target": TRANSFORMERS_JS,
+        "dtype": dtype,
+        "files": packed.files,
+        "models": list(packed.opens),
+    }
+    facts = [("folder", str(packed.path)), ("opens", ", ".join(packed.opens)), ("files", str(packed.files))]
+    facts.append(("load with", f'{{ dtype: "{dtype}" }}'))
+    table = Table(f"{packed.manifest.name} for transformers.js", ("", ""), facts)
+    told = verdict_findings(packed.manifest)
+    return Report("pack", ExitCode.OK, result, told, (table,), verdict=packed.manifest.verdict)

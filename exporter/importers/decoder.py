@@ -39,9 +39,9 @@ class DecoderBuilder(LayerBuilder):
 
     def build(self) -> Hub:
         layout, b = self.layout, self.builder
-        ids = b.input("input_ids", ir.DataType.INT64, ["batch", "sequence"])
-        attention_mask = b.input("attention_mask", ir.DataType.INT64, ["batch", "total"])
-        self.positions = b.input("position_ids", ir.DataType.INT64, ["batch", "sequence"])
+        ids = b.input("input_ids", ir.DataType.INT64, ["batch_size", "sequence"])
+        attention_mask = b.input("attention_mask", ir.DataType.INT64, ["batch_size", "total"])
+        self.positions = b.input("position_ids", ir.DataType.INT64, ["batch_size", "sequence"])
         past = [
             (
                 b.input(f"past_key_values.{i}.key", ir.DataType.FLOAT, self._cache_shape(layer, "past")),
@@ -51,7 +51,7 @@ class DecoderBuilder(LayerBuilder):
         ]
         self._build_masks(ids, attention_mask)
         x, present = self.build_layers(ids, past)
-        b.output(self._logits(x), "logits", ir.DataType.FLOAT, ["batch", "sequence", layout.vocab_size])
+        b.output(self._logits(x), "logits", ir.DataType.FLOAT, ["batch_size", "sequence", layout.vocab_size])
         for i, (layer, cache) in enumerate(zip(layout.layers, present, strict=True)):
             for kind, value in zip(("key", "value"), cache, strict=True):
                 b.output(value, f"present.{i}.{kind}", ir.DataType.FLOAT, self._cache_shape(layer, "total"))
@@ -75,7 +75,7 @@ class DecoderBuilder(LayerBuilder):
         return x, present
 
     def _cache_shape(self, layer: LayerLayout, length: str) -> list[int | str]:
-        return ["batch", layer.kv_heads, length, self.layout.head_dim]
+        return ["batch_size", layer.kv_heads, length, self.layout.head_dim]
 
     def _spec(self) -> DecoderSpec:
         layout = self.layout

@@ -29,7 +29,7 @@ class _Embedder(DecoderBuilder):
     def build(self) -> Hub:
         layout, b = self.layout, self.builder
         names = ("input_ids", "attention_mask")
-        ids, attention_mask = (b.input(name, ir.DataType.INT64, ["batch", "sequence"]) for name in names)
+        ids, attention_mask = (b.input(name, ir.DataType.INT64, ["batch_size", "sequence"]) for name in names)
         real = b.op("Cast", attention_mask, to=int(ir.DataType.FLOAT), name="attention_mask/float")
         self._attention_mask = attention_mask
         count = b.op("CumSum", attention_mask, self.integer(1), name="positions/count")

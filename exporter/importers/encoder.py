@@ -48,7 +48,7 @@ class _Encoder(LayerBuilder):
     def build(self) -> Hub:
         layout, b = self._layout, self.builder
         names = ["input_ids", "attention_mask", *(["token_type_ids"] if layout.inputs.types > 1 else [])]
-        ids, attention_mask, *types = (b.input(name, ir.DataType.INT64, ["batch", "sequence"]) for name in names)
+        ids, attention_mask, *types = (b.input(name, ir.DataType.INT64, ["batch_size", "sequence"]) for name in names)
         real = b.op("Cast", attention_mask, to=int(ir.DataType.FLOAT), name="attention_mask/float")
         self._masks = {0: padding_mask(self, ids, real)}
         if layout.rotary is not None:
@@ -93,7 +93,7 @@ class _Encoder(LayerBuilder):
                 mean, width = head.style.pooling == "mean", layout.hidden_size
                 x = mean_token(self, x, real, width) if mean else first_token(self, x, width)
             results = build_head(self, head, x, layout.norm_eps)
-        sizes: list[int | str] = ["batch"] if head.slot == "sequence" else ["batch", "sequence"]
+        sizes: list[int | str] = ["batch_size"] if head.slot == "sequence" else ["batch_size", "sequence"]
         if head.slot != "answer":
             sizes.append(layout.vocab_size if head.slot == "mask" else len(head.labels))
         for name, value in results.items():

@@ -116,12 +116,12 @@ def embedding_spec(
 def build_embeddings(layers: LayerBuilder, sentence: Sentence | None, tokens: Tokens) -> None:
     """Adds the outputs `token_embeddings` and, with pooling, `sentence_embedding`."""
     b = layers.builder
-    b.output(tokens.embeddings, "token_embeddings", ir.DataType.FLOAT, ["batch", "sequence", tokens.hidden])
+    b.output(tokens.embeddings, "token_embeddings", ir.DataType.FLOAT, ["batch_size", "sequence", tokens.hidden])
     if sentence is None or sentence.pooling is None:
         return
     with b.scope("pooling"):
         vector = build_sentence(layers, sentence, tokens)
-    b.output(vector, "sentence_embedding", ir.DataType.FLOAT, ["batch", sentence.width(tokens.hidden)])
+    b.output(vector, "sentence_embedding", ir.DataType.FLOAT, ["batch_size", sentence.width(tokens.hidden)])
 
 
 def build_sentence(layers: LayerBuilder, sentence: Sentence, tokens: Tokens) -> ir.Value:

@@ -79,6 +79,6 @@ def append_sentence(hub: Hub, sentence: Sentence, context: int, width: int = 0) 
         real = builder.op("Cast", mask, to=int(ir.DataType.FLOAT), name="real")
         vector = build_sentence(layers, sentence, Tokens(tokens, real, hidden, context, padded_first=True))
     batch = inputs["input_ids"].shape
-    sizes = [batch[0] if batch is not None and isinstance(batch[0], int) else "batch", sentence.width(hidden)]
+    sizes = [batch[0] if batch is not None and isinstance(batch[0], int) else "batch_size", sentence.width(hidden)]
     builder.output(vector, SENTENCE, ir.DataType.FLOAT, sizes)
     return replace(builder.extend(hub), spec=replace(spec, outputs=(*spec.outputs, SENTENCE)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from exporter.bundle import Manifest, verify_bundle
 from exporter.bundle.tree import printable
 from exporter.errors import Diagnostic, GateError, UnsupportedError, UsageError
+from exporter.formats import Format
 from exporter.pipeline.deliver_android import pack_for_android
 from exporter.pipeline.deliver_xcode import pack_for_xcode
 from exporter.pipeline.delivery import DOWNLOADS, FORMATS, Packed, PackOptions, Source
@@ -22,7 +23,7 @@ def pack_bundle(bundle: Path, target_name: str, destination: Path, options: Pack
     """
     target = load_target(target_name)
     _require_options(target, options)
-    source = Source(bundle, _checked(bundle, target, progress), target, options)
+    source = Source(bundle, shippable(bundle, FORMATS[target.platform], progress), target, options)
     write = pack_for_xcode if target.platform == "ios" else pack_for_android
     return write(source, destination, progress)
 
@@ -42,8 +43,8 @@ def _require_options(target: Target, options: PackOptions) -> None:
     UsageError.raise_all(problems)
 
 
-def _checked(bundle: Path, target: Target, progress: Progress) -> Manifest:
-    """The manifest of a bundle that may be shipped to `target`."""
+def shippable(bundle: Path, needed: Format, progress: Progress) -> Manifest:
+    """The manifest of an intact bundle that passed its gates and has the needed format."""
     found = verify_bundle(bundle, progress)
     found.require_ok()
     if found.manifest is None:
@@ -55,7 +56,6 @@ def _checked(bundle: Path, target: Target, progress: Progress) -> Manifest:
             where=printable(str(bundle)),
             hint="don't ship it; `kogata verify` shows which gate",
         )
-    needed = FORMATS[target.platform]
     if not any(artifact.kind == needed for artifact in found.manifest.artifacts):
         name = {"coreml": "Core ML package", "onnx": "ONNX file"}[needed]
         raise UnsupportedError.of(

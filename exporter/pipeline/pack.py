@@ -36,6 +36,7 @@ from exporter.parity import ParityReport
 from exporter.parity.metrics import METRICS
 from exporter.pipeline.opened import OpenModel
 from exporter.pipeline.parts import Part
+from exporter.pipeline.sentence import sentence_modules
 from exporter.pipeline.settings import Settings
 from exporter.report import render_parity_html
 from exporter.strict_json import compact_json
@@ -67,20 +68,22 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
     chat = packing.model.chat if hub.task == "text-generation" else None
     compression = compression_facts(packing)
     report = None if parity is None else parity.as_json()
+    context = max((part.hub.spec.context or 0 for part in packing.parts), default=0) or None
+    artifacts = tuple(
+        _artifact(packing, part, form, path) for part in packing.parts for form, path in part.artifacts.items()
+    )
     return BundlePlan(
         name=packing.name,
         task=hub.task,
         family=hub.family,
         spec=_spec(packing.parts),
-        context=max((part.hub.spec.context or 0 for part in packing.parts), default=0) or None,
+        context=context,
         source=SourceFacts(
             source.repo, source.revision, source.license, source.digest, source.license_link, tokenizer.origin
         ),
         languages=source.languages,
         compression=compression,
-        artifacts=tuple(
-            _artifact(packing, part, form, path) for part in packing.parts for form, path in part.artifacts.items()
-        ),
+        artifacts=artifacts,
         config=_with_ends(checkpoint.config, ends if not checkpoint.generation_config else ()),
         generation_config=_with_ends(checkpoint.generation_config, ends if checkpoint.generation_config else ()),
         tokenizer_files={**tokenizer.files, **({CHAT_PIECES: canonical_json(chat.as_json())} if chat else {})},
@@ -92,6 +95,7 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         preprocessor=checkpoint.preprocessor,
         scoring=_scoring(packing),
         sentence=sentence_facts(checkpoint.sentence) if hub.task == "feature-extraction" else {},
+        client_files=sentence_modules(packing.model.checkpoint, hub.task, artifacts, context),
         bits_plan=packing.plan.to_bytes() if packing.plan else None,
         chat=None
         if chat is None

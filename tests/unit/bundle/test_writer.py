@@ -336,3 +336,30 @@ def test_mixed_bits_travel_with_their_plan(decoder_plan: BundlePlan, tmp_path: P
     assert not (uniform / "plan.json").exists()
     assert "mixed" not in (uniform / "manifest.json").read_text()
     assert read_manifest(uniform / "manifest.json").compression.palette_bits == 4
+
+
+def test_transformers_js_cuts_where_sentence_transformers_does(encoder_plan: BundlePlan, tmp_path: Path) -> None:
+    files = {"tokenizer.json": b"{}", "tokenizer_config.json": b'{"model_max_length": 512}'}
+    plan = replace(
+        encoder_plan, tokenizer_files=files, client_files={"sentence_bert_config.json": b'{"max_seq_length": 32}'}
+    )
+    out = write_bundle(plan, tmp_path / "out")
+    assert json.loads((out / "onnx" / "tokenizer_config.json").read_text()) == {"model_max_length": 32}
+    assert json.loads((out / "tokenizer" / "tokenizer_config.json").read_text()) == {"model_max_length": 512}
+
+
+def test_transformers_js_finds_the_chat_template_in_tokenizer_config(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    """It reads no chat_template.jinja, and no folder without tokenizer_config.json. Other settings stay."""
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text('{"model_max_length": 64}')
+    cases = {
+        "stated": ({"tokenizer_config.json": settings}, {"model_max_length": 64, "chat_template": "{{ messages }}"}),
+        "absent": ({}, {"chat_template": "{{ messages }}"}),
+    }
+    for name, (files, wanted) in cases.items():
+        tokenizer = {"tokenizer.json": b"{}", **files}
+        out = write_bundle(replace(decoder_plan, tokenizer_files=tokenizer), tmp_path / name)
+        assert json.loads((out / "onnx" / "tokenizer_config.json").read_text()) == wanted
+        assert (out / "onnx" / "chat_template.jinja").read_text() == "{{ messages }}"
+        if files:
+            assert (out / "tokenizer" / "tokenizer_config.json").read_bytes() == settings.read_bytes()

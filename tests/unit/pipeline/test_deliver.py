@@ -1,7 +1,8 @@
-"""`kogata pack --for iphone`: the bundle's own bytes, only what an iPhone needs, whole or absent."""
+"""`kogata pack`: the bundle's own bytes, only what the target needs, whole or absent."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -129,3 +130,46 @@ def test_sizes_are_compared_with_the_channel(bundle: Path, tmp_path: Path, monke
     assert len(packed(mlpackage=small)) == 1
     with pytest.raises(GateError, match="the limit is 10"):
         packed(pack=small)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [("fp32", "model.onnx"), ("q8", "model_quantized.onnx"), ("q4", "model_q4.onnx"), ("fp16", "model_fp16.onnx"),
+     ("q4f16", "model_q4f16.onnx")],
+)  # fmt: skip
+def test_the_layout_of_transformers_js(dtype: str, name: str, bundle: Path, tmp_path: Path) -> None:
+    """The model has the name of the dtype; its weights keep the name by which it refers to them."""
+    assert kogata("pack", bundle, "--for", "transformers.js", "--dtype", dtype, "-o", tmp_path / "x", "-q") == 0
+    packed, whole = files(tmp_path / "x"), files(bundle)
+    assert packed[f"onnx/{name}"] == whole["onnx/model.onnx"]
+    assert packed["onnx/model.onnx.data"] == whole["onnx/model.onnx.data"]
+    assert {path for path in packed if path.startswith("onnx/")} == {f"onnx/{name}", "onnx/model.onnx.data"}
+    for path in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert packed[path] == whole[f"onnx/{path}"]
+    assert packed["kogata/manifest.json"] == whole["manifest.json"]
+    assert packed["licenses/LICENSE"] == whole["licenses/LICENSE"]
+    assert not {"genai_config.json", "chat.json"} & set(packed)
+    sums = dict(reversed(line.split("  ")) for line in packed["SHA256SUMS"].decode().splitlines())
+    assert sums == {
+        path: hashlib.sha256(content).hexdigest() for path, content in packed.items() if path != "SHA256SUMS"
+    }
+
+
+def test_only_a_packed_folder_for_transformers_js_is_replaced(bundle: Path, tmp_path: Path) -> None:
+    arguments = ("pack", bundle, "--for", "transformers.js", "-q", "-o")
+    assert kogata(*arguments, tmp_path / "x") == 0
+    assert kogata(*arguments, tmp_path / "x") == 2
+    assert kogata(*arguments, tmp_path / "x", "--force") == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    assert kogata(*arguments, tmp_path / "mine", "--force") == 2
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+
+
+def test_transformers_js_needs_an_onnx_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make_decoder_plan(tmp_path / "made")
+    coreml = write_bundle(
+        replace(plan, artifacts=tuple(a for a in plan.artifacts if a.form.format == "coreml")), tmp_path / "coreml"
+    )
+    assert kogata("pack", coreml, "--for", "transformers.js", "-o", tmp_path / "x", "-q") == 3
+    assert "no ONNX file" in capsys.readouterr().err
