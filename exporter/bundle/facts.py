@@ -80,11 +80,11 @@ def mean_bits(tensors: Iterable[tuple[int | None, int]]) -> float:
 
 @dataclass(frozen=True)
 class FitFacts:
-    """The error of a graph's palettes on texts that they weren't fitted to.
+    """The error of a graph's palettes or grids on texts that they weren't fitted to.
 
     texts: the calibration texts, in words. error: its unit, "kl" (nats) or "distance" (half the squared distance, which
-    is 1 - cosine). plain: the error with optimal k-means at the same bits; fitted: with palettes fitted to text;
-    recovered: with trained LUTs, None where none were trained; used: which of them is in the files.
+    is 1 - cosine). plain: the error with optimal k-means or rounding at the same bits; fitted: with weights fitted to
+    text; recovered: with trained LUTs, None where none were trained; used: which of them is in the files.
     """
 
     texts: str
@@ -108,9 +108,10 @@ class CompressionFacts:
 
     bits, group_size: as requested, None where nothing was requested or they differ by matrix.
     parameters: of the whole model; stored_bytes: their size, LUTs included.
-    tensors: name, shape, bits of an index (None: kept), group_size, stored_bytes, reason, and any other facts.
+    tensors: name, shape, bits of an index or integer (None: kept), group_size, block (columns that share a scale, where
+        integers are stored), stored_bytes, reason, and any other facts.
     mixed: the option that chose bits for each matrix ("--bpw 3.7"); None where all matrices have the same bits.
-    calibration: one entry for each graph whose palettes were fitted to text.
+    calibration: one entry for each graph whose weights were fitted to text.
     """
 
     bits: int | None
@@ -127,6 +128,11 @@ class CompressionFacts:
         if self.bits is not None:
             return self.bits
         return mean_bits((t["bits"], math.prod(t["shape"])) for t in self.tensors)
+
+    @property
+    def grids(self) -> bool:
+        """Whether matrices are stored as integers with a scale for each block of columns, not as palettes."""
+        return any(tensor.get("block") for tensor in self.tensors)
 
     @property
     def bpw(self) -> float:

@@ -37,7 +37,8 @@ def export_report(done: ExportResult) -> Report:
     """Sizes, parity, and the bundle's folder."""
     manifest, parity = done.manifest, done.parity
     sections: list[Table | str] = [_artifacts(manifest), _compression(manifest.compression)]
-    sections += [_fit(fit) for fit in manifest.compression.calibration]
+    plain = "rounded" if manifest.compression.grids else "plain k-means"
+    sections += [_fit(fit, plain) for fit in manifest.compression.calibration]
     if parity is None:
         sections.append("parity: not checked (--parity none)")
     else:
@@ -99,11 +100,11 @@ def _compression(facts: CompressionFacts) -> Table:
     return Table(title, ("tensors", "count", "stored"), rows)
 
 
-def _fit(facts: FitFacts) -> Table:
-    """One graph's palettes, judged on texts that they weren't fitted to, beside k-means in the same bytes."""
+def _fit(facts: FitFacts, plain: str) -> Table:
+    """One graph's weights, judged on texts that they weren't fitted to. plain: how they are made without text."""
     what = "KL divergence" if facts.error == "kl" else "distance of the outputs"
     component = "" if facts.component == "model" else f"{facts.component}: "
-    rows: list[tuple[Cell, Cell]] = [("plain k-means", _number(facts.plain)), ("fitted to text", _number(facts.fitted))]
+    rows: list[tuple[Cell, Cell]] = [(plain, _number(facts.plain)), ("fitted to text", _number(facts.fitted))]
     if facts.recovered is not None:
         rows.append(("LUTs trained", _number(facts.recovered)))
     rows += [("used", facts.used), ("texts", facts.texts)]
@@ -111,12 +112,14 @@ def _fit(facts: FitFacts) -> Table:
 
 
 def _rank(tensor: Any) -> tuple[int, int]:
-    return (tensor["bits"] or 99, tensor["group_size"] or 0)
+    return (tensor["bits"] or 99, tensor["group_size"] or tensor.get("block") or 0)
 
 
 def _fate(tensor: Any) -> str:
     if tensor["bits"] is None:
         return f"kept, {tensor['reason']}"
+    if tensor.get("block"):
+        return f"{tensor['bits']} bits, blocks of {tensor['block']} columns"
     return f"{tensor['bits']} bits, groups of {tensor['group_size']} rows"
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.compress.choices import UNCOMPRESSED, Choice, stored_bytes, widened
-from exporter.graph.grid import grid_bytes, largest_block
+from exporter.compress.choices import KEEP, UNCOMPRESSED, Choice, stored_bytes, widened
+from exporter.graph.grid import grid_bytes, usual_block
 from exporter.graph.palette import Palette
 
 
@@ -80,11 +80,12 @@ class CompressOptions:
 class TensorDecision:
     """How one tensor is stored.
 
-    bits, group_size, psnr_db, mse: None if it is kept. group_size: at most the number of rows.
-    stored_bytes: packed indices and LUTs, or the kept tensor; no container overhead.
+    bits, psnr_db, mse: None if it is kept. group_size: of a palette, at most the number of rows. block: of a grid.
+    stored_bytes: packed indices and LUTs, integers and scales, or the kept tensor; no container overhead.
     mse, psnr_db: error of the decoded weight against the checkpoint's. PSNR is 20·log10(max|weight| / rmse) in dB, and
         None where the error is 0.
-    of_plain: for a palette fitted to text, the cost of its errors on that text, divided by the cost with plain k-means.
+    of_plain: for a palette fitted to text, the cost of its errors on that text, divided by the cost with plain k-means;
+        for a grid, divided by the cost with rounding.
     """
 
     name: str
@@ -96,6 +97,16 @@ class TensorDecision:
     psnr_db: float | None = None
     mse: float | None = None
     of_plain: float | None = None
+    block: int | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """The same as a choice."""
+        return KEEP if self.bits is None else Choice(self.bits, self.group_size, self.block)
+
+    def measured(self, mse: float, peak: float) -> TensorDecision:
+        """With the error of the decoded weight. peak: the largest magnitude of a weight."""
+        return replace(self, mse=mse, psnr_db=20 * math.log10(peak / math.sqrt(mse)) if mse > 0 else None)
 
     @property
     def kept(self) -> bool:
@@ -141,5 +152,5 @@ def as_integers(decision: TensorDecision) -> TensorDecision:
     if decision.bits is None:
         return decision
     rows, columns = decision.shape
-    stored = grid_bytes((rows, columns), 8, largest_block(columns))
+    stored = grid_bytes((rows, columns), 8, usual_block(columns))
     return replace(decision, stored_bytes=stored, reason=f"{decision.reason}, its values stored as int8")

@@ -25,6 +25,7 @@ from exporter.progress import Progress
 
 BLOCK_WEIGHTS = 1 << 22  # per thread at once: 16 MB as float32; more for a larger group, since a group is never split
 NO_GAIN = "a palette would not pay"
+NO_GRID = "integers would not pay"
 PLANNED = "kept at 16 bits by the plan"
 BLOCKS_AHEAD = 2  # per thread: blocks that are computed before their results are needed
 
@@ -47,7 +48,7 @@ def compress(
         raise ValueError(f"choices for unknown tensors: {unknown}")
     if options.keeps_all:
         require_undamaged(candidates)
-        return Compression({}, tuple(_keep(c, "not asked for: 16 bits keep every tensor") for c in candidates))
+        return Compression({}, tuple(kept(c, "not asked for: 16 bits keep every tensor") for c in candidates))
     progress.stage("palettize", sum(c.open for c in candidates))
     reasons = {candidate.name: reason_to_keep(candidate, options.choice(candidate)) for candidate in candidates}
     palettes: dict[str, Palette] = {}
@@ -57,7 +58,7 @@ def compress(
         for candidate in candidates:
             reason = reasons[candidate.name]
             if reason is not None:
-                decisions.append(_keep(candidate, reason))
+                decisions.append(kept(candidate, reason))
                 if (problem := damage(candidate)) is not None:
                     problems.append(problem)
             elif isinstance(result := _palettize(candidate, options, results, spill), KogataError):
@@ -73,14 +74,16 @@ def compress(
 
 
 def reason_to_keep(candidate: Candidate, choice: Choice) -> str | None:
-    """Why the tensor is kept as it is; None if it becomes a palette as `choice` says."""
+    """Why the tensor is kept as it is; None if it is compressed as `choice` says."""
     if not candidate.palettizable:
         return _reason_not_palettizable(candidate)
-    if choice.group_size is None:
+    if choice.kept:
         return PLANNED
     if not pays(candidate.shape, candidate.stored_bytes, choice):
-        palette, luts = candidate.bytes_as(choice), lut_bytes(candidate.shape, choice)
         float16 = 2 * candidate.parameters
+        if choice.block is not None:
+            return f"{NO_GRID}: {candidate.bytes_as(choice):,} bytes with its scales against {float16:,} in float16"
+        palette, luts = candidate.bytes_as(choice), lut_bytes(candidate.shape, choice)
         return f"{NO_GAIN}: {palette:,} bytes, {luts:,} of them LUTs, against {float16:,} in float16"
     return None
 
@@ -94,7 +97,8 @@ def _reason_not_palettizable(candidate: Candidate) -> str:
     return "empty" if rank == 2 else f"rank {rank}: only matrices have output rows that share a LUT"
 
 
-def _keep(candidate: Candidate, reason: str) -> TensorDecision:
+def kept(candidate: Candidate, reason: str) -> TensorDecision:
+    """The decision to leave the tensor as it is."""
     return TensorDecision(candidate.name, candidate.shape, None, None, candidate.stored_bytes, reason)
 
 

@@ -1,7 +1,7 @@
 """`plan.json`: bits and group size of every matrix, as a file to keep, edit and use again.
 
-The file has one line per tensor. Kogata reads only `name`, `bits`, `group_size` and `shape` back; the rest explains the
-choices to people.
+The file has one line per tensor. Kogata reads only `name`, `bits`, `group_size`, `block` and `shape` back; the rest
+explains the choices to people.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.compress.allocation import TensorOptions
-from exporter.compress.choices import KEEP, Choice
+from exporter.compress.choices import Choice
 from exporter.compress.decisions import Candidate, TensorDecision
 from exporter.compress.search import ErrorKind, Point, SearchResult
 
@@ -119,9 +119,10 @@ def plan_of(
     entries, others = [], []
     for candidate, decision in zip(candidates, decisions, strict=True):
         if candidate.palettizable:
-            choice = KEEP if decision.bits is None else Choice(decision.bits, decision.group_size)
             entries.append(
-                Entry(decision.name, decision.shape, choice, decision.stored_bytes, measured.get(candidate.name))
+                Entry(
+                    decision.name, decision.shape, decision.choice, decision.stored_bytes, measured.get(candidate.name)
+                )
             )
         else:
             others.append(decision)
@@ -166,6 +167,8 @@ def _entry(entry: Entry) -> dict[str, Any]:
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
+    if choice.block is not None:
+        return {"bits": choice.bits, "block": choice.block}
     return {"bits": choice.bits, "group_size": choice.group_size}
 
 

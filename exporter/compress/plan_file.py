@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exporter.compress.choices import UNCOMPRESSED, Choice
+from exporter.compress.choices import GRID_BITS, UNCOMPRESSED, Choice
 from exporter.compress.decisions import Candidate
 from exporter.compress.plan import SCHEMA_VERSION
 from exporter.errors import Diagnostic, InputError, file_problem
+from exporter.graph.grid import BLOCKS
 from exporter.graph.palette import PALETTE_BITS
 from exporter.strict_json import parse_json
 
@@ -118,6 +119,8 @@ class _Reader:
             return None
         if bits == UNCOMPRESSED:
             return Choice(UNCOMPRESSED)
+        if "block" in item and rows is None:
+            return self.grid(name, bits, item["block"])
         if type(rows) is not int or not 1 <= rows < MAX_GROUP_SIZE:
             given = json.dumps(rows)[:40]
             self.problem(name, f"group_size must be the number of output rows that share a LUT, not {given}")
@@ -130,6 +133,17 @@ class _Reader:
             )
             return None
         return Choice(bits, min(rows, shape[0]))
+
+    def grid(self, name: str, bits: int, block: object) -> Choice | None:
+        """The choice of a matrix that is stored as a grid."""
+        if bits not in GRID_BITS:
+            self.problem(name, f"bits must be 4 or 8 with a block, not {bits}", "only palettes have other bits")
+        elif type(block) is not int or block not in BLOCKS:
+            sizes, given = ", ".join(map(str, sorted(BLOCKS))), json.dumps(block)[:40]
+            self.problem(name, f"block must be the number of columns that share a scale, one of {sizes}, not {given}")
+        else:
+            return Choice(bits, block=block)
+        return None
 
     def unknown(self, name: str) -> None:
         """Reports a name that belongs to no matrix."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from exporter.compress.choices import Choice
 from exporter.compress.decisions import Candidate
+from exporter.compress.grids import round_grid
 from exporter.compress.kmeans import cluster_rows, cores, weight_problem
 from exporter.compress.search import Choices, ErrorKind, Offer
 from exporter.errors import InputError, KogataError, UnsupportedError
@@ -49,7 +50,10 @@ class WeightError:
         return 0
 
     def costs(self, offers: Sequence[Offer], progress: Progress) -> Mapping[str, Sequence[float]]:
-        """Costs of k-means palettes. Raises InputError or UnsupportedError for all weights that can't be palettized."""
+        """Costs of k-means palettes or rounded grids.
+
+        Raises InputError or UnsupportedError for all weights that can't be palettized.
+        """
         progress.stage("measure weight errors", len(offers))
         costs: dict[str, Sequence[float]] = {}
         problems: list[KogataError] = []
@@ -95,8 +99,12 @@ def spread(rows: int, wanted: int, step: int = 1) -> list[slice]:
 
 def _error(sample: NDArray[np.float32], choice: Choice, weights: int) -> float:
     """Squared error divided by the mean square, of a matrix with `weights` weights, estimated from a sample of rows."""
-    if choice.group_size is None:
+    if choice.kept:
         return 0.0
     total = float(np.square(sample, dtype=np.float64).sum())
-    errors = cluster_rows(sample, choice.fitted(sample.shape).form).errors
-    return float(errors.sum()) / total * weights if total else 0.0
+    fitted = choice.fitted(sample.shape)
+    if fitted.block is None:
+        lost = float(cluster_rows(sample, fitted.form).errors.sum())
+    else:
+        lost = float(np.square(sample - round_grid(sample, *fitted.grid).dense(), dtype=np.float64).sum())
+    return lost / total * weights if total else 0.0

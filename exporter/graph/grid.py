@@ -7,7 +7,7 @@ Op: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -22,16 +22,15 @@ JOINED = "+"  # between the names of matrices whose rows lie one after the other
 BLOCKS = (128, 64, 32)  # columns with one scale; onnxruntime's fast kernels read 16, 32, 64, 128 and 256
 
 
-def largest_block(columns: int) -> int:
-    """The largest block that divides the columns, else the smallest; then the last block is padded."""
-    return next((size for size in BLOCKS if columns % size == 0), BLOCKS[-1])
+def usual_block(columns: int, largest: int = BLOCKS[0]) -> int:
+    """The largest block that divides the columns, up to `largest`; else the smallest, whose last block is padded."""
+    return next((size for size in BLOCKS if size <= largest and columns % size == 0), BLOCKS[-1])
 
 
-def grid_bytes(shape: tuple[int, int], bits: GridBits, block: int) -> int:
-    """Bytes of a matrix `[out, in]`: integers and scales."""
+def grid_bytes(shape: Sequence[int], bits: int, block: int) -> int:
+    """Bytes of the integers and float32 scales of a matrix `[out, in]`, without container overhead."""
     rows, columns = shape
-    blocks = -(-columns // block)
-    return rows * blocks * (block * bits // 8 + 4)
+    return rows * -(-columns // block) * (block * bits // 8 + 4)
 
 
 @dataclass(frozen=True)

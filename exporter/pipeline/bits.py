@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from exporter.compress import Candidate, Choice, Menu, TensorDecision
+from exporter.compress import Candidate, Choice, GridMenu, Menu, TensorDecision
 from exporter.compress.allocation import Frontier
 from exporter.compress.plan import Origin, Plan, plan_of
 from exporter.compress.plan_file import read_plan
@@ -68,15 +68,32 @@ def model_candidates(hubs: Sequence[Hub]) -> list[Candidate]:
 
 
 def replayed(hubs: Sequence[Hub], settings: Settings) -> Mixed:
-    """The bits from the plan file. Raises as `read_plan`, and UnsupportedError for bits that a target can't take."""
+    """The bits from the plan file.
+
+    Raises as `read_plan`, UsageError for a plan of palettes where files store grids, and the reverse, and
+    UnsupportedError for bits that a target can't take.
+    """
     path = settings.widths.plan
     assert path is not None
     saved = read_plan(path, model_candidates(hubs))
     used: dict[int, list[str]] = {}
     for name, choice in saved.choices.items():
         used.setdefault(choice.bits, []).append(name)
+    _require_kind(path.name, saved.choices, grids=settings.grids_only)
     settings.require_bits(used)
     return Mixed(saved.choices, "--plan", digest=saved.digest)
+
+
+def _require_kind(file: str, choices: Choices, *, grids: bool) -> None:
+    """Raises UsageError for a plan of palettes where grids are stored, and the reverse."""
+    other = [name for name, c in choices.items() if not c.kept and (c.block is not None) != grids]
+    if not other:
+        return
+    has, written = ("group_size", "block") if grids else ("block", "group_size")
+    names = other[0] if len(other) == 1 else f"{other[0]} and {len(other) - 1} more"
+    hint = "--onnx-form mobile --onnx-weights int4 reads plans with block, all other exports read group_size"
+    message = f"this export needs a {written}, the plan states a {has}: {names}"
+    raise UsageError.of("plan.kind", message, where=file, hint=hint)
 
 
 def require_reachable(hubs: Sequence[Hub], settings: Settings, size_of: SizeOf) -> None:
@@ -159,7 +176,8 @@ class _Whole:
     @classmethod
     def of(cls, hubs: Sequence[Hub], settings: Settings) -> _Whole:
         tensors = model_candidates(hubs)
-        menu = Menu(settings.allowed_bits, settings.widths.group_size, settings.group_size)
+        palettes = Menu(settings.allowed_bits, settings.widths.group_size, settings.group_size)
+        menu = GridMenu(settings.allowed_bits) if settings.grids_only else palettes
         offers = tuple(Offer(c, menu.choices(c.shape, c.stored_bytes)) for c in tensors if c.palettizable)
         rest = sum(c.stored_bytes for c in tensors if not c.palettizable)
         return cls(offers, rest, sum(c.parameters for c in tensors))

@@ -45,6 +45,7 @@ def _part(work: Workspace, plan: BuildPlan, index: int, recovery: Recovery | Non
         work.progress.stage(f"write {form.format}", 1)
         path = job.folder / artifact_path(form, job.name, component, plan.forms)
         options = write_options(job.name, job.model.checkpoint, hub, job.settings.weights_of(form))
+        options = replace(options, grids=fitted.grids if form in job.settings.grid_forms else {})
         write_form(form, compressed, path, options)
         if form.format == "onnx" and isinstance(hub.spec, GraphSpec):  # the ops of other graphs are known to run
             require_loadable(path)
@@ -56,7 +57,7 @@ def _part(work: Workspace, plan: BuildPlan, index: int, recovery: Recovery | Non
 
 
 def _fitted(work: Workspace, plan: BuildPlan, index: int, recovery: Recovery | None) -> Fitted:
-    fitted = work.palettes(index, plan.mixed) if plan.fitted is None else plan.fitted[index]
+    fitted = work.compressed(index, plan.mixed) if plan.fitted is None else plan.fitted[index]
     session = work.sessions[index]
     if session is None or recovery is None:
         return fitted

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.compress import Choice, CompressOptions, compress
 from exporter.compress.choices import UNCOMPRESSED
+from exporter.compress.gridding import GridOptions
 from exporter.compress.proxy import WeightError
 from exporter.compress.search import Sensitivity
 from exporter.errors import Diagnostic
@@ -17,12 +18,13 @@ from exporter.formats import Form
 from exporter.graph.model import Hub
 from exporter.graph.spill import Spill
 from exporter.pipeline.bits import KL_MARGIN, Mixed, planned, replayed, require_kl, require_reachable
-from exporter.pipeline.fit import Fitted, answer_kind, decoder, fitted_compression, open_session
+from exporter.pipeline.fit import Fitted, answer_kind, fitted_compression, open_session
+from exporter.pipeline.grids import fitted_grids
 from exporter.pipeline.opened import OpenModel
 from exporter.pipeline.options import CalibrationOptions
 from exporter.pipeline.parts import candidates
 from exporter.pipeline.sensitivity import TextSensitivity
-from exporter.pipeline.settings import Settings
+from exporter.pipeline.settings import INT4, Settings
 from exporter.pipeline.sizes import FileSizes
 from exporter.progress import Progress
 
@@ -51,8 +53,8 @@ class Job:
 class BuildPlan:
     """What was decided.
 
-    mixed: bits for every matrix; None where all get the same. fitted: each graph's palettes, where deciding had to fit
-    them: whether a limit on KL is kept shows only then.
+    mixed: bits for every matrix; None where all get the same. fitted: of each graph, where deciding had to
+    fit it: whether a limit on KL is kept shows only then.
     """
 
     forms: tuple[Form, ...]
@@ -70,7 +72,7 @@ class Workspace:
 
     @cached_property
     def spill(self) -> Spill:
-        """Holds palettes on disk until they are written."""
+        """Holds palettes and grids on disk until they are written."""
         return Spill(self.job.folder)
 
     @cached_property
@@ -95,8 +97,22 @@ class Workspace:
             sessions.append(None if isinstance(opened, Diagnostic) else opened)
         return tuple(sessions)
 
-    def palettes(self, index: int, mixed: Mixed | None) -> Fitted:
-        """Compresses one of the graphs. Raises as `compress` does."""
+    def compressed(self, index: int, mixed: Mixed | None) -> Fitted:
+        """Compresses one of the graphs for all forms that are written. Raises as `compress` does."""
+        settings = self.job.settings
+        if settings.grids_only:
+            return self._grids(index, mixed)
+        fitted = self._palettes(index, mixed)
+        if not settings.grid_forms:
+            return fitted
+        return replace(fitted, grids=self._grids(index, None).grids)
+
+    def _grids(self, index: int, mixed: Mixed | None) -> Fitted:
+        job, hub = self.job, self.job.hubs[index]
+        options = GridOptions(INT4, mixed.of(hub, job.hubs) if mixed else {})
+        return fitted_grids(self.sessions[index], candidates(hub), options, self.progress, self.spill)
+
+    def _palettes(self, index: int, mixed: Mixed | None) -> Fitted:
         job, hub, session = self.job, self.job.hubs[index], self.sessions[index]
         bits = UNCOMPRESSED if job.settings.bits is None else job.settings.bits
         choices: Mapping[str, Choice] = mixed.of(hub, job.hubs) if mixed else {}
@@ -138,8 +154,8 @@ def _within_kl(work: Workspace, session: Session, sensitivity: Sensitivity, limi
     best: tuple[Mixed, list[Fitted]] | None = None
     for _ in range(KL_ATTEMPTS):
         mixed = planned(job.hubs, job.settings, sensitivity, work.sizes, work.progress, aim)
-        fitted = [work.palettes(index, mixed) for index in range(len(job.hubs))]
-        error = session.distance(decoder(fitted[0].compression.palettes), bound=True)
+        fitted = [work.compressed(index, mixed) for index in range(len(job.hubs))]
+        error = session.distance(fitted[0].decoded, bound=True)
         if error <= limit and (best is None or _stored_bytes(fitted) < _stored_bytes(best[1])):
             best = mixed, fitted
         measured = mixed.found.chosen.measured if mixed.found is not None else None

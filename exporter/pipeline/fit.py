@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,14 @@ from exporter.bundle import FitFacts
 from exporter.checkpoint.tokens.tokenizer import Tokenizer
 from exporter.compress import Candidate, Compression, CompressOptions, TensorDecision, compress
 from exporter.compress.damage import require_undamaged
-from exporter.compress.fit_task import Fit, FitOptions
+from exporter.compress.fit_task import FitOptions
 from exporter.compress.fitting import fit_palette
 from exporter.compress.kmeans import fits_float16
 from exporter.compress.search import ErrorKind
 from exporter.errors import Diagnostic, InputError, UnsupportedError
+from exporter.graph.grid import Grid
 from exporter.graph.model import Hub
+from exporter.graph.moments import Moments
 from exporter.graph.palette import BLOCK, Palette, spilled
 from exporter.graph.spill import Spill
 from exporter.pipeline.options import BUILTIN
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from exporter.calibration.session import FitRequest, Session
 
 Dense = NDArray[np.float32]
+M = TypeVar("M", Palette, Grid)
 MAX_ERROR = 0.9  # squared error as a share of the weight's variance: a fitted palette beyond this isn't used
 DAMPINGS = (FitOptions.damping, 0.1, 1.0)  # tried one after the other, until a fit keeps MAX_ERROR
 MIN_BATCHES = 2  # of a training: one to train on, one to judge with
@@ -48,11 +51,20 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Palettes of one graph. facts: None where nothing was fitted. notes: for the report."""
+    """Palettes or grids of one graph. facts: None where nothing was fitted. notes: for the report."""
 
     compression: Compression
     facts: FitFacts | None = None
     notes: tuple[Diagnostic, ...] = ()
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+
+    @property
+    def decoded(self) -> Callable[[str], Dense | None]:
+        """Weight name → what it decodes to; None for a weight that is kept."""
+        return decoder({**self.compression.palettes, **self.grids})
+
+
+NOTHING = Compression({}, ())
 
 
 def open_session(
@@ -101,33 +113,66 @@ def fitted_compression(
     plain = compress(candidates, options, progress, spill)
     if not plain.palettes:
         return Fitted(plain)
-    palettes, decisions = dict(plain.palettes), {decision.name: decision for decision in plain.decisions}
-    progress.stage("fit palettes", len(plain.palettes))
 
-    def fit(request: FitRequest) -> Callable[[], Dense] | None:
-        old = plain.palettes.get(request.name)
+    def fit(request: FitRequest, old: Palette) -> Better[Palette] | None:
+        found = fit_within(request, lambda target, tried: _tried(target, old, request.moments, tried))
+        return None if found is None else replace(found, matrix=spilled(found.matrix, spill))
+
+    palettes, decisions, judged = fit_matrices(session, (plain.palettes, plain.decisions), fit, progress, "palettes")
+    return replace(judged, compression=Compression(palettes, decisions))
+
+
+@dataclass(frozen=True)
+class Better(Generic[M]):
+    """A matrix that was fitted to text, and what it decodes to. of_plain: as in `TensorDecision`."""
+
+    matrix: M
+    dense: Dense
+    of_plain: float | None
+
+
+def fit_matrices(
+    session: Session,
+    plain: tuple[Mapping[str, M], Sequence[TensorDecision]],
+    fit: Callable[[FitRequest, M], Better[M] | None],
+    progress: Progress,
+    what: str,
+) -> tuple[Mapping[str, M], tuple[TensorDecision, ...], Fitted]:
+    """Fits every matrix, in the order of the graph, and keeps what changes the outputs less.
+
+    plain: the matrices without text, by name, and all decisions. fit: of one matrix. what: the kind of matrix, in the
+    plural. The result: matrices, decisions, and facts and notes in a `Fitted` without matrices.
+    """
+    given, decisions = plain
+    matrices, made = dict(given), {decision.name: decision for decision in decisions}
+    progress.stage(f"fit {what}", len(given))
+
+    def visit(request: FitRequest) -> Callable[[], Dense] | None:
+        old = given.get(request.name)
         if old is None:
             return None
-        fitted = _fitted(request, old)
-        if fitted is not None:
-            result, dense = fitted
-            palettes[request.name] = spilled(result.palette, spill)
-            decisions[request.name] = _decision(decisions[request.name], result, request.weight, dense)
+        better = fit(request, old)
+        if better is not None:
+            matrices[request.name] = better.matrix
+            decision = made[request.name]
+            told = replace(decision, reason=f"{decision.reason}, fitted to calibration text", of_plain=better.of_plain)
+            made[request.name] = _measured(told, request.weight, better.dense)
         progress.advance(request.name)
-        return palettes[request.name].dense
+        return matrices[request.name].dense
 
-    session.visit(fit)
-    progress.stage("judge palettes", 2)
-    error = session.distance(decoder(plain.palettes))
+    session.visit(visit)
+    progress.stage(f"judge {what}", 2)
+    error = session.distance(decoder(given))
     progress.advance()
-    facts = FitFacts(session.description, session.objective.kind, error, session.distance(decoder(palettes)))
+    facts = FitFacts(session.description, session.objective.kind, error, session.distance(decoder(matrices)))
     progress.advance()
     if not math.isfinite(facts.plain + facts.fitted):
-        message = "with palettes the model's outputs are NaN or infinite: palettes were not fitted to text"
-        return Fitted(plain, notes=(Diagnostic("calibration.numbers", message, level="warning"),))
+        message = f"with {what} the model's outputs are NaN or infinite: {what} were not fitted to text"
+        note = Diagnostic("calibration.numbers", message, level="warning")
+        return given, tuple(decisions), Fitted(NOTHING, notes=(note,))
     if not facts.fitted < facts.plain:
-        return Fitted(plain, replace(facts, used="plain"))
-    return Fitted(Compression(palettes, tuple(decisions[c.name] for c in candidates)), facts)
+        return given, tuple(decisions), Fitted(NOTHING, replace(facts, used="plain"))
+    return matrices, tuple(made[decision.name] for decision in decisions), Fitted(NOTHING, facts)
 
 
 def recovered(session: Session, fitted: Fitted, recovery: Recovery, progress: Progress, spill: Spill) -> Fitted:
@@ -164,46 +209,49 @@ def recovered(session: Session, fitted: Fitted, recovery: Recovery, progress: Pr
     return Fitted(compression, replace(facts, recovered=error, used="recovered"), done.notes)
 
 
-def decoder(palettes: Mapping[str, Palette]) -> Callable[[str], Dense | None]:
-    """Weight name → what its palette decodes to, None for a weight without one."""
+def decoder(matrices: Mapping[str, Palette | Grid]) -> Callable[[str], Dense | None]:
+    """Weight name → what its palette or grid decodes to, None for a weight without one."""
 
     def decoded(name: str) -> Dense | None:
-        palette = palettes.get(name)
-        return None if palette is None else palette.dense()
+        matrix = matrices.get(name)
+        return None if matrix is None else matrix.dense()
 
     return decoded
 
 
-def _fitted(request: FitRequest, old: Palette) -> tuple[Fit, Dense] | None:
-    """The first fit within MAX_ERROR of the weight, and what it decodes to.
+def fit_within(request: FitRequest, fit: Callable[[Dense, FitOptions], Better[M]]) -> Better[M] | None:
+    """The first fit within MAX_ERROR of the weight.
 
     Tried in turn: a fit that makes up for the errors of earlier layers, one that doesn't, and fits with more damping,
     which trust the texts less. None where no fit is within: few texts can fit a matrix that hardly matters to anything,
-    so that the k-means palette `old` is the better choice.
+    so that what is made without text is the better choice.
     """
     weight, target = request.weight, request.target
-    attempts = [(target, DAMPINGS[0])] if target is not weight and fits_float16(target) else []
+    attempts = [(weight, damping) for damping in DAMPINGS]
+    if target is not weight and fits_float16(target):
+        attempts.insert(0, (target, DAMPINGS[0]))
     mean = np.broadcast_to(weight.mean(dtype=np.float64).astype(np.float32), weight.shape)
     limit = MAX_ERROR * _squared_error(weight, mean)
-    for wanted, damping in (*attempts, *((weight, damping) for damping in DAMPINGS)):
-        fit = fit_palette(wanted, old.bits, old.group_size, request.moments, FitOptions(damping))
-        dense = fit.palette.dense()
-        if _squared_error(weight, dense) <= limit:
-            return fit, dense
+    for wanted, damping in attempts:
+        better = fit(wanted, FitOptions(damping))
+        if _squared_error(weight, better.dense) <= limit:
+            return better
     return None
 
 
-def _decision(plain: TensorDecision, fit: Fit, weight: Dense, dense: Dense) -> TensorDecision:
-    of_plain = fit.cost / fit.plain_cost if fit.plain_cost > 0 else None
-    reason = f"{plain.reason}, fitted to calibration text"
-    return replace(_measured(plain, weight, dense), reason=reason, of_plain=of_plain)
+def of_plain(cost: float, plain: float) -> float | None:
+    """A cost as a share of the cost without text; None where that is 0."""
+    return cost / plain if plain > 0 else None
+
+
+def _tried(target: Dense, old: Palette, moments: Moments, options: FitOptions) -> Better[Palette]:
+    fit = fit_palette(target, old.bits, old.group_size, moments, options)
+    return Better(fit.palette, fit.palette.dense(), of_plain(fit.cost, fit.plain_cost))
 
 
 def _measured(decision: TensorDecision, weight: Dense, dense: Dense) -> TensorDecision:
     """The decision with the error of the weight itself."""
-    mse = _squared_error(weight, dense)
-    peak = float(np.abs(weight).max())
-    return replace(decision, mse=mse, psnr_db=20 * math.log10(peak / math.sqrt(mse)) if mse > 0 else None)
+    return decision.measured(_squared_error(weight, dense), float(np.abs(weight).max()))
 
 
 def _squared_error(weight: Dense, dense: Dense) -> float:

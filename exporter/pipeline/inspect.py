@@ -196,7 +196,7 @@ def _bundle(path: Path) -> Contents:
 
     manifest = read_manifest(path / "manifest.json")
     compression = manifest.compression
-    by_bits = Counter((t["bits"], t["group_size"]) for t in compression.tensors)
+    by_bits = Counter((t["bits"], t["group_size"] or t.get("block")) for t in compression.tensors)
     artifacts = [
         (
             str(a.form),
@@ -227,7 +227,7 @@ def _bundle(path: Path) -> Contents:
         },
         (
             ("artifacts", ("form", "path", "bytes", "from", "targets", "parity", "run by"), artifacts),
-            ("tensors", ("bits", "group size", "count"), bits),
+            ("tensors", ("bits", "block" if compression.grids else "group size", "count"), bits),
         ),
     )
 

@@ -26,6 +26,7 @@ from exporter.bundle import (
 from exporter.bundle.canonical import canonical_json
 from exporter.bundle.encoders import sentence_facts
 from exporter.checkpoint.tokens.chat_pieces import CHAT_PIECES, ChatPieces, NotReducible
+from exporter.compress import TensorDecision
 from exporter.compress.plan import Plan
 from exporter.compress.search import Point
 from exporter.formats import FORMS, Form, Format, artifact_path
@@ -154,7 +155,8 @@ def _with_ends(config: Mapping[str, Any], ends: tuple[int, ...]) -> Mapping[str,
 def parity_page(name: str, report: Mapping[str, Any], compression: CompressionFacts, plan: Plan | None = None) -> bytes:
     """The HTML report. plan: of mixed bits, for the curve that they were chosen from."""
     facts: dict[str, Any] = {"bits": compression.bits, "bpw": compression.bpw, "group_size": compression.group_size}
-    facts |= {"mixed": compression.mixed, "palette_bits": compression.palette_bits, "curve": curve_facts(plan)}
+    facts |= {"mixed": compression.mixed, "palette_bits": compression.palette_bits, "grids": compression.grids}
+    facts |= {"curve": curve_facts(plan)}
     facts |= {"calibration": [asdict(fit) for fit in compression.calibration]}
     facts |= {"parameters": compression.parameters, "stored_bytes": compression.stored_bytes}
     return render_parity_html(name, report, {**facts, "tensors": [dict(t) for t in compression.tensors]})
@@ -184,13 +186,19 @@ def compression_facts(packing: PackingList) -> CompressionFacts:
     ]
     return CompressionFacts(
         bits=settings.bits if uniform else None,
-        group_size=settings.group_size if uniform else None,
+        group_size=settings.group_size if uniform and not settings.grids_only else None,
         parameters=sum(part.compression.parameters for part in packing.parts),
         stored_bytes=sum(part.compression.stored_bytes for part in packing.parts),
-        tensors=(*(asdict(decision) for decision in decisions), *left_out),
+        tensors=(*map(_told, decisions), *left_out),
         mixed=packing.plan.asked if packing.plan else None,
         calibration=tuple(part.fit for part in packing.parts if part.fit is not None),
     )
+
+
+def _told(decision: TensorDecision) -> dict[str, Any]:
+    """A tensor as the manifest states it."""
+    told = asdict(decision)
+    return told if decision.block is not None else {key: value for key, value in told.items() if key != "block"}
 
 
 def curve_facts(plan: Plan | None) -> dict[str, Any] | None:

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.compress import Choice, palettize
-from exporter.compress.fit_task import FitOptions, row_costs
+from exporter.compress.fit_task import Fit, FitOptions, row_costs
 from exporter.compress.fitting import fit_palette
+from exporter.compress.grids import GridFit, fit_grid, round_grid
 from exporter.compress.kmeans import weight_problem
 from exporter.compress.proxy import spread
 from exporter.compress.search import Choices, ErrorKind, Offer
 from exporter.errors import InputError, KogataError, UnsupportedError
+from exporter.graph.grid import Grid, spilled_grid
 from exporter.graph.moments import Moments
 from exporter.graph.palette import Palette, spilled
 from exporter.graph.spill import Spill, Spilled
@@ -52,7 +54,7 @@ class TextSensitivity:
     spill: Spill
     bound: bool = False
     _moments: dict[str, _Stored] = field(default_factory=dict)
-    _palettes: dict[tuple[str, Choice], Palette] = field(default_factory=dict)
+    _fitted: dict[tuple[str, Choice], Palette | Grid] = field(default_factory=dict)
     _costs: dict[tuple[object, ...], Mapping[str, Sequence[float]]] = field(default_factory=dict)
     _joint: dict[frozenset[tuple[str, Choice]], float] = field(default_factory=dict)
 
@@ -144,26 +146,31 @@ class TextSensitivity:
         """What the matrix decodes to; None for one that isn't compressed."""
         if choice is None or choice.kept or name not in self._moments:
             return None
-        if (name, choice) not in self._palettes:
+        if (name, choice) not in self._fitted:
             self._fit(name, choice, self.session.weight(name), self._moments[name].read())
-        return self._palettes[name, choice].dense()
+        return self._fitted[name, choice].dense()
 
     def _fit(self, name: str, choice: Choice, weight: Dense, moments: Moments) -> float:
-        """Fits a palette and keeps it; returns the error that it is predicted to add to the outputs."""
-        if choice.group_size is None:
+        """Fits a palette or a grid and keeps it; returns the error that it is predicted to add to the outputs."""
+        if choice.kept:
             return 0.0
-        fit = fit_palette(weight, choice.bits, choice.group_size, moments, QUICK)
-        self._palettes[name, choice] = spilled(fit.palette, self.spill)
+        fit: Fit | GridFit
+        if choice.block is None:
+            fit = fit_palette(weight, *choice.form, moments, QUICK)
+            self._fitted[name, choice] = spilled(fit.palette, self.spill)
+        else:
+            fit = fit_grid(weight, *choice.grid, moments, QUICK)
+            self._fitted[name, choice] = spilled_grid(fit.grid, self.spill)
         return fit.cost / (2 * self.session.saliency.count)
 
 
 def _probes(offer: Offer) -> list[Choice]:
     """The choice whose bits are nearest to `PROBE_BITS`, and the one of the fewest bits, with a middle group size."""
-    palettes = [choice for choice in offer.choices if not choice.kept]
+    compressed = [choice for choice in offer.choices if not choice.kept]
     probes = []
-    for aim in (PROBE_BITS, 0) if palettes else ():
-        bits = min((abs(choice.bits - aim), choice.bits) for choice in palettes)[1]
-        same = sorted(choice for choice in palettes if choice.bits == bits)
+    for aim in (PROBE_BITS, 0) if compressed else ():
+        bits = min((abs(choice.bits - aim), choice.bits) for choice in compressed)[1]
+        same = sorted(choice for choice in compressed if choice.bits == bits)
         probes.append(same[len(same) // 2])
     return list(dict.fromkeys(probes)) or list(offer.choices[:1])
 
@@ -184,7 +191,8 @@ def _scaled(kmeans: Mapping[Choice, float], errors: Mapping[Choice, float]) -> l
 
 
 def _kmeans_costs(request: FitRequest, choices: Sequence[Choice]) -> list[float]:
-    """The error of importance-weighted k-means on a sample of rows for each choice; the unit is the same for all."""
+    """The error on a sample of rows for each choice, of importance-weighted k-means or a rounded grid; the unit is the
+    same for all."""
     count, columns = request.weight.shape
     rows = np.concatenate([np.r_[part] for part in spread(count, max(64, SAMPLE // columns))])
     weight = np.ascontiguousarray(request.weight[rows])
@@ -192,12 +200,14 @@ def _kmeans_costs(request: FitRequest, choices: Sequence[Choice]) -> list[float]
     importance = moments.coefficients @ np.diagonal(moments.bases, axis1=1, axis2=2)
     costs = []
     for choice in choices:
-        group_size = choice.group_size
-        if group_size is None:
+        if choice.kept:
             costs.append(0.0)
+            continue
+        if choice.block is None:
+            dense = palettize(weight, *choice.form, np.maximum(importance, 0)).dense()
         else:
-            palette = palettize(weight, choice.bits, group_size, np.maximum(importance, 0))
-            costs.append(float(row_costs(weight, palette.dense(), moments).sum()))
+            dense = round_grid(weight, *choice.grid).dense()
+        costs.append(float(row_costs(weight, dense, moments).sum()))
     return costs
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from exporter.compress.choices import UNCOMPRESSED
+from exporter.compress.choices import UNCOMPRESSED, Choice
 from exporter.errors import Diagnostic, UnsupportedError, UsageError
 from exporter.formats import FORMATS, FORMS, MOBILE, PORTABLE, Form, Format, default_form
 from exporter.graph.model import Hub
@@ -20,6 +20,7 @@ from exporter.pipeline.options import OutputOptions
 from exporter.targets import PALETTE_BITS, Target
 
 BITS = 4  # the default: a quarter of the bytes of float16, and most models answer the same
+INT4 = Choice(4, block=32)  # of int4 weights: TODO measured
 GROUP_SIZE = 16  # as in Apple's shipped model: fine enough for 4 bits, and the LUTs cost some 2 % at 1,024 columns
 
 BudgetKind = Literal["bpw", "size", "kl"]
@@ -103,6 +104,16 @@ class Settings:
         return self.widths.budget is not None and self.widths.budget.kind == "size"
 
     @property
+    def grid_forms(self) -> tuple[Form, ...]:
+        """The forms that store matrices as grids of their own, and not as palettes or their values."""
+        return tuple(form for form in self.forms if self.weights_of(form) == "int4")
+
+    @property
+    def grids_only(self) -> bool:
+        """Whether nothing is written that needs palettes."""
+        return bool(self.forms) and self.grid_forms == self.forms
+
+    @property
     def formats(self) -> tuple[Format, ...]:
         """The formats of `forms`, each once."""
         return tuple(dict.fromkeys(form.format for form in self.forms))
@@ -163,7 +174,30 @@ def settle(outputs: OutputOptions, widths: Widths) -> Settings:
         raise UsageError.of("options.onnx", "nothing is exported to ONNX", where=option, hint=f"leave out {option}")
     forms = [form for kind in asked or brought for form in _forms_of(kind, wanted)]
     own = any(form.format == "onnx" for form in wanted)
-    return Settings(tuple(forms), targets, bits, usual, widths, outputs.onnx_weights, own)
+    settings = Settings(tuple(forms), targets, bits, usual, widths, outputs.onnx_weights, own)
+    _require_grid_options(settings)
+    return settings
+
+
+def _require_grid_options(settings: Settings) -> None:
+    """Raises UsageError for options about palettes where int4 weights have none."""
+    widths, where = settings.widths, "--onnx-weights int4"
+    if not settings.grid_forms:
+        return
+    problems = []
+    if settings.grids_only and widths.bits not in (None, BITS):
+        problems.append(
+            (f"stores 4 bits, not {widths.bits}", "leave out --bits; --bpw, --max-size and --max-kl mix in 8")
+        )
+    if settings.grids_only and widths.group_size is not None:
+        problems.append(("has no groups of rows", "leave out --group-size"))
+    if not settings.grids_only and settings.bits is None:
+        problems.append(("needs bits of its own", "give a budget or a plan to one form at a time: --to onnx"))
+    if not settings.grids_only and settings.bits == UNCOMPRESSED:
+        problems.append(("compresses", "leave out --bits 16, or export twice"))
+    UsageError.raise_all(
+        [Diagnostic("options.onnx-weights", f"{where} {words}", where, hint) for words, hint in problems]
+    )
 
 
 def _onnx_forms(outputs: OutputOptions) -> tuple[Form, ...]:

@@ -1,10 +1,10 @@
-"""How large files become: they are written with empty palettes of the right sizes, and measured."""
+"""How large files become: they are written with empty palettes or grids of the right sizes, and measured."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from exporter.compress import Choice
 from exporter.compress.search import Choices
 from exporter.formats import FORMS, Form, artifact_path
 from exporter.graph.bits import packed_size
+from exporter.graph.grid import Grid
 from exporter.graph.model import Hub
 from exporter.graph.palette import Palette
 from exporter.graph.passes.apply_palettes import apply_palettes
@@ -58,6 +59,20 @@ def hollow_palettes(shapes: Mapping[str, tuple[int, ...]], choices: Mapping[str,
     return palettes
 
 
+def hollow_grids(shapes: Mapping[str, tuple[int, ...]], choices: Mapping[str, Choice]) -> dict[str, Grid]:
+    """A grid for each matrix that is to be one. No two have the same scales."""
+    grids = {}
+    for number, (name, choice) in enumerate(choices.items(), 1):
+        if choice.block is None:
+            continue
+        bits, block = choice.grid
+        rows, columns = shapes[name]
+        blocks = -(-columns // block)
+        scales = np.full((rows, blocks), number, np.float32)
+        grids[name] = Grid(Zeros(rows * blocks * block * bits // 8), (rows, columns), scales, bits, block)
+    return grids
+
+
 @dataclass(frozen=True)
 class FileSizes:
     """How large the files of a model become with given bits. Calling it gives the bytes of the largest form."""
@@ -87,6 +102,7 @@ class FileSizes:
             shapes = {weight.name: weight.shape for weight in hub.weights}
             compressed = apply_palettes(hub, hollow_palettes(shapes, mixed.of(hub, self.hubs)))
             options = write_options(self.name, self.model.checkpoint, hub, self.settings.weights_of(form))
+            options = replace(options, grids=hollow_grids(shapes, mixed.of(hub, self.hubs)))
             with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
                 write_form(form, compressed, Path(scratch) / artifact_path(form, self.name, component_of(hub)), options)
                 size += sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())

@@ -6,10 +6,10 @@ Given the LUTs, every row is a closest-vector problem over a box of LUT entries.
    the columns that are still open. That is Babai's nearest plane, and GPTQ's recursion (arXiv 2507.18553);
 2. cyclic coordinate descent on H itself: r = H·e is kept up to date; an unchanged coordinate costs two comparisons.
 
-`_add_product` and `_gram` do the work that is quadratic in the columns, on batches of rows that stay in the caches.
-`fit_compiled.py` compiles `improve_rows`. numba's cache only notices changes in this file, so everything that is
-compiled into it is in this file. A product may be fused with a sum, but no sum is reordered, and batches of rows don't
-depend on threads: results are the same bits for any number of threads.
+`add_product` and `_gram` do the work that is quadratic in the columns, on batches of rows that stay in the caches.
+`fit_compiled.py` compiles `improve_rows`; `grid_rows.py` shares some functions. numba's cache only notices changes in
+this file, so everything that is compiled into it is in this file. A product may be fused with a sum, but no sum is
+reordered, and batches of rows don't depend on threads: results are the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _add_to_one(out: Singles, shares: Singles, j: int, matrix: Singles, start: i
 
 
 @inlined
-def _add_product(
+def add_product(
     out: Singles, shares: Singles, matrix: Singles, rows: tuple[int, int], inner: tuple[int, int, int]
 ) -> None:
     """out[first:last, :stop] += shares[first:last, begin:end] @ matrix[begin:end, :stop]; inner: begin, end, stop."""
@@ -117,7 +117,7 @@ def _add_product(
 
 
 @inlined
-def _residuals(bases: Singles, coefficients: Singles, errors: Singles, residuals: Singles, scaled: Singles) -> None:
+def set_residuals(bases: Singles, coefficients: Singles, errors: Singles, residuals: Singles, scaled: Singles) -> None:
     """residuals = H·errors, row by row. scaled: scratch."""
     rows, columns = coefficients.shape[0], errors.shape[1]
     residuals[:rows] = 0
@@ -129,7 +129,7 @@ def _residuals(bases: Singles, coefficients: Singles, errors: Singles, residuals
                 for c in range(columns):
                     scaled[last, c] = coefficients[last, b] * errors[last, c]
                 last += 1
-            _add_product(residuals, scaled, bases[b], (first, last), (0, columns, columns))
+            add_product(residuals, scaled, bases[b], (first, last), (0, columns, columns))
             first = last + 1
 
 
@@ -158,7 +158,7 @@ def _nearest_plane(weight: Singles, factors: Factors, lookup: Lookup, indices: B
             last = first + 1
             while last < rows and factor_of[last] == factor_of[first]:
                 last += 1
-            _add_product(sums, errors, lower[factor_of[first]], (first, last), (start, stop, start))
+            add_product(sums, errors, lower[factor_of[first]], (first, last), (start, stop, start))
             first = last
 
 
@@ -221,7 +221,7 @@ def _refine(problem: Problem, lookup: Lookup, state: tuple[Bytes, Singles], work
         lut = luts[group[i]]
         for c in range(columns):
             work[0, i, c] = weight[i, c] - lut[indices[i, c]]
-    _residuals(bases, coefficients, work[0], residuals, work[1])
+    set_residuals(bases, coefficients, work[0], residuals, work[1])
     limits = np.empty((columns, 3), np.float32)
     for i in range(rows):
         _descend(problem, i, lookup, state, limits, sweeps)

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.graph.grid import Grid, GridBits, largest_block, palette_grid, rounded_grid
+from exporter.graph.grid import Grid, GridBits, palette_grid, rounded_grid, usual_block
 from exporter.graph.model import Weight
 from exporter.graph.palette import Palette
 from exporter.lower.onnx.mobile.attention import MICROSOFT
@@ -67,7 +67,7 @@ class _Matrix:
     @property
     def block(self) -> int:
         ready = self.sources.grids.get(self.weight.name)
-        return ready.block if ready is not None else largest_block(self.weight.shape[1])
+        return ready.block if ready is not None else usual_block(self.weight.shape[1])
 
     @property
     def blocks(self) -> int:
