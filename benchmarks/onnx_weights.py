@@ -57,7 +57,8 @@ from exporter.runners.ort import OnnxSession, OnnxSource
 
 Logits = NDArray[np.float32]
 QUIET = NoProgress()
-PEERS = {"builder int4": [], "builder int4, k_quant": ["--extra_options", "int4_algo_config=k_quant"]}
+BLOCKS_TRIED = (32, 64, 128)
+PEERS = {"builder int4": [], "builder int4, k_quant": ["--extra_options", "algo_config=k_quant"]}
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def files(subject: Subject, bpw: Sequence[float], work: Path, peer: str | None) 
 
     for name, extra in PEERS.items() if peer else ():
         yield name, built(peer or "", subject.checkpoint, work / name, extra)
-    for block in (32, 64, 128):
+    for block in BLOCKS_TRIED:
         uniform = GridOptions(Choice(4, block=block))
         yield grids(f"int4, block {block}, rounded", uniform, None)
         yield grids(f"int4, block {block}, fitted", uniform, subject.session)

@@ -51,7 +51,7 @@ def _part(work: Workspace, plan: BuildPlan, index: int, recovery: Recovery | Non
             require_loadable(path)
         artifacts[form] = path
     compression = fitted.compression
-    if set(plan.forms) == {MOBILE}:
+    if set(plan.forms) == {MOBILE} and not job.settings.grids_only:
         compression = replace(compression, decisions=tuple(as_integers(d) for d in compression.decisions))
     return Part(hub, compressed, compression, artifacts, fit=facts)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from exporter.bundle import Manifest, Staging, bundle_name, finish_bundle
 from exporter.bundle.facts import mean_bits
 from exporter.compress.choices import UNCOMPRESSED
-from exporter.errors import Diagnostic, UnsupportedError
+from exporter.errors import Diagnostic, UnsupportedError, UsageError
 from exporter.formats import PORTABLE
 from exporter.graph.model import Hub
 from exporter.importers.routes import Imported, ImportOptions, import_model, require_runnable, serves_coreml
@@ -67,6 +67,9 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     """The whole flow. Raises KogataError; whatever happens, DESTINATION is whole or untouched."""
     settings = settle(request.outputs, request.widths)
     request.calibration.require_valid()
+    if settings.grids_only and request.calibration.recover:
+        hint = "leave out --recover"
+        raise UsageError.of("options.recover", "int4 weights have no LUTs to train", where="--recover", hint=hint)
     progress.stage("import", 1)
     model = open_source(request.checkpoint, request.revision)
     _read_texts(request.parity)  # now rather than after an hour's work

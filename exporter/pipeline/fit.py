@@ -206,7 +206,8 @@ def recovered(session: Session, fitted: Fitted, recovery: Recovery, progress: Pr
             trained = replace(kept, reason=f"{kept.reason}, its LUTs trained")
             decisions.append(_measured(trained, session.weight(kept.name), palette.dense()))
     compression = Compression(done.palettes, tuple(decisions))
-    return Fitted(compression, replace(facts, recovered=error, used="recovered"), done.notes)
+    facts = replace(facts, recovered=error, used="recovered")
+    return replace(fitted, compression=compression, facts=facts, notes=done.notes)
 
 
 def decoder(matrices: Mapping[str, Palette | Grid]) -> Callable[[str], Dense | None]:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.compress import KEEP, Candidate, Choice, CompressOptions, Menu, compress
+from exporter.compress import KEEP, Candidate, Choice, CompressOptions, GridMenu, Menu, compress
+from exporter.compress.gridding import GridOptions, rounded_grids
 from exporter.compress.plan import Origin, Plan, plan_of
 from exporter.compress.plan_file import MAX_BYTES, MAX_PROBLEMS, read_plan
 from exporter.compress.proxy import WeightError
@@ -205,3 +206,36 @@ def test_nothing_in_a_plan_is_a_bug(
     path.write_text(json.dumps({"schema_version": 1, "tensors": tensors, "model": model, "other": other}))
     with pytest.raises(InputError):  # five entries at most, of which no two right ones are the same: never all three
         read_plan(path, [*CANDIDATES, candidate("never named", 16, 16)])
+
+
+def test_grids_are_written_and_read_back(tmp_path: Path) -> None:
+    """Blocks of columns instead of groups of rows; a block that doesn't divide the columns becomes the smallest."""
+    choices = {"embedding": Choice(4, block=64), "層.0.q": Choice(8, block=32), 'odd "name"\ud800': Choice(4, block=32)}
+    made = rounded_grids(CANDIDATES, GridOptions(Choice(4, block=128), choices), NoProgress())
+    path = tmp_path / "plan.json"
+    path.write_bytes(plan_of(Origin("tiny", "sha256:ab", "--bpw 4.5"), CANDIDATES, made.decisions).to_bytes())
+    entry = json.loads(path.read_bytes())["tensors"][0]
+    assert (entry["bits"], entry["block"], entry["stored_bytes"]) == (4, 64, 128 * (32 + 4))
+    assert "group_size" not in entry
+    assert read_plan(path, CANDIDATES).choices == choices
+
+
+@pytest.mark.parametrize(
+    ("bits", "block", "message"),
+    [(3, 32, "bits must be 4 or 8 with a block, not 3"), (4, 48, "one of 32, 64, 128, not 48"), (4, "x", 'not "x"')],
+)
+def test_grids_that_nothing_reads(tmp_path: Path, bits: int, block: Any, message: str) -> None:
+    tensors = [{"name": c.name, "bits": bits, "block": block} for c in MATRICES]
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"schema_version": 1, "tensors": tensors}))
+    with pytest.raises(InputError) as caught:
+        read_plan(path, CANDIDATES)
+    assert len(caught.value.diagnostics) == len(MATRICES)
+    assert message in str(caught.value)
+
+
+def test_a_menu_of_grids_offers_what_saves_bytes() -> None:
+    assert [(c.bits, c.block) for c in GridMenu().choices((8, 256), 4096)] == [(4, 128), (4, 64), (4, 32), (8, 128)]
+    assert [(c.bits, c.block) for c in GridMenu().choices((8, 40), 640)] == [(4, 32), (8, 32)]
+    assert GridMenu().choices((8, 4), 64) == (KEEP,)  # 20 bytes a row against 8
+    assert GridMenu((4,)).choices((8, 256), 4096)[-1] == Choice(4, block=32)

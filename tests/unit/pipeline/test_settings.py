@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import UnsupportedError, UsageError
+from exporter.formats import MOBILE, Format
 from exporter.pipeline.options import CalibrationOptions, OutputOptions
 from exporter.pipeline.settings import GROUP_SIZE, Budget, Widths, read_budget, read_size, settle
 from exporter.targets import load_target
@@ -145,3 +146,28 @@ def test_devices() -> None:
     for device in ("", "gpu", "meta", "cuda:", "cuda:1x", "CPU", "cpu\n"):
         with pytest.raises(UsageError, match="calibration runs on cpu"):
             CalibrationOptions(None, 0, device).require_valid()
+
+
+def test_int4_weights_alone_need_no_palettes() -> None:
+    alone = settle(OutputOptions(formats=("onnx",), onnx_weights="int4"), Widths())
+    assert alone.grids_only
+    assert alone.grid_forms == (MOBILE,)
+    both = settle(OutputOptions(onnx_weights="int4"), Widths())
+    assert not both.grids_only
+    assert both.grid_forms == (MOBILE,)
+    assert not settle(OutputOptions(onnx_weights="int8"), Widths()).grid_forms
+
+
+@pytest.mark.parametrize(
+    ("formats", "widths", "message"),
+    [
+        (("onnx",), Widths(bits=6), "stores 4 bits, not 6"),
+        (("onnx",), Widths(bits=16), "stores 4 bits, not 16"),
+        (("onnx",), Widths(group_size=8), "has no groups of rows"),
+        ((), Widths(budget=Budget("bpw", 4.5, "4.5")), "needs bits of its own"),
+        ((), Widths(bits=16), "compresses"),
+    ],
+)
+def test_options_of_palettes_don_t_fit_int4_weights(formats: tuple[Format, ...], widths: Widths, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        settle(OutputOptions(formats=formats, onnx_weights="int4"), widths)
