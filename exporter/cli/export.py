@@ -127,7 +127,8 @@ def export(
         Literal["palette", "fp16", "fp32", "int8", "int4"] | None,
         typer.Option(
             help="How ONNX files store matrices. palette, fp16 and fp32: in the form portable. int8 and int4: in the "
-            "form mobile; int8 are the palettes' values, int4 is fitted to text by itself. [default: palette; in the form mobile int8]"
+            "form mobile; int8 are the palettes' values, int4 has values of its own, fitted to text. [default: palette; "
+            "in the form mobile int8]"
         ),
     ] = None,
     context: Annotated[
