@@ -27,11 +27,7 @@ Dtype = Literal["fp32", "fp16", "q8", "q4", "q4f16"]
 # `DEFAULT_DTYPE_SUFFIX_MAPPING` of transformers.js 4: it adds the suffix to the name of the file that it opens.
 SUFFIXES: Mapping[Dtype, str] = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "q4": "_q4", "q4f16": "_q4f16"}
 
-_OTHER_CLIENTS = ("genai_config.json", f"{LAST}.onnx", "chat.json")  # genai looks beside the model; apps read chat.json
-    "genai_config.json",
-    f"{LAST}.onnx",
-    "chat.json",
-)  # onnxruntime-genai looks beside the model; chat.json is for apps
+_OTHER_CLIENTS = ("genai_config.json", f"{LAST}.onnx", "chat.json")  # of onnxruntime-genai, and of apps
 _LICENSES = "licenses/"
 
 

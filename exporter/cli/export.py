@@ -119,16 +119,16 @@ def export(
             metavar="mobile|portable",
             parser=_onnx_form,
             help="Repeatable: form of ONNX. mobile: for phones, with weights as the runtime reads them, and its "
-            "fused ops; decoders only. portable: standard ops and packed palettes. [default: mobile for decoders, "
-            "portable for other models]",
+            "fused ops; decoders only. portable: standard ops and packed palettes. [default: mobile for decoders "
+            "at --bits 4, 6 and 8, else portable]",
         ),
     ] = None,
     onnx_weights: Annotated[
         Literal["palette", "fp16", "fp32", "int8", "int4"] | None,
         typer.Option(
             help="How ONNX files store matrices. palette, fp16 and fp32: in the form portable. int8 and int4: in the "
-            "form mobile; int8 are the palettes' values, int4 has values of its own, fitted to text. [default: palette; "
-            "in the form mobile int8]"
+            "form mobile; int8 are the palettes' values, int4 has its own, fitted to text. [default: palette; "
+            "in the form mobile int4 at --bits 4, else int8]"
         ),
     ] = None,
     context: Annotated[

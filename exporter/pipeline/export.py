@@ -77,6 +77,8 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     with Staging(request.destination, force=request.force, sources=(model.checkpoint.root,)) as staging:
         asked = ImportOptions(request.outputs.context, request.outputs.shapes, settings.bits == UNCOMPRESSED)
         imported = import_model(model.checkpoint, asked, staging.path, model.route)
+        if request.calibration.recover:
+            settings = replace(settings, luts=True)
         settings = settings.for_model(imported.hubs)
         _require_exportable(imported, settings, request.parity)
         source.begin_digest()  # reads what compression reads

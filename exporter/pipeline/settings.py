@@ -67,7 +67,8 @@ class Settings:
 
     bits: of all palettes; None where they are mixed. group_size: output rows that share one LUT, where bits are not
         mixed. widths: what was asked for. onnx_weights: how ONNX files store matrices, None where each form stores
-        them in its own way. own_form: whether the form of ONNX was asked for, or the weights that only it has.
+        them in its own way. own_form: whether the form of ONNX was asked for, or the weights that only it has. luts:
+        whether something was asked for that only LUTs have: groups of rows, training.
     """
 
     forms: tuple[Form, ...]
@@ -77,16 +78,19 @@ class Settings:
     widths: Widths = Widths()
     onnx_weights: OnnxWeights | None = None
     own_form: bool = False
+    luts: bool = False
 
     def weights_of(self, form: Form) -> OnnxWeights:
         """How files of this form store matrices."""
-        usual: OnnxWeights = "int8" if form == MOBILE else "palette"
+        usual: OnnxWeights = "palette"
+        if form == MOBILE:
+            usual = "int4" if self.bits == BITS and not self.luts else "int8"
         fits = self.onnx_weights is not None and (self.onnx_weights in INTEGERS) == (form == MOBILE)
         return self.onnx_weights if fits and self.onnx_weights is not None else usual
 
     def for_model(self, hubs: Sequence[Hub]) -> Settings:
-        """With the form that suits the model where none was asked for: decoders get the form for phones, unless a
-        size was asked for.
+        """With the form that suits the model where none was asked for: decoders get the form for phones, unless bits
+        were asked for that only palettes have: fewer than 4, or mixed ones.
 
         Raises UnsupportedError where the model doesn't have the form for phones that was asked for.
         """
@@ -94,14 +98,10 @@ class Settings:
         if self.own_form or self.bits == UNCOMPRESSED:
             UnsupportedError.raise_all(problems if MOBILE in self.forms else [])
             return self
-        if problems or any(hub.task != "text-generation" for hub in hubs) or self._sized:
+        few = self.bits is None or self.bits < BITS
+        if problems or few or any(hub.task != "text-generation" for hub in hubs):
             return self
         return replace(self, forms=tuple(MOBILE if form == PORTABLE else form for form in self.forms))
-
-    @property
-    def _sized(self) -> bool:
-        """Whether a file must keep a number of bytes: fewer bits make only palettes smaller."""
-        return self.widths.budget is not None and self.widths.budget.kind == "size"
 
     @property
     def grid_forms(self) -> tuple[Form, ...]:
@@ -174,7 +174,9 @@ def settle(outputs: OutputOptions, widths: Widths) -> Settings:
         raise UsageError.of("options.onnx", "nothing is exported to ONNX", where=option, hint=f"leave out {option}")
     forms = [form for kind in asked or brought for form in _forms_of(kind, wanted)]
     own = any(form.format == "onnx" for form in wanted)
-    settings = Settings(tuple(forms), targets, bits, usual, widths, outputs.onnx_weights, own)
+    settings = Settings(
+        tuple(forms), targets, bits, usual, widths, outputs.onnx_weights, own, widths.group_size is not None
+    )
     _require_grid_options(settings)
     return settings
 

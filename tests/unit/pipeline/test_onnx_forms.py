@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,20 @@ def test_decoders_get_the_form_for_phones(hubs: dict[str, Hub]) -> None:
     assert settled(formats=("coreml",)).for_model([hubs["decoder"]]).forms == (FLEXIBLE,)
 
 
-def test_what_must_keep_its_size_or_its_weights_has_the_portable_form(hubs: dict[str, Hub]) -> None:
-    for widths in (Widths(bits=16), Widths(budget=read_budget(None, "5MB", None))):
+def test_bits_that_only_palettes_have_bring_the_portable_form(hubs: dict[str, Hub]) -> None:
+    budgets = [read_budget(3.5, None, None), read_budget(None, "5MB", None), read_budget(None, None, 0.1)]
+    for widths in (Widths(bits=16), Widths(bits=3), *(Widths(budget=budget) for budget in budgets)):
         assert settled(widths).for_model([hubs["decoder"]]).forms == (PORTABLE, FLEXIBLE)
-    assert settled(Widths(budget=read_budget(3.5, None, None))).for_model([hubs["decoder"]]).forms[0] == MOBILE
+
+
+def test_weights_of_the_form_for_phones(hubs: dict[str, Hub]) -> None:
+    def weights(widths: Widths, **changes: Any) -> str:
+        settings = replace(settled(widths), **changes).for_model([hubs["decoder"]])
+        return settings.weights_of(settings.forms[0])
+
+    assert [weights(Widths(bits=bits)) for bits in (4, 6, 8)] == ["int4", "int8", "int8"]
+    assert weights(Widths(group_size=32)) == "int8"  # only palettes have groups of rows
+    assert weights(Widths(), luts=True) == "int8"
 
 
 def test_the_form_that_was_asked_for(hubs: dict[str, Hub]) -> None:
