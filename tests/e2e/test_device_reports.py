@@ -27,6 +27,7 @@ from support.encoder_checkpoints import tiny_encoder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 Report = dict[str, Any]
+PALETTES = ("--onnx-form", "portable")
 FAST = ("--to", "onnx", "--calibrate", "none", "-q")
 
 
@@ -40,7 +41,7 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles")
     tasks = folder / "tasks.jsonl"
     tasks.write_text("".join(f'{{"prompt": "lamp {i}", "expected": "on {i}"}}\n' for i in range(20)))
-    assert kogata("export", checkpoint, "-o", folder / "llama", "--bits", 8, "--task", tasks, *FAST) == 0
+    assert kogata("export", checkpoint, "-o", folder / "llama", "--bits", 8, "--task", tasks, *PALETTES, *FAST) == 0
     return folder / "llama"
 
 

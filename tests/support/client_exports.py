@@ -12,13 +12,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from exporter.formats import FORMS, Form
+from exporter.errors import UnsupportedError
+from exporter.formats import FORMS, MOBILE, Form
 from exporter.lower import forms
 from exporter.lower.onnx import OnnxOptions
+from exporter.lower.onnx.mobile import MobileOptions
 from exporter.pipeline.export import export_checkpoint
 from exporter.progress import NoProgress
 from support.checkpoints import CHAT_TEMPLATE, SENTENCES
-from support.decoder_checkpoints import DECODERS, SIZES, tiny_decoder
+from support.decoder_checkpoints import DECODERS, FIXED_WIDTH, SIZES, tiny_decoder
 from support.mapped_checkpoints import MAPPED, SAVED_BY_TRANSFORMERS
 from support.requests import export_request
 
@@ -95,7 +97,13 @@ def export_form(checkpoint: Path, root: Path, form: Form, *, external_data: bool
     with pytest.MonkeyPatch.context() as patch:
         if external_data:
             patch.setattr(forms, "OnnxOptions", partial(OnnxOptions, external_data_above=1000))
-        bundle = export_checkpoint(request, NoProgress()).path
+            patch.setattr(forms, "MobileOptions", partial(MobileOptions, external_data_above=1000))
+        try:
+            bundle = export_checkpoint(request, NoProgress()).path
+        except UnsupportedError as error:
+            if error.diagnostics[0].code != "onnx.no-mobile-form":
+                raise
+            pytest.skip(error.diagnostics[0].message)
     return Exported(form, checkpoint, bundle, bundle / FORMS[form].folder)
 
 
@@ -104,7 +112,12 @@ def export_decoder(family: str, root: Path, form: Form, *, plain: bool = False) 
 
     plain: with heads of hidden_size / heads, and a key/value head for each query head, as older models have.
     """
-    reference = _saved(root / "checkpoint", family, **PLAIN) if plain else FAMILIES[family](root / "checkpoint")
+    if plain:
+        reference = _saved(root / "checkpoint", family, **PLAIN)
+    elif form == MOBILE and family in DECODERS and family not in FIXED_WIDTH:
+        reference = _saved(root / "checkpoint", family, head_dim=16)
+    else:
+        reference = FAMILIES[family](root / "checkpoint")
     tokenizer = AutoTokenizer.from_pretrained(root / "checkpoint")
     (root / "checkpoint" / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
     made = export_form(root / "checkpoint", root, form)

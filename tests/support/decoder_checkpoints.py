@@ -23,6 +23,8 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": 64,
 }
 
+FIXED_WIDTH = ("phi", "stablelm", "helium", "gpt_neox")  # their heads are as wide as the hidden size says
+
 WINDOW = 5
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0, "beta_slow": 1.0}
 LLAMA3 = {

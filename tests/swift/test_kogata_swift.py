@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 from support.command import kogata
 from support.paths import ROOT
 
@@ -154,14 +153,16 @@ def test_the_report_of_another_bundle_is_refused(run, home, minilm, tmp_path):
     assert kogata("check", home, "--device-report", tmp_path / "report.json") == 2
 
 
-def swap_luts(bundle: Path) -> None:
-    """The groups of the embedding exchange their LUTs: the first gets the last one's, and so on."""
-    file = bundle / "onnx/model.onnx"
-    model = onnx.load(str(file))
-    lut = next(tensor for tensor in model.graph.initializer if tensor.name == "model.embed_tokens.weight/lut")
-    values = numpy_helper.to_array(lut)
-    lut.CopyFrom(numpy_helper.from_array(values[::-1].copy(), lut.name))
-    file.write_bytes(model.SerializeToString())
+def swap_scales(bundle: Path) -> None:
+    """The rows of the embedding exchange their scales: the first gets the last one's, and so on."""
+    graph = onnx.load(str(bundle / "onnx/model.onnx"), load_external_data=False).graph
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == "model.embed_tokens.weight/scales")
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    file, first = bundle / "onnx" / place["location"], int(place["offset"])
+    data = bytearray(file.read_bytes())
+    part = slice(first, first + int(place["length"]))
+    data[part] = np.frombuffer(bytes(data[part]), np.float32).reshape(tensor.dims)[::-1].tobytes()
+    file.write_bytes(data)
 
 
 def change_tokenizer(bundle: Path) -> None:
@@ -189,7 +190,7 @@ def rewrite_sums(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "named"), [(swap_luts, "decode-"), (change_tokenizer, "tokenizer-"), (change_chat, "chat-")]
+    ("change", "named"), [(swap_scales, "decode-"), (change_tokenizer, "tokenizer-"), (change_chat, "chat-")]
 )
 def test_parity_of_a_bad_bundle_fails_and_names_vectors(run, home, tmp_path, change, named):
     copy = Path(shutil.copytree(home, tmp_path / "copy"))

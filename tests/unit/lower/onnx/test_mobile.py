@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from support.decoder_checkpoints import DECODERS, tiny_decoder
+from support.decoder_checkpoints import DECODERS, FIXED_WIDTH, tiny_decoder
 from support.decoder_references import reference, reference_logits
 from support.hub_sessions import in_pieces as hub_pieces
 from support.hub_sessions import positions_of
@@ -49,9 +49,6 @@ def hub_of(folder: Path) -> Hub:
 
     model = open_source(str(folder), None)
     return import_model(model.checkpoint, ImportOptions(None, {}, False), folder, model.route).hubs[0]
-
-
-FIXED_WIDTH = ("phi", "stablelm", "helium", "gpt_neox")  # their heads are as wide as the hidden size says
 
 
 def values_of(hub: Hub, name: str) -> NDArray[np.float32]:
