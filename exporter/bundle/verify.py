@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.bundle.canonical import Sums, parse_sums
@@ -22,7 +22,8 @@ class VerifyResult:
     """The result of a verification.
 
     files: number of regular files; bytes: the sum of their sizes. diagnostics: what differs. ignored: files that a file
-    manager left, which aren't the bundle's. manifest: None where it can't be read.
+    manager left, which aren't the bundle's. manifest: None where it can't be read. hashes: path → SHA-256 of the files
+    that were compared.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class VerifyResult:
     diagnostics: tuple[Diagnostic, ...]
     ignored: tuple[str, ...] = ()
     manifest: Manifest | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -63,9 +65,10 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> VerifyResult:
     ignored = tuple(file for file in tree.files if _left_by_finder(file) and file not in sums.hashes)
     files = {file: size for file, size in tree.files.items() if file not in ignored}
     named = {diagnostic.where for diagnostic in found}
+    hashes: dict[str, str] = {}
     progress.stage("verify", len(files))
     for file in files:
-        problem = _compare(path, file, sums) if file != SUMS else None
+        problem = _compare(path, file, sums, hashes) if file != SUMS else None
         if problem:
             found.append(problem)
         progress.advance(file)
@@ -75,7 +78,7 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> VerifyResult:
         if file not in files and file not in named
     ]
     manifest, problems = _manifest_findings(path, files)
-    return VerifyResult(path, len(files), sum(files.values()), (*found, *problems), ignored, manifest)
+    return VerifyResult(path, len(files), sum(files.values()), (*found, *problems), ignored, manifest, hashes)
 
 
 def _left_by_finder(file: str) -> bool:
@@ -115,11 +118,12 @@ def _read_sums(path: Path, found: list[Diagnostic]) -> Sums:
     return sums
 
 
-def _compare(path: Path, file: str, sums: Sums) -> Diagnostic | None:
+def _compare(path: Path, file: str, sums: Sums, hashes: dict[str, str]) -> Diagnostic | None:
+    """What is wrong with a file. hashes: gets its SHA-256."""
     if file not in sums.hashes:
         return Diagnostic("bundle.extra", f"is not listed in {SUMS}", file)
     try:
-        digest = sha256(path / file)
+        digest = hashes[file] = sha256(path / file)
     except OSError as error:
         return Diagnostic("bundle.unreadable", f"can't be read: {error.strerror or error}", file)
     if digest != sums.hashes[file]:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from exporter.bundle import Manifest, verify_bundle
 from exporter.bundle.tree import printable
-from exporter.errors import Diagnostic, GateError, UnsupportedError, UsageError
+from exporter.errors import Diagnostic, UnsupportedError, UsageError
 from exporter.formats import Format
 from exporter.pipeline.deliver_android import pack_for_android
 from exporter.pipeline.deliver_xcode import pack_for_xcode
 from exporter.pipeline.delivery import DOWNLOADS, FORMATS, Packed, PackOptions, Source
+from exporter.pipeline.shippable import require_shippable
 from exporter.progress import Progress
 from exporter.targets import Target, load_target
 
@@ -45,18 +46,8 @@ def _require_options(target: Target, options: PackOptions) -> None:
 
 def shippable(bundle: Path, needed: Format, progress: Progress) -> Manifest:
     """The manifest of an intact bundle that passed its gates and has the needed format."""
-    found = verify_bundle(bundle, progress)
-    found.require_ok()
-    if found.manifest is None:
-        raise RuntimeError("a bundle without findings has a manifest")
-    if found.manifest.verdict == "failed":
-        raise GateError.of(
-            "bundle.failed",
-            "this bundle failed a gate when it was exported",
-            where=printable(str(bundle)),
-            hint="don't ship it; `kogata verify` shows which gate",
-        )
-    if not any(artifact.kind == needed for artifact in found.manifest.artifacts):
+    manifest = require_shippable(verify_bundle(bundle, progress))
+    if not any(artifact.kind == needed for artifact in manifest.artifacts):
         name = {"coreml": "Core ML package", "onnx": "ONNX file"}[needed]
         raise UnsupportedError.of(
             "pack.format",
@@ -64,4 +55,4 @@ def shippable(bundle: Path, needed: Format, progress: Progress) -> Manifest:
             where=printable(str(bundle)),
             hint=f"export with --to {needed}",
         )
-    return found.manifest
+    return manifest
