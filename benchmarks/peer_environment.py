@@ -18,14 +18,15 @@ class UnavailableError(Exception):
     """A peer that this machine can't run, with the reason."""
 
 
-def environment(name: str, module: str, requirements: Sequence[str]) -> Path:
+def environment(name: str, module: str, requirements: Sequence[str], *, torch: bool = True) -> Path:
     """The interpreter of an environment in which `module` can be imported; it is made if it is absent.
 
-    name: of its folder, to which a digest of the requirements is added. torch is pinned to the version that runs this,
-    so that pip installs the same build. Raises UnavailableError.
+    name: of its folder, to which a digest of the requirements is added. torch: whether it is among them, pinned to the
+    version that runs this, so that pip installs the same build. Raises UnavailableError.
     """
-    torch = importlib.metadata.version("torch").partition("+")[0]  # not imported: that would count as memory of exports
-    wanted = [f"torch=={torch}", *requirements]
+    wanted = list(requirements)
+    if torch:  # not imported: that would count as memory of exports
+        wanted.insert(0, f"torch=={importlib.metadata.version('torch').partition('+')[0]}")
     folder = CACHE / f"{name}-{hashlib.sha256(' '.join(wanted).encode()).hexdigest()[:8]}"
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if python.exists() and not subprocess.run([python, "-c", f"import {module}"], check=False).returncode:
