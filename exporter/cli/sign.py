@@ -23,7 +23,7 @@ def sign(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File to write, outside the bundle.", show_default="BUNDLE.sig, beside the bundle"
+            "--output", "-o", help="File to write, outside the bundle. [default: BUNDLE.sig]", show_default=False
         ),
     ] = None,
     provenance: Annotated[

@@ -26,7 +26,7 @@ def verify(
     signature: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The signature, with --public-key.", show_default="BUNDLE.sig, beside the bundle"
+            metavar="FILE", help="The signature, with --public-key. [default: BUNDLE.sig]", show_default=False
         ),
     ] = None,
     format: FormatOption = "text",
