@@ -72,7 +72,8 @@ def test_every_format_tells_of_an_invalid_signature(bundle: Path, capsys: pytest
         assert "was made with another key" in output
         if format == "junit":
             cases = list(ElementTree.fromstring(output).iter("testcase"))
-            assert [c.get("name") for c in cases if c.find("failure") is not None] == ["signature", "provenance"]
+            failed = {c.get("name") for c in cases if c.find("failure") is not None}
+            assert {"signature", "provenance"} <= failed
 
 
 def test_a_signature_that_was_taken_away_fails(bundle: Path, run: Run) -> None:
