@@ -21,7 +21,7 @@ def with_signatures(report: Report, found: Signatures, *, sums: bool) -> Report:
     there = [checked for checked in both if checked.status != "absent"]
     problems = [problem for checked in both for problem in checked.problems]
     told = [_unchecked(checked) for checked in there if checked.status == "unchecked"]
-    signed = {c.what: {"status": c.status, "file": str(c.file)} for c in both}
+    signed: dict[str, dict[str, str]] = {c.what: {"status": c.status, "file": str(c.file)} for c in both}
     table = Table("signatures", ("what", "file", "result"), [(c.what, str(c.file), _SHOWN[c.status]) for c in there])
     cases = [Case(c.what, _PASSED.get(c.status), _message(c)) for c in there]
     return replace(

@@ -56,7 +56,10 @@ def sign_bundle(request: SignRequest, progress: Progress) -> SignResult:
     found = verify_bundle(request.bundle, progress)
     manifest = require_shippable(found)
     hashes = {**found.hashes, SUMS: sha256(request.bundle / SUMS)}
-    statements = (model_statement(request.bundle.resolve().name, hashes), provenance_statement(manifest, hashes))
+    statements = (
+        model_statement(Path(os.path.realpath(request.bundle)).name, hashes),
+        provenance_statement(manifest, hashes),
+    )
     for place, statement in zip(places, statements, strict=False):
         _write(place, seal(statement, key))
     left = [
@@ -70,14 +73,14 @@ def sign_bundle(request: SignRequest, progress: Progress) -> SignResult:
 
 def _require_places(places: tuple[Path, ...], bundle: Path) -> None:
     """Raise UsageError for places inside the bundle and files that aren't signatures."""
-    inside = bundle.resolve()
+    inside = Path(os.path.realpath(bundle))
     problems = []
     for place in places:
-        where = printable(str(place))
-        if inside in (place.resolve(), *place.resolve().parents):
+        where, real = printable(str(place)), Path(os.path.realpath(place))
+        if inside in (real, *real.parents):
             message = "a signature can't lie inside the bundle: its files are those in SHA256SUMS"
             problems.append(Diagnostic("sign.inside", message, where, "name a file beside the bundle"))
-        elif place.exists() and not is_envelope(place):
+        elif os.path.exists(place) and not is_envelope(place):
             message = "there is something here that is not a signature, and it stays"
             problems.append(Diagnostic("sign.occupied", message, where, "name another file with --output"))
     UsageError.raise_all(problems)

@@ -39,7 +39,7 @@ class Signatures:
 
 def signature_path(bundle: Path) -> Path:
     """Where the signature of `bundle` lies by default: beside it, with `.sig` after its name."""
-    whole = bundle if bundle.name not in ("", "..") else bundle.resolve()
+    whole = bundle if bundle.name not in ("", "..") else Path(os.path.realpath(bundle))
     return whole.with_name(f"{whole.name}.sig")
 
 
