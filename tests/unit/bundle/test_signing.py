@@ -1,6 +1,6 @@
 """Signatures of a bundle: what is in them, checked with cryptography alone, and what `check_signatures` refuses.
 
-tests/contract/test_model_signing.py compares with the `model_signing` command.
+tests/clients/test_model_signing.py compares with the `model_signing` command.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from peer_environment import environment
 
-pytestmark = pytest.mark.slow  # installs some 35 packages, once
 REQUIREMENTS = ("model-signing==1.1.1", "pyOpenSSL==26.4.0")  # which 1.1.1 imports and doesn't ask for
 CURVES = (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1())
 ModelSigning = Callable[..., subprocess.CompletedProcess[str]]
