@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.report.clean import safe_line
-from exporter.report.plots import GRAPH, INK, LINE, ONNX, PAPER, SOFT, TEXT, drawing, power, svg_of
+from exporter.report.plots import GRAPH, INK, LINE, ONNX, PAPER, SOFT, TEXT, drawing, folded, power, row_labels, svg_of
 
 UNCOMPRESSED = 16
 OPACITY = {1: 0.08, 2: 0.17, 3: 0.3, 4: 0.45, 6: 0.66, 8: 0.83, UNCOMPRESSED: 1.0}  # bits → opacity of the cell
@@ -49,7 +49,7 @@ def cells_of(tensors: Sequence[Mapping[str, Any]]) -> list[Cell]:
     return cells
 
 
-def bits_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
+def bits_plot(tensors: Sequence[Mapping[str, Any]], *, narrow: bool = False) -> str:
     """A row per kind of matrix, a column per layer, the bits in each cell; an empty text if there is no matrix."""
     cells = cells_of(tensors)
     kinds = list(dict.fromkeys(cell.kind for cell in cells))
@@ -58,33 +58,37 @@ def bits_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
     drawn = kinds[:MAX_KINDS]
     layers = sorted({cell.layer for cell in cells if cell.layer is not None}) or [0]
     column = {layer: x for x, layer in enumerate(layers)}
-    pitch = min(1.0, 6.4 / len(layers))  # inches a column
-    with drawing(0.75 + 0.25 * len(drawn) + (0.2 if len(kinds) > MAX_KINDS else 0)) as (figure, axes):
+    room = 3.3 if narrow else 6.4  # inches for all columns
+    pitch = min(1.0, room / len(layers))  # inches a column
+    height = 0.75 + (0.42 if narrow else 0.25) * len(drawn) + (0.2 if len(kinds) > MAX_KINDS else 0)
+    with drawing(height, narrow=narrow) as (figure, axes):
         for cell in cells:
             if cell.kind in drawn:
                 place = (0, len(layers)) if cell.layer is None else (column[cell.layer], 1)
-                _cell(axes, place, drawn.index(cell.kind), cell.bits, pitch * place[1])
+                row = drawn.index(cell.kind), 0.26 if narrow else 0.44
+                _cell(axes, place, row, cell.bits, pitch * place[1])
         if pitch < MIN_CELL_INCHES:
             _key(axes, sorted({cell.bits for cell in cells}))
-        axes.set_xlim(-0.5, max(len(layers), 6.4 / pitch) - 0.5)
-        axes.set_ylim(len(drawn) - 0.45, -0.55)
-        axes.set_yticks(range(len(drawn)), [_label(kind) for kind in drawn])
-        every = -(-len(layers) // 24)
+        axes.set_xlim(-0.5, max(len(layers), room / pitch) - 0.5)
+        axes.set_ylim(len(drawn) - 0.45, -0.9 if narrow else -0.55)
+        row_labels(axes, [_label(kind) for kind in drawn], narrow=narrow)
+        every = -(-len(layers) // (10 if narrow else 24))
         axes.set_xticks(range(0, len(layers), every), [str(layer) for layer in layers[::every]])
         more = f"; {len(kinds) - MAX_KINDS} more kinds are in the table" if len(kinds) > MAX_KINDS else ""
         axes.set_xlabel(f"layer{more}", loc="left")
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(axis="x", length=0)
-        return svg_of(figure, "bits")
+        return svg_of(figure, "bits-narrow" if narrow else "bits")
 
 
-def _cell(axes: Any, place: tuple[int, int], y: float, bits: int, inches: float) -> None:
-    """place: first column and number of columns; inches: their width together."""
+def _cell(axes: Any, place: tuple[int, int], row: tuple[float, float], bits: int, inches: float) -> None:
+    """place: first column and number of columns; row: its middle, and how far up the cell reaches; inches: the width
+    of the columns together."""
     from matplotlib.patches import Rectangle
 
-    shade, (x, columns) = OPACITY.get(bits, 1.0), place
-    corner = (x - 0.47, y - 0.44)
-    axes.add_patch(Rectangle(corner, columns - 0.06, 0.88, facecolor=GRAPH, alpha=shade, linewidth=0))
+    shade, (x, columns), (y, half) = OPACITY.get(bits, 1.0), place, row
+    corner = (x - 0.47, y - half)
+    axes.add_patch(Rectangle(corner, columns - 0.06, 2 * half, facecolor=GRAPH, alpha=shade, linewidth=0))
     if inches >= MIN_CELL_INCHES:
         size = TEXT if inches >= 0.2 else TEXT - 2
         middle = x + (columns - 1) / 2
@@ -118,7 +122,7 @@ def _label(kind: str) -> str:
     return text if len(text) <= MAX_NAME else f"{text[:16]}…{text[-(MAX_NAME - 17) :]}"
 
 
-def curve_plot(curve: Mapping[str, Any]) -> str:
+def curve_plot(curve: Mapping[str, Any], *, narrow: bool = False) -> str:
     """Predicted and measured errors by bits per weight.
 
     curve: kind, chosen and points, each of them with bpw, predicted and measured.
@@ -131,9 +135,9 @@ def curve_plot(curve: Mapping[str, Any]) -> str:
     values = [y for _, y in (*predicted, *measured)]
     if not values:
         return ""
-    with drawing(3.1) as (figure, axes):
+    with drawing(3.6 if narrow else 3.1, narrow=narrow) as (figure, axes):
         axes.set_yscale("log")
-        _lines(axes, predicted, measured)
+        _lines(axes, predicted, measured, narrow=narrow)
         _mark(axes, chosen, widest)
         low, high = min(values), max(values)
         ticks = _decades(low, high)
@@ -141,19 +145,25 @@ def curve_plot(curve: Mapping[str, Any]) -> str:
         axes.set_yticks([], minor=True)
         axes.set_ylim(min(low, *ticks) / 1.5, max(high, *ticks) * 1.5)
         axes.set_xlabel("bits per weight, whole model")
-        axes.set_ylabel(ERROR_LABELS.get(curve["kind"], "error"))
+        label = ERROR_LABELS.get(curve["kind"], "error")
+        axes.set_ylabel(folded(label) if narrow else label)
         axes.grid(color=LINE, linewidth=0.6)
-        axes.legend(frameon=False, labelcolor=SOFT, loc="upper right")
-        return svg_of(figure, "curve")
+        place: dict[str, Any] = {"loc": "upper right"}
+        if narrow:  # above the plot: in it, the legend would cover the curve
+            place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+        axes.legend(frameon=False, labelcolor=SOFT, **place)
+        return svg_of(figure, "curve-narrow" if narrow else "curve")
 
 
-def _lines(axes: Any, predicted: Sequence[tuple[float, float]], measured: Sequence[tuple[float, float]]) -> None:
+def _lines(
+    axes: Any, predicted: Sequence[tuple[float, float]], measured: Sequence[tuple[float, float]], *, narrow: bool
+) -> None:
     axes.plot(
         [x for x, _ in predicted],
         [y for _, y in predicted],
         color=GRAPH,
         linewidth=1.4,
-        label="predicted: sum of the matrices' own errors",
+        label="predicted: each matrix alone" if narrow else "predicted: sum of the matrices' own errors",
     )
     if measured:
         xs, ys = [x for x, _ in measured], [y for _, y in measured]

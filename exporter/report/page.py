@@ -48,9 +48,13 @@ def render_parity_html(name: str, parity: Mapping[str, Any], compression: Mappin
         psnr_plot=_psnr_plot(parity["rows"]),
         noticed_plot=_noticed_plot(parity["rows"]),
         weight_plot=_weight_plot(compression["tensors"]) if compression else "",
-        bits_plot=bit_plots.bits_plot(compression["tensors"]) if compression and compression.get("mixed") else "",
+        bits_plot=plots.both(bit_plots.bits_plot, compression["tensors"])
+        if compression and compression.get("mixed")
+        else "",
         curve=compression.get("curve") if compression else None,
-        curve_plot=bit_plots.curve_plot(compression["curve"]) if compression and compression.get("curve") else "",
+        curve_plot=plots.both(bit_plots.curve_plot, compression["curve"])
+        if compression and compression.get("curve")
+        else "",
         ran=_ran(parity["rows"]),
         runners=sorted({runner for row in parity["rows"] for runner in row["runners"]}),
     )
@@ -75,7 +79,7 @@ def _ran(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 def _psnr_plot(rows: Sequence[Mapping[str, Any]]) -> str:
     """Every row with samples. The markup is safe, since matplotlib escapes what it writes."""
     strips = [_strip(row, row["samples"]["psnr_db"]) for row in rows if row["samples"].get("psnr_db")]
-    return plots.strip_plot(strips, plots.psnr_axis(IDENTICAL_DB), "psnr") if strips else ""
+    return plots.both(plots.strip_plot, strips, plots.psnr_axis(IDENTICAL_DB), "psnr") if strips else ""
 
 
 def _noticed_plot(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -87,7 +91,7 @@ def _noticed_plot(rows: Sequence[Mapping[str, Any]]) -> str:
             if row["samples"].get(metric) and any(check["metric"].startswith(metric) for check in row["thresholds"])
         ]
         if strips:
-            return plots.strip_plot(strips, plots.error_axis(axis, strips, floor), "noticed")
+            return plots.both(plots.strip_plot, strips, plots.error_axis(axis, strips, floor), "noticed")
     return ""
 
 
@@ -106,7 +110,7 @@ def _colour(artifacts: Sequence[str]) -> str:
 
 def _weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
     drawn = [tensor for tensor in tensors if tensor.get("psnr_db") is not None]
-    return plots.weight_plot(drawn) if drawn else ""
+    return plots.both(plots.weight_plot, drawn) if drawn else ""
 
 
 def _shown(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ INK, SOFT, LINE, ONNX, COREML, GRAPH, PAPER = COLOURS
 FORMAT_COLOURS: Mapping[Format, str] = {"onnx": ONNX, "coreml": COREML}
 
 WIDTH = 9.5  # inches: the page's column at 96 px an inch, so that 9 points are 12 px there
+NARROW = 3.6  # inches: the column of a phone's screen of 375 px, a little scaled down
 TEXT = 9  # points
 _DOT = 13  # points²; twice that where a row has few
 _SLOTS = 110  # columns that dots of one row are sorted into, so that equal values stand beside each other
@@ -103,17 +105,30 @@ def error_axis(label: str, strips: Sequence[Strip], floor: float) -> Axis:
     return Axis(label, low, max(high, low * 10), True, low_tick=ticks)
 
 
-def strip_plot(strips: Sequence[Strip], axis: Axis, prefix: str) -> str:
-    """A row of dots per strip, with a bar at its median. prefix: of the SVG's ids, unique on the page."""
-    with drawing(0.6 + 0.36 * len(strips)) as (figure, axes):
+def both(draw: Callable[..., str], *arguments: Any) -> str:
+    """A plot for wide screens and one for phones; the page's style sheet shows one of them. "" where nothing is drawn.
+
+    draw: takes the arguments and `narrow`.
+    """
+    wide, narrow = draw(*arguments), draw(*arguments, narrow=True)
+    return f'<div class="wide">\n{wide}\n</div>\n<div class="narrow">\n{narrow}\n</div>' if wide else ""
+
+
+def strip_plot(strips: Sequence[Strip], axis: Axis, prefix: str, *, narrow: bool = False) -> str:
+    """A row of dots per strip, with a bar at its median. prefix: of the SVG's ids, unique on the page.
+
+    narrow: for a phone, with labels above the rows instead of beside them.
+    """
+    with drawing((0.6, 0.75)[narrow] + (0.36, 0.52)[narrow] * len(strips), narrow=narrow) as (figure, axes):
         axes.grid(axis="x", color=LINE, linewidth=0.6)
+        spread = 0.7 if narrow else 1.0  # the label stands above the dots
         size = _DOT if max(len(strip.values) for strip in strips) > 30 else 2 * _DOT
         for y, strip in enumerate(strips):
             places = sorted(axis.place(value) for value in strip.values if value is not None)
             dots = list(_swarm(places))
             axes.scatter(
                 [x for x, _ in dots],
-                [y + offset for _, offset in dots],
+                [y + spread * offset for _, offset in dots],
                 s=size,
                 color=strip.colour,
                 alpha=0.6,
@@ -121,14 +136,46 @@ def strip_plot(strips: Sequence[Strip], axis: Axis, prefix: str) -> str:
             )
             if places:
                 middle = places[len(places) // 2]
-                axes.plot([middle, middle], [y - 0.38, y + 0.38], color=INK, linewidth=1.5, solid_capstyle="butt")
+                axes.plot(
+                    [middle, middle],
+                    [y - 0.38 * spread, y + 0.38 * spread],
+                    color=INK,
+                    linewidth=1.5,
+                    solid_capstyle="butt",
+                )
         ticks = axis.ticks()
+        if narrow:
+            ticks = dict(_spaced(sorted(ticks.items())))
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(len(strips) - 0.45, -0.55)
-        axes.set_yticks(range(len(strips)), [safe_line(strip.label) for strip in strips])
-        axes.set_xlabel(axis.label)
-        return svg_of(figure, prefix)
+        axes.set_ylim(len(strips) - (0.45, 0.6)[narrow], (-0.55, -0.85)[narrow])
+        row_labels(axes, [safe_line(strip.label) for strip in strips], narrow=narrow)
+        axes.set_xlabel(folded(axis.label) if narrow else axis.label)
+        return svg_of(figure, f"{prefix}-narrow" if narrow else prefix)
+
+
+def row_labels(axes: Any, labels: Sequence[str], *, narrow: bool) -> None:
+    """The names of rows 0, 1, …: beside them, or on a phone above them."""
+    axes.set_yticks([] if narrow else range(len(labels)), [] if narrow else labels)
+    if narrow:
+        across = axes.get_yaxis_transform()
+        for y, label in enumerate(labels):
+            axes.text(0, y - 0.3, label, transform=across, ha="left", va="bottom", color=INK)
+
+
+def folded(label: str) -> str:
+    """An axis' label in lines that fit a phone's screen."""
+    return textwrap.fill(label, 40)
+
+
+def _spaced(ticks: Sequence[tuple[float, str]]) -> Iterator[tuple[float, str]]:
+    """The last tick, and the others from the right as far as their labels don't meet."""
+    kept = ticks[-1]
+    yield kept
+    for place, label in reversed(ticks[:-1]):
+        if kept[0] - place > 0.013 * (len(label) + len(kept[1])) + 0.03:  # half of both labels, and a gap
+            kept = place, label
+            yield kept
 
 
 def power(exponent: int) -> str:
@@ -150,11 +197,11 @@ def _swarm(places: Sequence[float]) -> Iterator[tuple[float, float]]:
             yield place, (i + 1) // 2 * step * (1 if i % 2 else -1)
 
 
-def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
+def weight_plot(tensors: Sequence[Mapping[str, Any]], *, narrow: bool = False) -> str:
     """PSNR of each of `tensors` (at least one) in the model's order; a dot's area shows the tensor's stored bytes."""
     drawn = list(tensors)
     largest = max(t["stored_bytes"] for t in drawn)
-    with drawing(2.5) as (figure, axes):
+    with drawing(2.5, narrow=narrow) as (figure, axes):
         axes.scatter(
             range(1, len(drawn) + 1),
             [t["psnr_db"] for t in drawn],
@@ -167,7 +214,7 @@ def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
         lowest = min(range(len(drawn)), key=values.__getitem__)
         in_left_half = lowest < len(drawn) / 2
         axes.annotate(
-            f"lowest: {safe_line(drawn[lowest]['name'])[:80]}",
+            f"lowest: {shortened(drawn[lowest]['name'], 22 if narrow else 80)}",
             (lowest + 1, values[lowest]),
             (6 if in_left_half else -6, -11),
             textcoords="offset points",
@@ -180,15 +227,22 @@ def weight_plot(tensors: Sequence[Mapping[str, Any]]) -> str:
         axes.set_ylim(low - room, high + room)
         axes.set_xlim(0, len(drawn) + 1)
         axes.set_ylabel("PSNR, dB")
-        axes.set_xlabel("palettized tensors in the model's order; area: stored bytes")
+        label = "palettized tensors in the model's order; area: stored bytes"
+        axes.set_xlabel(folded(label) if narrow else label)
         axes.grid(axis="y", color=LINE, linewidth=0.6)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        return svg_of(figure, "weights")
+        return svg_of(figure, "weights-narrow" if narrow else "weights")
+
+
+def shortened(name: str, length: int) -> str:
+    """A name in one line of at most `length` characters: without its middle where it is longer."""
+    text = safe_line(name)
+    return text if len(text) <= length else f"{text[: length // 3]}…{text[length // 3 + 1 - length :]}"
 
 
 @contextmanager
-def drawing(height: float) -> Iterator[tuple[Any, Any]]:
-    """A figure in the page's style, without pyplot and its global state."""
+def drawing(height: float, *, narrow: bool = False) -> Iterator[tuple[Any, Any]]:
+    """A figure of `height` inches in the page's style, without pyplot and its global state. narrow: for a phone."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -197,7 +251,7 @@ def drawing(height: float) -> Iterator[tuple[Any, Any]]:
         "svg.hashsalt": "kogata",  # else ids are random
         "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
         "text.parse_math": False,  # labels may hold dollar signs
-        "font.size": TEXT,
+        "font.size": TEXT + 1 if narrow else TEXT,
         "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout everywhere
         "text.color": INK,
         "axes.labelcolor": SOFT,
@@ -215,7 +269,7 @@ def drawing(height: float) -> Iterator[tuple[Any, Any]]:
     # The defaults first: a matplotlibrc of the user must not change what a bundle holds.
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
     with matplotlib.rc_context({**defaults, **style}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(NARROW if narrow else WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
