@@ -94,4 +94,4 @@ def bench(
         )
         return bench_report(run_bench(request, progress))
 
-    return run_command("bench", Output(format, quiet), body)
+    return run_command("bench", Output(format, quiet, about=bundle), body)

@@ -61,9 +61,9 @@ def check(
             max_task_drop=max_task_drop,
         )
         request = CheckRequest(bundle, against, revision, device_report, options)
-        return check_report(check_bundle(request, progress), html)
+        return check_report(check_bundle(request, progress), bundle, html)
 
-    return run_command("check", Output(format, quiet), body)
+    return run_command("check", Output(format, quiet, about=bundle), body)
 
 
 def _require_used(device_report: Path | None, against: str | None, options: Mapping[str, object]) -> None:

@@ -223,9 +223,9 @@ def export(
             name=name,
             force=force,
         )
-        return export_report(export_checkpoint(request, progress))
+        return export_report(export_checkpoint(request, progress), output)
 
-    return run_command("export", Output(format, quiet), body)
+    return run_command("export", Output(format, quiet, about=output), body)
 
 
 def _shapes(stated: Sequence[str]) -> dict[str, tuple[int, ...]]:

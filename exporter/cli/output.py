@@ -6,10 +6,12 @@ import contextlib
 import os
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
@@ -17,7 +19,7 @@ import typer
 from exporter.errors import Diagnostic, ExitCode, KogataError
 from exporter.interrupt import note
 from exporter.progress import NoProgress, Progress
-from exporter.report import Report, ReportFormat, render, render_json_line
+from exporter.report import Report, ReportFormat, Subject, render, render_json_line, render_summary
 
 ISSUES = "the project's issue tracker"
 
@@ -44,11 +46,13 @@ class Output:
     """Where a command writes its report and its progress, and in which format.
 
     lines: the command writes JSON line by line itself; of its report, only a failure is written, as one line.
+    about: the bundle's folder that the user named, which reports of failures name too; None for other commands.
     """
 
     format: ReportFormat
     quiet: bool
     lines: bool = False
+    about: Path | None = None
 
     def progress(self) -> Progress:
         """Bars on a terminal, lines elsewhere, nothing when quiet or where stderr is closed."""
@@ -65,6 +69,11 @@ class Output:
         failed, it is 2.
         """
         note("report")
+        if self.about is not None and report.subject is None:
+            folder = self.about
+            report = replace(report, subject=Subject(folder.resolve().name, str(folder), str(folder)))
+        if self.format == "github":
+            _add_summary(report)
         code, text = int(report.exit_code), ""
         width = shutil.get_terminal_size((0, 0)).columns or None  # COLUMNS, else the terminal's
         if sys.stdout is not None:  # None: closed by the caller, who wants the exit code alone
@@ -94,6 +103,19 @@ class Output:
         return render(report, self.format, part="report", colour=_is_coloured(sys.stdout), width=width)
 
 
+def _add_summary(report: Report) -> None:
+    """Adds the report to the summary of the step where GitHub runs the command."""
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not file:
+        return
+    try:
+        with Path(file).open("a", encoding="utf-8", errors="replace") as summary:
+            summary.write(render_summary(report))
+    except OSError as error:  # the exit code and the annotations say what matters
+        if sys.stderr is not None:
+            print(f"warning: the step's summary can't be written: {file}: {error.strerror}", file=sys.stderr)
+
+
 def _put(stream: TextIO, text: str, encoding: str | None = None, end: str = "\n") -> None:
     """encoding: None keeps the locale's, and a letter that it lacks stops no report. end: how a text must end."""
     if isinstance(stream, TextIOWrapper):
@@ -104,7 +126,7 @@ def _put(stream: TextIO, text: str, encoding: str | None = None, end: str = "\n"
 
 def run_command(command: str, output: Output, body: Callable[[Progress], Report]) -> int:
     """Runs `body` and writes its result, or the error that ended it; returns the exit code."""
-    progress = output.progress()
+    progress, begun = output.progress(), time.perf_counter()
     try:
         try:
             report = body(progress)
@@ -127,7 +149,7 @@ def run_command(command: str, output: Output, body: Callable[[Progress], Report]
         report = failure(command, ExitCode.INPUT, (lack,))
     except Exception as error:
         report = failure(command, ExitCode.BUG, (bug(error),))
-    return output.write(report)
+    return output.write(replace(report, seconds=time.perf_counter() - begun))
 
 
 def _is_coloured(stream: TextIO) -> bool:

@@ -75,7 +75,7 @@ def pack(
     def body(progress: Progress) -> Report:
         if target == TRANSFORMERS_JS:
             return _for_transformers_js(bundle, output, dtype, progress, force)
-        from exporter.cli.verdict import verdict_findings
+        from exporter.cli.verdict import bundle_subject, next_step, verdict_findings
         from exporter.pipeline.deliver import pack_bundle
         from exporter.pipeline.delivery import PackOptions
         from exporter.pipeline.settings import read_size
@@ -100,13 +100,23 @@ def pack(
             Table(f"{packed.manifest.name} for {packed.target.title}", ("", ""), facts),
             Table(f"sizes {'after' if compressed else 'before'} compression", ("what", "size", "limit"), sizes),
         )
-        return Report("pack", ExitCode.OK, result, told, sections, verdict=packed.manifest.verdict)
+        manifest = packed.manifest
+        return Report(
+            "pack",
+            ExitCode.OK,
+            result,
+            told,
+            sections,
+            verdict=manifest.verdict,
+            subject=bundle_subject(manifest, bundle, bundle),
+            next_step=next_step(manifest, bundle),
+        )
 
-    return run_command("pack", Output(format, quiet), body)
+    return run_command("pack", Output(format, quiet, about=bundle), body)
 
 
 def _for_transformers_js(bundle: Path, output: Path, dtype: Dtype, progress: Progress, force: bool) -> Report:
-    from exporter.cli.verdict import verdict_findings
+    from exporter.cli.verdict import bundle_subject, next_step, verdict_findings
     from exporter.pipeline.deliver_client import pack_for_transformers_js
 
     packed = pack_for_transformers_js(bundle, output, dtype, progress, force=force)
@@ -121,4 +131,13 @@ def _for_transformers_js(bundle: Path, output: Path, dtype: Dtype, progress: Pro
     facts.append(("load with", f'{{ dtype: "{dtype}" }}'))
     table = Table(f"{packed.manifest.name} for transformers.js", ("", ""), facts)
     told = verdict_findings(packed.manifest)
-    return Report("pack", ExitCode.OK, result, told, (table,), verdict=packed.manifest.verdict)
+    return Report(
+        "pack",
+        ExitCode.OK,
+        result,
+        told,
+        (table,),
+        verdict=packed.manifest.verdict,
+        subject=bundle_subject(packed.manifest, bundle, bundle),
+        next_step=next_step(packed.manifest, bundle),
+    )

@@ -30,9 +30,10 @@ stage prints a line when it begins, and one every 30 seconds. `--quiet` or `NO_P
 
 `--format json` writes the same envelope on success and on failure:
 `{"command", "ok", "exit_code", "verdict", "result", "diagnostics": [{"code", "level", "message", "where", "hint"}]}`.
-`verdict` is there where the command is about a bundle: `passed`, `failed` or `unchecked`. JUnit has it as a property,
-GitHub's annotations in the last line.
-The format never changes the exit code.
+`verdict` is there where the command is about a bundle: `passed`, `failed` or `unchecked`; so are `bundle`, with `name`
+and `path`, and, where something is to be done, `next_step`. In JUnit XML these are properties. The first of GitHub's
+annotations has the verdict; with `--format github` all rows are also added to the step's summary
+(`GITHUB_STEP_SUMMARY`). [ci.md](ci.md) describes both. The format never changes the exit code.
 
 `kogata --install-completion` installs completion of commands, options and target names for bash, zsh, fish or
 PowerShell; `kogata --show-completion` prints the script instead.

@@ -98,7 +98,7 @@ def run(
     options = RunOptions(artifact, max_tokens, system, chat, sampling)
     inputs = RunInputs(text, second, input, chat)
     lines = format == "json" and inputs.are_several and output is None
-    shown = Output(format, quiet, lines)
+    shown = Output(format, quiet, lines, about=bundle)
 
     def body(progress: Progress) -> Report:
         from exporter.cli.answers import AnswerPrinter

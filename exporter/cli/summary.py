@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.cli.cases import gate_cases, parity_cases, verdict_cases
 from exporter.cli.device import device_tables
-from exporter.cli.verdict import verdict_cases, verdict_findings
+from exporter.cli.verdict import bundle_subject, next_step, verdict_findings
 from exporter.errors import ExitCode, InputError
 from exporter.parity.metrics import EQUAL_DB, shown_beside
-from exporter.report import Case, Cell, Report, Table, shown_size
+from exporter.report import Cell, Report, Table, shown_size
 
 if TYPE_CHECKING:
     from exporter.bundle import CompressionFacts, FitFacts, Manifest
@@ -33,8 +34,8 @@ SHOWN = {  # metric → column
 }
 
 
-def export_report(done: ExportResult) -> Report:
-    """Sizes, parity, and the bundle's folder."""
+def export_report(done: ExportResult, asked: Path) -> Report:
+    """Sizes, parity, and the bundle's folder. asked: the folder that the user named."""
     manifest, parity = done.manifest, done.parity
     sections: list[Table | str] = [_artifacts(manifest), _compression(manifest.compression)]
     plain = "rounded" if manifest.compression.grids else "plain k-means"
@@ -52,12 +53,21 @@ def export_report(done: ExportResult) -> Report:
         "parity": None if parity is None else parity.as_json(),
     }
     code = ExitCode.OK if done.passed else ExitCode.GATE
-    cases = [*_cases(parity), *(Case("gate", False, failure) for failure in manifest.failures)]
-    return Report("export", code, result, done.findings, sections, cases, verdict=manifest.verdict)
+    return Report(
+        "export",
+        code,
+        result,
+        done.findings,
+        sections,
+        [*parity_cases(parity, manifest), *gate_cases(manifest.failures, done.findings, parity)],
+        verdict=manifest.verdict,
+        subject=bundle_subject(manifest, done.path, asked),
+        next_step=next_step(manifest, done.path, parity),
+    )
 
 
-def check_report(done: CheckResult, html: Path | None) -> Report:
-    """Parity alone. html: a file that gets the report with plots as well."""
+def check_report(done: CheckResult, bundle: Path, html: Path | None) -> Report:
+    """Parity alone. bundle: the folder. html: a file that gets the report with plots as well."""
     parity = done.parity
     device = {} if done.device is None else {"device": done.device.as_json()}
     if html is not None:
@@ -76,8 +86,18 @@ def check_report(done: CheckResult, html: Path | None) -> Report:
     if done.device is not None:
         measured = f"measured on {done.device.measured_on}: {done.device.parity.verdict}"
         sections = [*_parity(parity), *device_tables(done.device.report), f"{measured}; {verdict}"]
-    cases = [*_cases(parity), *verdict_cases(done.manifest)]
-    return Report("check", code, result, (*done.notes, *parity.findings, *told), sections, cases, verdict=done.verdict)
+    cases = [*parity_cases(parity, done.manifest), *verdict_cases(done.manifest)]
+    return Report(
+        "check",
+        code,
+        result,
+        (*done.notes, *parity.findings, *told),
+        sections,
+        cases,
+        verdict=done.verdict,
+        subject=bundle_subject(done.manifest, bundle, bundle),
+        next_step="" if done.verdict == "passed" else next_step(done.manifest, bundle, parity),
+    )
 
 
 def _artifacts(manifest: Manifest) -> Table:
@@ -154,21 +174,6 @@ def _measured(row: Row, metric: str) -> Cell:
     told = _number(value) if limit is None else shown_beside(value, limit)[0]
     equal = metric == "psnr_db" and value == EQUAL_DB
     return "∞" if equal else told + (" dB" if metric == "psnr_db" else "")
-
-
-def _cases(report: ParityReport | None) -> list[Case]:
-    if report is None:
-        return [Case("parity", None, "unchecked, as asked")]
-    cases = []
-    for row in report.rows:
-        for check in row.checks:
-            value, limit = shown_beside(check.value, check.limit.value)
-            message = f"{check.limit.metric} {value}, limit {limit}: {check.limit.reason}"
-            cases.append(Case(f"{row.name}: {check.limit.metric}", check.passed, message))
-    for task in report.tasks:
-        passed = None if task.verdict == "unchecked" else task.verdict == "passed"
-        cases.append(Case(f"task: {task.subject}", passed, f"{task.correct} of {task.total}; {task.reason}"))
-    return cases
 
 
 def _number(value: float) -> str:

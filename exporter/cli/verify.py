@@ -51,4 +51,4 @@ def verify(
         report = verify_report(found, require_passed=require is not None)
         return with_signatures(report, check_signatures(found, key, signature), sums=found.ok)
 
-    return run_command("verify", Output(format, quiet), body)
+    return run_command("verify", Output(format, quiet, about=bundle), body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,13 +45,14 @@ class Engine(ABC):
     """The subjects of one model and the results of running them.
 
     runners: subject → what ran it. overflow: unrounded program → its float16 tensors with values beyond ±65504, in
-    program order, each with its largest value.
+    program order, each with its largest value. spent: subject → seconds of its run, until a row has counted them.
     """
 
     opener: Opener
     progress: Progress
     runners: dict[Key, str] = field(default_factory=dict)
     overflow: dict[Key, Mapping[str, float]] = field(default_factory=dict)
+    spent: dict[Key, float] = field(default_factory=dict)
 
     @property
     @abstractmethod
@@ -98,6 +100,7 @@ class Engine(ABC):
         return matrix_errors(hub, {name: Stored(bits.get(name, usual), dense) for name, dense in found.items()})
 
     def _row(self, comparison: Comparison) -> Row:
+        begun = time.perf_counter()
         measured = self.measure(comparison)
         metrics, limits, note = dict(measured.metrics), comparison.limits, measured.note
         if "shapes" in metrics:
@@ -112,6 +115,7 @@ class Engine(ABC):
             metrics["undefined"] = float(unknown)
             limits = (*limits, DEFINED)
         values = measured.samples.get(measured.leading, ())
+        runs = self.spent.pop(comparison.reference, 0.0) + self.spent.pop(comparison.artifact, 0.0)
         return Row(
             name=comparison.name,
             compares=comparison.compares,
@@ -124,6 +128,7 @@ class Engine(ABC):
             ),
             samples=measured.samples,
             note=note,
+            seconds=time.perf_counter() - begun + runs,
         )
 
     def _blame(self, comparison: Comparison, row: Row) -> tuple[str, str]:

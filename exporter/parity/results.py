@@ -64,6 +64,8 @@ class Row:
     runners: what computed the reference's side and the other side.
     samples: metric → one value per prompt, in prompt order, for plots.
     note: what a reader must know to understand the numbers; may be empty.
+    seconds: how long the comparison took, with the runs of its subjects in the first row that needs them; None where
+        that wasn't measured. Not in `as_json`, which gives the same bytes every time.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Row:
     worst: tuple[PromptScore, ...] = ()
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     note: str = ""
+    seconds: float | None = field(default=None, compare=False)
 
     @property
     def verdict(self) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,6 +71,7 @@ class TextEngine(Engine):
 
     def run(self, key: Key) -> None:
         """Runs one subject and lets go of its model. The first one to run continues the prompts."""
+        begun = time.perf_counter()
         scan = self.opener.scan(key)
         runner = self.opener.open(key, scan)
         first = not self.runners
@@ -84,6 +86,7 @@ class TextEngine(Engine):
             self.rows += [row] if row else []
         if scan is not None:
             self.overflow[key] = scan.largest
+        self.spent[key] = time.perf_counter() - begun
 
     def _decoder(self, key: Key, runner: DecoderRunner, first: bool) -> None:
         if first and self.opener.options.depth == "full":

@@ -5,6 +5,7 @@ Every other row feeds the same ids to both sides, so that wrong ids would go unn
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,7 +110,7 @@ def tokenizer_row(tokenizer: Tokenizer, folder: Path, artifacts: Sequence[Form],
     pairs: whether the model takes two texts (for Code Llama's class, a second text is what follows a gap).
     The row is "unchecked", with the reason as its note, where transformers can't load the tokenizer or give it text.
     """
-    runner = _own_name()
+    runner, begun = _own_name(), time.perf_counter()
     try:
         reference = ReferenceTokenizer(folder)
         reference.encode("a")
@@ -138,6 +139,7 @@ def tokenizer_row(tokenizer: Tokenizer, folder: Path, artifacts: Sequence[Form],
         tuple(Check(limit, metrics[limit.metric]) for limit in TOKENIZER),
         worst=tuple(sorted(compared.wrong, key=lambda score: -score.value)[:_WORST]),
         note=compared.note,
+        seconds=time.perf_counter() - begun,
     )
 
 

@@ -1,9 +1,11 @@
-"""Results as text, JSON, JUnit XML, GitHub annotations; parity as a page of HTML."""
+"""Results as text, JSON, JUnit XML, GitHub annotations and summary; parity as a page of HTML."""
 
 from typing import Literal
 
-from exporter.report.machine import render_github, render_json, render_json_line, render_junit
-from exporter.report.model import Case, Cell, Report, Table, shown_size
+from exporter.report.github import render_github, render_summary
+from exporter.report.junit import render_junit
+from exporter.report.machine import render_json, render_json_line
+from exporter.report.model import Case, Cell, Number, Report, Subject, Table, shown_size
 from exporter.report.page import render_parity_html
 from exporter.report.text import Part, render_text
 
@@ -12,13 +14,16 @@ ReportFormat = Literal["text", "json", "junit", "github"]
 __all__ = [
     "Case",
     "Cell",
+    "Number",
     "Part",
     "Report",
     "ReportFormat",
+    "Subject",
     "Table",
     "render",
     "render_json_line",
     "render_parity_html",
+    "render_summary",
     "shown_size",
 ]
 

@@ -29,12 +29,48 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A measured value beside its limit, as texts: "kl", "0.2354", "≤ 0.2". reason: why that limit."""
+
+    metric: str
+    value: str
+    limit: str
+    passed: bool
+    reason: str = ""
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        return f"{self.metric} {self.value}, limit {self.limit}{why}"
+
+
+@dataclass(frozen=True)
 class Case:
-    """One check, for JUnit. passed: None if it was skipped; message: its numbers, or why it was skipped."""
+    """One check, for JUnit and GitHub's summary: a row of parity, the bundle's files, a gate.
+
+    passed: None if it was skipped. message: what it found, or why it was skipped; with `numbers`, more about them.
+    artifacts: paths in the bundle of the files that it judges; none where it is about the whole bundle.
+    seconds: how long it took, None where that wasn't measured.
+    """
 
     name: str
     passed: bool | None
     message: str = ""
+    artifacts: tuple[str, ...] = ()
+    numbers: tuple[Number, ...] = ()
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The bundle that a command is about.
+
+    name: the model's, or the folder's where the manifest wasn't read. path: the folder where the bundle lies, which is
+    `NAME.rejected` after a failed export. asked: the folder that the user named, equal on success and on failure.
+    """
+
+    name: str
+    path: str
+    asked: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +83,8 @@ class Report:
     cases: checks for JUnit; without any, the command itself is the only case.
     is_answer: whether `sections` are a model's answer, which scripts read from stdout without anything else.
     verdict: of the bundle that the command is about; "" where it is about none. Every format shows it.
+    subject: the bundle; None where the command is about none. next_step: what to do next, "" where that is clear.
+    seconds: how long the command took, None where that wasn't measured.
     """
 
     command: str
@@ -57,6 +95,9 @@ class Report:
     cases: Sequence[Case] = ()
     verdict: str = ""
     is_answer: bool = False
+    subject: Subject | None = None
+    next_step: str = ""
+    seconds: float | None = None
 
     @property
     def ok(self) -> bool:

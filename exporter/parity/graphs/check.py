@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -89,10 +90,12 @@ class GraphEngine(Engine):
     def report(self) -> ParityReport:
         """Runs everything and compares it."""
         for key in self.keys:
+            begun = time.perf_counter()
             if key == "source":
                 self._run_source()
             else:
                 self._run(key)
+            self.spent[key] = time.perf_counter() - begun
         report = self.judge(self.samples.source)
         note, notes = inputs_note(self.samples, self._undecided), list(self.notes)
         if note:

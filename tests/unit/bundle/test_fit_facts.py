@@ -107,7 +107,7 @@ def test_the_page_has_all_numbers() -> None:
 
 def told(plan: BundlePlan, folder: Path, *fits: FitFacts) -> str:
     path = made(plan, folder, *fits)
-    return render(export_report(ExportResult(path, read_manifest(path / "manifest.json"), None, ())), "text")
+    return render(export_report(ExportResult(path, read_manifest(path / "manifest.json"), None, ()), path), "text")
 
 
 def test_the_command_prints_both_numbers(decoder_plan: BundlePlan, tmp_path: Path) -> None:
