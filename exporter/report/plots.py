@@ -160,7 +160,7 @@ def row_labels(axes: Any, labels: Sequence[str], *, narrow: bool) -> None:
     if narrow:
         across = axes.get_yaxis_transform()
         for y, label in enumerate(labels):
-            axes.text(0, y - 0.3, label, transform=across, ha="left", va="bottom", color=INK)
+            axes.text(0, y - 0.3, shortened(label, 38), transform=across, ha="left", va="bottom", color=INK)
 
 
 def folded(label: str) -> str:
