@@ -9,7 +9,7 @@ from typing import Annotated, cast, get_args
 import typer
 
 from exporter import __version__
-from exporter.cli import bench, check, doctor, export, inspect, pack, run, sign, targets, verify
+from exporter.cli import bench, check, diff, doctor, export, inspect, pack, run, sign, targets, verify
 from exporter.cli.output import Output, bug, failure, stdout_lost
 from exporter.errors import Diagnostic, ExitCode
 from exporter.report import ReportFormat
@@ -26,6 +26,7 @@ app.command("check", short_help="Run parity again on a bundle's files.")(check.c
 app.command("verify", short_help="Verify a bundle's checksums, manifest and signature.")(verify.verify)
 app.command("sign", short_help="Sign a bundle with a key.")(sign.sign)
 app.command("inspect", short_help="Show what a checkpoint, artifact or bundle contains.")(inspect.inspect)
+app.command("diff", short_help="Show what changed between two bundles, with gates.")(diff.diff)
 app.command("run", short_help="Run a bundle's model on a text.")(run.run)
 app.command("bench", short_help="Time a bundle's files, or compare two models.")(bench.bench)
 app.command("pack", short_help="Write a bundle as Xcode and the App Store take it.")(pack.pack)

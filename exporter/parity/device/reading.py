@@ -20,7 +20,7 @@ MAX_FILE_BYTES = 4 << 20  # ten times what device.json may have
 MAX_PROBLEMS = 50  # a hostile file could have millions
 _MAX_WORDS = 200  # of a value that a message quotes
 
-T = TypeVar("T", DeviceVectors, DeviceReport)
+T = TypeVar("T")
 
 
 def read_vectors(path: Path) -> DeviceVectors:
@@ -53,36 +53,45 @@ def read_report(path: Path, sums: Path, vectors: DeviceVectors) -> DeviceReport:
 
 
 def _read(path: Path, kind: type[T], code: str) -> T:
-    raw = _raw(path, code)
-    try:
-        data: Any = parse_json(raw)
-    except ValueError as error:
-        message = f"is not JSON: {str(error)[:_MAX_WORDS]}"
-        raise InputError.of(code, message, where=path.name, hint="the file may have been cut off") from None
+    data = read_json(path, code, MAX_FILE_BYTES)
     version = data.get("schema_version") if isinstance(data, dict) else None
     if type(version) is int and version != SCHEMA_VERSION:
         message = f"has schema version {version}, this kogata reads {SCHEMA_VERSION}"
         raise InputError.of(code, message, where=path.name, hint="use the versions of app and kogata that go together")
+    return typed(data, kind, code, path.name)
+
+
+def read_json(path: Path, code: str, most: int) -> Any:
+    """The strict JSON in a file of at most `most` bytes. Raises InputError with `code`."""
+    try:
+        return parse_json(_raw(path, code, most))
+    except ValueError as error:
+        message = f"is not JSON: {str(error)[:_MAX_WORDS]}"
+        raise InputError.of(code, message, where=path.name, hint="the file may have been cut off") from None
+
+
+def typed(data: object, kind: type[T], code: str, name: str) -> T:
+    """`data` as a pydantic dataclass. Raises InputError with `code` and all problems, up to `MAX_PROBLEMS`."""
     try:
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
         problems = [
-            Diagnostic(code, message, f"{path.name}: {where}" if where else path.name)
+            Diagnostic(code, message, f"{name}: {where}" if where else name)
             for where, message in islice(explain(error), MAX_PROBLEMS)
         ]
         raise InputError(*problems) from None
 
 
-def _raw(path: Path, code: str) -> bytes:
+def _raw(path: Path, code: str, most: int) -> bytes:
     try:
         if problem := file_problem(path):
             raise InputError.of(code, problem, where=str(path))
         with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
+            raw = file.read(most + 1)
     except (OSError, ValueError) as error:
         raise InputError.of(code, f"can't be read: {error}", where=str(path)) from None
-    if len(raw) > MAX_FILE_BYTES:
-        raise InputError.of(code, f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=str(path))
+    if len(raw) > most:
+        raise InputError.of(code, f"is larger than {most >> 20} MiB", where=str(path))
     return raw
 
 
