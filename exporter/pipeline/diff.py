@@ -34,6 +34,11 @@ class Diff:
     judged: tuple[Judged, ...]
 
     @property
+    def shipped(self) -> list[str]:
+        """The rows of the artifacts of either side."""
+        return _shipped(self.sides)
+
+    @property
     def facts(self) -> tuple[Change, ...]:
         """Origin, licence, tokenizer, forms and tools, changed or not."""
         return facts(*self.sides)
@@ -97,8 +102,11 @@ def diff_bundles(old: SideFiles, new: SideFiles, gates: Sequence[str], progress:
     found = [gathered.read(_measured, side, files) for side, files in zip(sides, (old, new), strict=True)]
     gathered.raise_all()
     first, second = (measured or {} for measured in found)
-    shipped = list(dict.fromkeys(artifact_row(s.manifest, a) for s in sides for a in s.manifest.artifacts))
-    return Diff(sides, first, second, judge(asked, first, second, shipped))
+    return Diff(sides, first, second, judge(asked, first, second, _shipped(sides)))
+
+
+def _shipped(sides: Sequence[Side]) -> list[str]:
+    return list(dict.fromkeys(artifact_row(s.manifest, a) for s in sides for a in s.manifest.artifacts))
 
 
 def _measured(side: Side, files: SideFiles) -> dict[Key, Measured]:

@@ -79,8 +79,8 @@ def _facts(side: Side) -> dict[str, Value]:
         "group size": compression.group_size,
         "mixed bits": compression.mixed,
         "tokenizer made": source.tokenizer,
-        "tokenizer": _digest({path: f for path, f in side.files.items() if _is_tokenizer(path)}),
-        "chat template": _digest({p: f for p, f in side.files.items() if p == f"{_TOKENIZER}{CHAT_TEMPLATE}"}),
+        "chat template": _digest(side.files.get(f"{_TOKENIZER}{CHAT_TEMPLATE}")),
+        **{path: _digest(file) for path, file in side.files.items() if _is_tokenizer(path)},
     }
     if manifest.chat is not None:
         found["chat template as pieces"] = "yes" if manifest.chat.reducible else f"no: {manifest.chat.reason}"
@@ -101,9 +101,9 @@ def _is_tokenizer(path: str) -> bool:
     return path.startswith(_TOKENIZER) and path != f"{_TOKENIZER}{CHAT_TEMPLATE}"
 
 
-def _digest(files: Mapping[str, FileFacts]) -> str | None:
-    """The first digits of each file's SHA-256."""
-    return ", ".join(f"{p.removeprefix(_TOKENIZER)} {f.digest[:_DIGITS]}" for p, f in sorted(files.items())) or None
+def _digest(file: FileFacts | None) -> str | None:
+    """The first digits of its SHA-256."""
+    return None if file is None else f"sha256:{file.digest[:_DIGITS]}"
 
 
 def _bytes(file: FileFacts | None) -> int | None:

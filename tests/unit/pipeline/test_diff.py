@@ -96,7 +96,7 @@ def test_everything_that_changed_is_in_the_report(
     assert changed["revision"] == ("0123456789abcdef", "fedcba")
     assert changed["source digest"] == ("sha256:" + "ab" * 32, "sha256:" + "cd" * 32)
     assert changed["tool kogata"] == ("0.1.0", "0.2.0")
-    assert changed["chat template"][1] == f"chat_template.jinja {digest}"
+    assert changed["chat template"][1] == f"sha256:{digest}"
     assert set(changed) == {"license", "revision", "source digest", "tool kogata", "chat template"}
     assert told["result"]["tensors"] == [
         {
