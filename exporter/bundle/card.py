@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from exporter.bundle.card_graphs import card_facts, python_name
+from exporter.bundle.card_losses import losses, model_index
 from exporter.bundle.encoders import task_facts
 from exporter.bundle.optimum_decoder import optimum_obstacle
 from exporter.formats import DEVICES, MOBILE, TITLES
@@ -51,6 +52,8 @@ def model_card(
         titles=TITLES,
         devices=DEVICES,
         front=_front_matter(manifest),
+        losses={path: losses(parity) for path, parity in manifest.parity.items()},
+        tasks=[(path, task) for path, parity in manifest.parity.items() for task in parity.tasks],
         coreml=by_kind.get("coreml"),
         onnx=by_kind.get("onnx"),
         lengths=_lengths(manifest, by_kind.get("coreml")),
@@ -71,10 +74,13 @@ def _front_matter(manifest: Manifest) -> dict[str, Any]:
     if _count(manifest, kept=False):
         tags.append("palettized")
     license_ = (manifest.source.license or "").lower()  # the hub's ids are SPDX's in lower case
-    front: dict[str, Any] = {"license": license_, "language": list(manifest.languages)}
+    coreml = any(artifact.kind == "coreml" for artifact in manifest.artifacts)
+    front: dict[str, Any] = {"library_name": "coreml" if coreml else "onnx", "license": license_}
+    front |= {"license_link": manifest.source.license_link, "language": list(manifest.languages)}
     if manifest.source.repo:
         front |= {"base_model": manifest.source.repo, "base_model_relation": "quantized"}
     front |= {"pipeline_tag": "" if manifest.task == "other" else manifest.task, "tags": tags}
+    front["model-index"] = model_index(manifest)
     return {key: value for key, value in front.items() if value}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.bundle.facts import UNCHECKED, ChatFacts, CompressionFacts, Interface, ParityFacts, SourceFacts
+from exporter.bundle.facts import UNCHECKED, ChatFacts, CompressionFacts, Example, Interface, ParityFacts, SourceFacts
 from exporter.bundle.tree import path_problem, printable
 from exporter.errors import InputError
 from exporter.formats import Form
@@ -56,6 +56,7 @@ class BundlePlan:
     chat: about the chat template of a decoder; its pieces are among the tokenizer's files. None where there is none.
     device_vectors: parity/device.json; None for a model without text, and where nothing was compared.
     client_files: path → content, of further files beside the model in those forms whose clients look for them there.
+    example: a prompt and the checkpoint's answer, for the card; None for models whose answers aren't texts.
     bits_plan: plan.json, which replays mixed bits; None where all matrices have the same bits.
     """
 
@@ -83,6 +84,7 @@ class BundlePlan:
     bits_plan: bytes | None = None
     chat: ChatFacts | None = None
     device_vectors: bytes | None = None
+    example: Example | None = None
 
 
 def bundle_name(name: str) -> str:

@@ -194,6 +194,14 @@ class ChatFacts:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A text from parity's prompts or the task file, and the checkpoint's answer to it, each as one line."""
+
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A model file or package that an app ships.
 

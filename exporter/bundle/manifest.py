@@ -13,6 +13,7 @@ from exporter.bundle.facts import (
     Bound,
     ChatFacts,
     CompressionFacts,
+    Example,
     FitFacts,
     Interface,
     ParityFacts,
@@ -41,7 +42,8 @@ class Manifest:
     """The facts about a bundle. model: see `model` in the schema. io and parity: by artifact path.
 
     failures: gates that failed, in words; those of parity that aren't about one artifact, and sizes.
-    chat: None for a model without a chat template, and in bundles of older versions.
+    chat: None for a model without a chat template, and in bundles of older versions. example: None where nothing was
+    compared, and for models whose answers aren't texts.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Manifest:
     tools: Mapping[str, str]
     failures: tuple[str, ...] = ()
     chat: ChatFacts | None = None
+    example: Example | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -82,6 +85,7 @@ class Manifest:
                 "failures": self.failures,
                 "tools": self.tools,
                 **({} if self.chat is None else {"chat": asdict(self.chat)}),
+                **({} if self.example is None else {"example": asdict(self.example)}),
             }
         )
         found = manifest_problems(parse_json(raw))
@@ -256,6 +260,7 @@ def manifest_of(data: dict[str, Any]) -> Manifest:
         tools=data["tools"],
         failures=tuple(data.get("failures", ())),
         chat=ChatFacts(**_known(ChatFacts, data["chat"])) if "chat" in data else None,
+        example=Example(**_known(Example, data["example"])) if "example" in data else None,
     )
 
 

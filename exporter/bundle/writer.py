@@ -56,17 +56,21 @@ def finish_bundle(
     manifest = _manifest(plan, name, folder)
     manifest = replace(manifest, failures=tuple(failures(manifest)))
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
-    facts = {"genai": "onnx/genai_config.json", "chat": f"tokenizer/{CHAT_TEMPLATE}", "vectors": DEVICE_VECTORS}
-    facts["sentence"] = f"onnx/{SENTENCE_MODULES}"
-    has = {name for name, file in facts.items() if (folder / file).exists()}
     beside = "tokenizer" if plan.tokenizer_files else "preprocessor"
-    card = model_card(manifest, has, plan.preprocessor, beside)
+    card = model_card(manifest, card_features(folder), plan.preprocessor, beside)
     (folder / CARD).write_bytes(card)
     hashes = sha256_all(folder)
     bom = folder / BOM
     bom.write_bytes(sbom(manifest, hashes))
     (folder / SUMS).write_bytes(render_sums({**hashes, BOM: sha256(bom)}))
     return manifest
+
+
+def card_features(folder: Path) -> set[str]:
+    """What the card must know of the files in a bundle: see `model_card`."""
+    facts = {"genai": "onnx/genai_config.json", "chat": f"tokenizer/{CHAT_TEMPLATE}", "vectors": DEVICE_VECTORS}
+    facts["sentence"] = f"onnx/{SENTENCE_MODULES}"
+    return {name for name, file in facts.items() if (folder / file).exists()}
 
 
 def _path(artifact: ArtifactPlan, plan: BundlePlan) -> str:
@@ -180,6 +184,7 @@ def _manifest(plan: BundlePlan, name: str, folder: Path) -> Manifest:
         parity=parity,
         tools=plan.tools,
         chat=plan.chat,
+        example=plan.example,
     )
 
 

@@ -9,7 +9,7 @@ import typer
 
 from exporter.cli.output import FormatOption, Output, QuietOption, run_command
 from exporter.cli.targets import target_names
-from exporter.errors import ExitCode
+from exporter.errors import Diagnostic, ExitCode, UsageError
 from exporter.progress import Progress
 from exporter.report import Report, Table, shown_size
 
@@ -17,11 +17,12 @@ Dtype = Literal["fp32", "fp16", "q8", "q4", "q4f16"]
 
 
 TRANSFORMERS_JS = "transformers.js"
+HUB = "hub"
 
 
 def _layout_names() -> list[str]:
     """For the shell's completion."""
-    return [TRANSFORMERS_JS, *target_names()]
+    return [TRANSFORMERS_JS, HUB, *target_names()]
 
 
 def pack(
@@ -33,7 +34,7 @@ def pack(
             "--for",
             metavar="TARGET",
             autocompletion=_layout_names,
-            help="iphone, android, a target for one device, or transformers.js.",
+            help="iphone, android, a target for one device, transformers.js, or hub for a repository of the hub.",
         ),
     ],
     download: Annotated[
@@ -66,7 +67,8 @@ def pack(
     """Write the layout that a store or a client wants of a bundle.
 
     For an iPhone: a Swift package for Xcode, and a Background Assets manifest. For Android: AI packs and Kotlin. For
-    transformers.js: configuration and tokenizer, and onnx/model.onnx below them, as models on the hub have it.
+    transformers.js: configuration and tokenizer, and onnx/model.onnx below them, as models on the hub have it. For
+    the hub: everything, with Core ML packages named as Apple names its own, for `hf upload`.
 
     The bundle is verified first. Its files are copied byte for byte; those that the target doesn't need stay out. Exits
     1 for a bundle with changed files or a failed verdict.
@@ -75,6 +77,9 @@ def pack(
     def body(progress: Progress) -> Report:
         if target == TRANSFORMERS_JS:
             return _for_transformers_js(bundle, output, dtype, progress, force)
+        if target == HUB:
+            _require_no_options(download, min_ram)
+            return _for_hub(bundle, output, progress, force=force)
         from exporter.cli.verdict import bundle_subject, next_step, verdict_findings
         from exporter.pipeline.deliver import pack_bundle
         from exporter.pipeline.delivery import PackOptions
@@ -130,6 +135,39 @@ def _for_transformers_js(bundle: Path, output: Path, dtype: Dtype, progress: Pro
     facts = [("folder", str(packed.path)), ("opens", ", ".join(packed.opens)), ("files", str(packed.files))]
     facts.append(("load with", f'{{ dtype: "{dtype}" }}'))
     table = Table(f"{packed.manifest.name} for transformers.js", ("", ""), facts)
+    told = verdict_findings(packed.manifest)
+    return Report(
+        "pack",
+        ExitCode.OK,
+        result,
+        told,
+        (table,),
+        verdict=packed.manifest.verdict,
+        subject=bundle_subject(packed.manifest, bundle, bundle),
+        next_step=next_step(packed.manifest, bundle),
+    )
+
+
+def _require_no_options(download: str | None, min_ram: str | None) -> None:
+    given = {"--download": download, "--min-ram": min_ram}
+    UsageError.raise_all(
+        [
+            Diagnostic("pack.hub", "the hub has no such setting", option, f"leave {option} out")
+            for option, value in given.items()
+            if value is not None
+        ]
+    )
+
+
+def _for_hub(bundle: Path, output: Path, progress: Progress, *, force: bool) -> Report:
+    from exporter.cli.verdict import bundle_subject, next_step, verdict_findings
+    from exporter.pipeline.deliver_hub import pack_for_hub
+
+    packed = pack_for_hub(bundle, output, progress, force=force)
+    models = [artifact.path for artifact in packed.manifest.artifacts]
+    result = {"path": str(packed.path), "target": HUB, "files": packed.files, "models": models}
+    facts = [("folder", str(packed.path)), ("models", ", ".join(models)), ("files", str(packed.files))]
+    table = Table(f"{packed.manifest.name} for the hub", ("", ""), [*facts, ("upload", packed.upload)])
     told = verdict_findings(packed.manifest)
     return Report(
         "pack",

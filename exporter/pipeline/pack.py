@@ -16,6 +16,7 @@ from exporter.bundle import (
     BundlePlan,
     ChatFacts,
     CompressionFacts,
+    Example,
     Interface,
     ParityFacts,
     SourceFacts,
@@ -35,6 +36,7 @@ from exporter.importers.routes import Route
 from exporter.machine import tool_versions
 from exporter.parity import ParityReport
 from exporter.parity.metrics import METRICS
+from exporter.pipeline.example import example_of
 from exporter.pipeline.opened import OpenModel
 from exporter.pipeline.parts import Part
 from exporter.pipeline.sentence import sentence_modules
@@ -101,6 +103,7 @@ def bundle_plan(packing: PackingList) -> BundlePlan:
         chat=None
         if chat is None
         else ChatFacts(*((False, chat.reason) if isinstance(chat, NotReducible) else (True,))),
+        example=_example(packing),
         device_vectors=_device_vectors(packing, reduced=isinstance(chat, ChatPieces)),
     )
 
@@ -116,6 +119,15 @@ def _device_vectors(packing: PackingList, *, reduced: bool) -> bytes | None:
     vectors = vectors if reduced else replace(vectors, chat=())
     paths = {str(form): artifact_path(form, packing.name, part.component, part.artifacts) for form in part.artifacts}
     return compact_json(vectors.named(packing.name, paths).as_json())
+
+
+def _example(packing: PackingList) -> Example | None:
+    part, tokenizer = packing.parts[0], packing.model.tokenizer
+    vectors = part.parity.vectors if part.parity is not None else None
+    if vectors is None or tokenizer is None:
+        return None
+    labels = part.hub.spec.labels if isinstance(part.hub.spec, EncoderSpec) else ()
+    return example_of(vectors, tokenizer, labels)
 
 
 def _spec(parts: tuple[Part, ...]) -> DecoderSpec | EncoderSpec | tuple[GraphSpec, ...]:

@@ -10,11 +10,22 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
 from onnx import TensorProto, helper
 from support.bundles import write_bundle
 from tokenizers import Tokenizer, models
 
-from exporter.bundle import UNCHECKED, BundlePlan, Interface, ParityFacts, Port
+from exporter.bundle import (
+    UNCHECKED,
+    Bound,
+    BundlePlan,
+    Example,
+    Interface,
+    ParityFacts,
+    Port,
+    TaskFacts,
+    read_manifest,
+)
 
 
 def card(plan: BundlePlan, tmp_path: Path) -> str:
@@ -33,6 +44,7 @@ def plain(text: str) -> str:
 
 def test_front_matter_is_yaml_that_the_hub_understands(decoder_plan: BundlePlan, tmp_path: Path) -> None:
     assert front_matter(card(decoder_plan, tmp_path)) == {
+        "library_name": "coreml",
         "license": "apache-2.0",
         "language": ["en", "ja"],
         "base_model": "org/tiny",
@@ -45,11 +57,74 @@ def test_front_matter_is_yaml_that_the_hub_understands(decoder_plan: BundlePlan,
 def test_numbers(decoder_plan: BundlePlan, tmp_path: Path) -> None:
     text = plain(card(decoder_plan, tmp_path))
     assert "4.496 bits per weight" in text
-    assert "| kl | 0.0123 | ≤ 0.02 (4 bits) |" in text
-    assert "| top1 | 0.98 | ≥ 0.9 |" in text
-    assert "| psnr_db | not finite | none |" in text
+    assert (
+        "| Difference of the predictions (KL divergence, mean over positions) | 0.0123 nats | at most 0.02 nats |"
+        in text
+    )
+    assert "| Distance of the outputs (PSNR, larger is closer) | not finite | none |" in text
+    assert not re.search(r"\b(kl|top1|psnr_db)\b", text)  # metrics' names belong into report.json
     assert "revision `0123456789abcdef`" in text
-    assert "| Core ML, for iPhone | coreml/tiny.mlpackage | 0.1 kB | any | iOS 18 |" in text
+    assert "| Core ML, for iPhone | coreml/tiny.mlpackage | 0.1 kB | not measured | iOS 18 | any |" in text
+    assert "| onnx/model.onnx | " in text
+    assert "| not measured | not stated; onnxruntime 1.23 | android |" in text
+
+
+def test_four_rows_say_what_was_lost_and_a_broken_limit_is_never_left_out(
+    decoder_plan: BundlePlan, tmp_path: Path
+) -> None:
+    metrics = {"kl": 0.5, "top1_or_tie": 0.91, "greedy_equal": 0.75, "cosine_min": 0.98, "psnr_db": 30.0, "order": 1.0}
+    limits = {"kl": Bound(max=0.2), "top1_or_tie": Bound(min=0.8), "psnr_db": Bound(min=20.0)}
+    metrics |= {"inconsistent": 2.0, "relative_error": 0.1}
+    limits |= {"inconsistent": Bound(max=0.0)}
+    failed = ParityFacts("failed", "a test", metrics, limits)
+    plan = replace(decoder_plan, artifacts=tuple(replace(a, parity=failed) for a in decoder_plan.artifacts[:1]))
+    text = plain((write_bundle(plan, tmp_path / "out") / "README.md").read_text("utf-8"))
+    rows = re.findall(r"\| ([^|]*) \| ([^|]*) \| ([^|]*) \|", text.split("## What was lost")[1].split("## ")[0])
+    assert rows[1:] == [
+        (
+            "Difference of the predictions (KL divergence, mean over positions)",
+            "**0.5 nats**",
+            "at most 0.2 nats: broken",
+        ),
+        ("Positions where the most likely token is the checkpoint's", "91 %", "at least 80 %"),
+        ("Answers that are the same, word for word", "75 %", "none"),
+        ("Distance of the outputs (PSNR, larger is closer)", "30 dB", "at least 20 dB"),
+        ("inconsistent", "**2**", "at most 0: broken"),
+    ]
+
+
+def test_the_task_file_s_numbers_are_in_the_model_index(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    facts = ParityFacts("passed", "a test", tasks=(TaskFacts(95, 100, 97, 3.0, "passed"),))
+    onnx, coreml = decoder_plan.artifacts
+    source = replace(decoder_plan.source, license="other", license_link="https://example.org/LICENSE")
+    text = card(replace(decoder_plan, source=source, artifacts=(replace(onnx, parity=facts), coreml)), tmp_path)
+    front = front_matter(text)
+    assert front["license_link"] == "https://example.org/LICENSE"
+    assert front["model-index"] == [
+        {
+            "name": "tiny",
+            "results": [
+                {
+                    "task": {"type": "text-generation"},
+                    "dataset": {"type": "custom", "name": "task file of the export"},
+                    "metrics": [{"type": "exact_match", "name": "exact match, onnx/model.onnx", "value": 0.95}],
+                }
+            ],
+        }
+    ]
+    index = model_index_to_eval_results(front["model-index"])  # huggingface_hub's own reader
+    assert (index[0], [result.metric_value for result in index[1]]) == ("tiny", [0.95])
+    assert "95 of 100 answers" in text
+
+
+def test_the_example_is_text_and_stays_in_the_manifest(decoder_plan: BundlePlan, tmp_path: Path) -> None:
+    example = Example("What is <b>it</b>?\n# no heading", "a | lamp")
+    path = write_bundle(replace(decoder_plan, example=example), tmp_path / "out")
+    text = (path / "README.md").read_text("utf-8")
+    assert read_manifest(path / "manifest.json").example == example
+    assert "> What is \\<b\\>it\\</b\\>? \\# no heading\n" in text
+    assert "> a \\| lamp\n" in text
+    assert "## Example" not in card(decoder_plan, tmp_path / "without")
 
 
 def test_what_was_not_measured_is_always_said(
@@ -64,7 +139,7 @@ def test_what_was_not_measured_is_always_said(
 def test_each_verdict_is_said_as_it_is(decoder_plan: BundlePlan, tmp_path: Path) -> None:
     text = card(decoder_plan, tmp_path)
     assert "**onnx/model.onnx: unchecked.**" in text
-    assert "**coreml/tiny.mlpackage: passed.** Runner: a test." in text
+    assert "**coreml/tiny.mlpackage: passed.** Compared with the checkpoint; runner: a test." in text
     artifacts = tuple(replace(a, parity=ParityFacts("failed", "a test")) for a in decoder_plan.artifacts)
     rejected = write_bundle(replace(decoder_plan, artifacts=artifacts), tmp_path / "bad")
     assert "**onnx/model.onnx: failed.**" in (rejected / "README.md").read_text("utf-8")
@@ -138,7 +213,7 @@ def test_without_an_end_token_the_card_says_why_genai_is_missing(decoder_plan: B
 def test_an_unknown_source_stays_unknown(decoder_plan: BundlePlan, tmp_path: Path) -> None:
     source = replace(decoder_plan.source, repo=None, revision=None, license=None)
     text = card(replace(decoder_plan, source=source, languages=()), tmp_path)
-    assert set(front_matter(text)) == {"pipeline_tag", "tags"}
+    assert set(front_matter(text)) == {"library_name", "pipeline_tag", "tags"}
     assert "**The checkpoint states no licence.**" in text
     assert "None" not in text
 
