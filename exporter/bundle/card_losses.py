@@ -26,7 +26,7 @@ def _with(unit: str) -> Callable[[float], str]:
     return lambda value: f"{value:.3g} {unit}"
 
 
-# Metric → what it means to somebody who doesn't know it, and how it is written. In the order in which a card shows them.
+# Metric → its meaning for somebody who doesn't know it, and how it is written. In the order in which a card shows them.
 _WORDS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "kl": ("Difference of the predictions (KL divergence, mean over positions)", _with("nats")),
     "top1_or_tie": ("Positions where the most likely token is the checkpoint's", _share),

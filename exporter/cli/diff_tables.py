@@ -11,7 +11,7 @@ from exporter.errors import Diagnostic, ExitCode
 from exporter.parity.metrics import EQUAL_DB, shown, shown_beside
 from exporter.pipeline.diff import Diff
 from exporter.pipeline.diff_facts import Change, Value
-from exporter.pipeline.diff_gates import Judged
+from exporter.pipeline.diff_gates import Judged, written
 from exporter.pipeline.diff_quantities import OWN, QUANTITIES, Key, Measured
 from exporter.report import Case, Cell, Report, Table, shown_size
 
@@ -113,7 +113,7 @@ def _gate(result: Judged) -> tuple[Cell, Cell, Cell, Cell]:
 def _kept(result: Judged) -> str:
     if result.old is None or result.new is None or result.old.value is None or result.new.value is None:
         return ""
-    new, old = shown_beside(result.new.value, result.old.value)
+    new, old = written(result.gate.metric, result.new.value, result.old.value)
     return f"{result.gate.metric} {new} after {old}"
 
 

@@ -40,7 +40,8 @@ class Repository:
 def pack_for_hub(bundle: Path, destination: Path, progress: Progress, *, force: bool = False) -> Repository:
     """Write the repository to `destination`, which is whole or absent, and which `kogata verify` accepts.
 
-    Models, tokenizers and reports keep their bytes. Raises GateError for a bundle with changed files or a failed verdict.
+    Models, tokenizers and reports keep their bytes. Raises GateError for a bundle with changed files or a failed
+    verdict.
     """
     found = verify_bundle(bundle, progress)
     found.require_ok()

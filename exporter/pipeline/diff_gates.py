@@ -134,10 +134,17 @@ def _broken(gate: Allowance, old: Measured | None, new: Measured | None) -> str:
     allowed = gate.allowed(old.value)
     if worse <= allowed:
         return ""
-    values = shown_beside(new.value, old.value)
-    amounts = shown_beside(float(worse), float(allowed))
+    values = written(gate.metric, new.value, old.value)
+    amounts = written(gate.metric, float(worse), float(allowed))
     unit = f" {QUANTITIES[gate.metric].unit}" if QUANTITIES[gate.metric].unit else ""
     return f"{gate.metric} {values[0]} after {values[1]}{unit}: worse by {amounts[0]}, {amounts[1]} is allowed"
+
+
+def written(metric: str, value: float, beside: float) -> tuple[str, str]:
+    """Two values of a metric: whole bytes, else the digits that tell them apart."""
+    if QUANTITIES[metric].unit == "bytes":
+        return f"{int(value):,}", f"{int(beside):,}"
+    return shown_beside(value, beside)
 
 
 def _gate(text: str) -> Allowance:
