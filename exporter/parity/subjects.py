@@ -45,7 +45,7 @@ class Opener:
             keys.append("hub")
         forms = sorted(s.artifacts, key=list(FORMS).index)
         palettes = s.compressed is not None and s.compressed is not s.hub and s.compressed.palettes
-        if palettes and any(rounds(form) != "int8" for form in forms):
+        if palettes and not (forms and all(rounds(form) == "int8" for form in forms)):
             keys.append("compressed")
         for form in forms:
             keys += [Decoded(form)] if rounds(form) == "int8" and s.hub is not None else []
