@@ -5,6 +5,7 @@ The reference is transformers in Python. All models run in one process of Node.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,10 @@ def packed(exported: Exported, dtype: str = "fp32") -> Path:
 def decoders(
     request: pytest.FixtureRequest, transformers_js: Run, decoder: Callable[[str, Form], Exported]
 ) -> tuple[Form, dict[str, Exported], dict[str, Any]]:
-    exports = {family: decoder(family, request.param) for family in FAMILIES}
+    exports = {}
+    for family in FAMILIES:
+        with contextlib.suppress(pytest.skip.Exception):  # a family that doesn't have this form
+            exports[family] = decoder(family, request.param)
     jobs = [
         {
             "id": family,
@@ -75,6 +79,8 @@ def test_greedy_tokens_and_chat_template(
     npm_version: Callable[[str], str],
 ) -> None:
     form, exports, results = decoders
+    if family not in exports:
+        pytest.skip(f"{family} has no {form.name} form")
     exported, result = exports[family], results[family]
     if family in REFUSED:
         assert REFUSED[family] in result["error"]

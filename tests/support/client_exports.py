@@ -85,7 +85,7 @@ class Exported:
 def export_form(checkpoint: Path, root: Path, form: Form, *, external_data: bool = False, **asked: Any) -> Exported:
     """Exports nothing but this form, uncompressed unless `bits` says otherwise.
 
-    external_data: with the weights in a file of their own, however small they are.
+    external_data: whether the weights lie in a file of their own, however large or small they are.
     """
     request = export_request(
         checkpoint,
@@ -95,9 +95,9 @@ def export_form(checkpoint: Path, root: Path, form: Form, *, external_data: bool
         **{"bits": 16, "calibrate": "none", **asked},
     )
     with pytest.MonkeyPatch.context() as patch:
-        if external_data:
-            patch.setattr(forms, "OnnxOptions", partial(OnnxOptions, external_data_above=1000))
-            patch.setattr(forms, "MobileOptions", partial(MobileOptions, external_data_above=1000))
+        limit = 1000 if external_data else 1 << 30
+        patch.setattr(forms, "OnnxOptions", partial(OnnxOptions, external_data_above=limit))
+        patch.setattr(forms, "MobileOptions", partial(MobileOptions, external_data_above=limit))
         try:
             bundle = export_checkpoint(request, NoProgress()).path
         except UnsupportedError as error:
