@@ -26,9 +26,9 @@ from exporter.compress.kernels.rows import BLOCK, GAIN_FACTOR, Factors, Problem,
 Levels = NDArray[np.int8]
 Steps = tuple[int, int, int, int]  # columns of a block, half the number of levels, rounds, sweeps of descent per round
 
-CANDIDATES = 24  # scales that are tried for each sign
+CANDIDATES = 8  # scales that are tried for each sign
 FINEST, COARSEST = 1.06, 0.55  # of them: the level of the largest weight, as a share of `half`
-POLISHES = 4  # at most: nearest levels, then the best scale for these levels
+POLISHES = 2  # at most: nearest levels, then the best scale for these levels
 SMALLEST = np.float32(1e-30)  # magnitude of a scale: its inverse and its square must be float32 numbers
 
 
