@@ -208,8 +208,8 @@ class Artifact:
     path: `onnx/model.onnx` or `coreml/NAME.mlpackage`, which an app opens; component: which part of the model it is,
         "model" where it is the whole model; files: path → bytes of all its files.
     target: names of the targets it was made for; min_os: the oldest system that reads it, None where it is unknown.
-    runtime: the oldest that opens it, such as "onnxruntime 1.23". load_memory: bytes that its weights take once it is
-        open, None where the runtime decodes them to more than what is stored.
+    runtime: the oldest that opens it, such as "onnxruntime 1.23". load_memory: bytes of weights that a runtime holds as
+        they lie, beside rearranged copies of its own; None where it decodes them.
     """
 
     form: Form
