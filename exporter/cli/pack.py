@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,9 @@ from exporter.cli.targets import target_names
 from exporter.errors import Diagnostic, ExitCode, UsageError
 from exporter.progress import Progress
 from exporter.report import Report, Table, shown_size
+
+if TYPE_CHECKING:
+    from exporter.bundle import Manifest
 
 Dtype = Literal["fp32", "fp16", "q8", "q4", "q4f16"]
 
@@ -80,7 +83,6 @@ def pack(
         if target == HUB:
             _require_no_options(download, min_ram)
             return _for_hub(bundle, output, progress, force=force)
-        from exporter.cli.verdict import bundle_subject, next_step, verdict_findings
         from exporter.pipeline.deliver import pack_bundle
         from exporter.pipeline.delivery import PackOptions
         from exporter.pipeline.settings import read_size
@@ -98,30 +100,40 @@ def pack(
             "files": packed.files,
             "sizes": [{"what": size.what, "bytes": size.bytes, "limit": size.limit} for size in packed.sizes],
         }
-        told = (*verdict_findings(packed.manifest), *packed.findings)
         facts = [("folder", str(packed.path)), *packed.facts, ("files", str(packed.files))]
         compressed = any(size.compressed for size in packed.sizes)
         sections = (
             Table(f"{packed.manifest.name} for {packed.target.title}", ("", ""), facts),
             Table(f"sizes {'after' if compressed else 'before'} compression", ("what", "size", "limit"), sizes),
         )
-        manifest = packed.manifest
-        return Report(
-            "pack",
-            ExitCode.OK,
-            result,
-            told,
-            sections,
-            verdict=manifest.verdict,
-            subject=bundle_subject(manifest, bundle, bundle),
-            next_step=next_step(manifest, bundle),
-        )
+        return _report(packed.manifest, bundle, result, sections, packed.findings)
 
     return run_command("pack", Output(format, quiet, about=bundle), body)
 
 
-def _for_transformers_js(bundle: Path, output: Path, dtype: Dtype, progress: Progress, force: bool) -> Report:
+def _report(
+    manifest: Manifest,
+    bundle: Path,
+    result: dict[str, Any],
+    sections: tuple[Table, ...],
+    findings: tuple[Diagnostic, ...] = (),
+) -> Report:
+    """What every layout tells of the bundle that it was made of."""
     from exporter.cli.verdict import bundle_subject, next_step, verdict_findings
+
+    return Report(
+        "pack",
+        ExitCode.OK,
+        result,
+        (*verdict_findings(manifest), *findings),
+        sections,
+        verdict=manifest.verdict,
+        subject=bundle_subject(manifest, bundle, bundle),
+        next_step=next_step(manifest, bundle),
+    )
+
+
+def _for_transformers_js(bundle: Path, output: Path, dtype: Dtype, progress: Progress, force: bool) -> Report:
     from exporter.pipeline.deliver_client import pack_for_transformers_js
 
     packed = pack_for_transformers_js(bundle, output, dtype, progress, force=force)
@@ -135,17 +147,7 @@ def _for_transformers_js(bundle: Path, output: Path, dtype: Dtype, progress: Pro
     facts = [("folder", str(packed.path)), ("opens", ", ".join(packed.opens)), ("files", str(packed.files))]
     facts.append(("load with", f'{{ dtype: "{dtype}" }}'))
     table = Table(f"{packed.manifest.name} for transformers.js", ("", ""), facts)
-    told = verdict_findings(packed.manifest)
-    return Report(
-        "pack",
-        ExitCode.OK,
-        result,
-        told,
-        (table,),
-        verdict=packed.manifest.verdict,
-        subject=bundle_subject(packed.manifest, bundle, bundle),
-        next_step=next_step(packed.manifest, bundle),
-    )
+    return _report(packed.manifest, bundle, result, (table,))
 
 
 def _require_no_options(download: str | None, min_ram: str | None) -> None:
@@ -160,7 +162,6 @@ def _require_no_options(download: str | None, min_ram: str | None) -> None:
 
 
 def _for_hub(bundle: Path, output: Path, progress: Progress, *, force: bool) -> Report:
-    from exporter.cli.verdict import bundle_subject, next_step, verdict_findings
     from exporter.pipeline.deliver_hub import pack_for_hub
 
     packed = pack_for_hub(bundle, output, progress, force=force)
@@ -168,14 +169,4 @@ def _for_hub(bundle: Path, output: Path, progress: Progress, *, force: bool) -> 
     result = {"path": str(packed.path), "target": HUB, "files": packed.files, "models": models}
     facts = [("folder", str(packed.path)), ("models", ", ".join(models)), ("files", str(packed.files))]
     table = Table(f"{packed.manifest.name} for the hub", ("", ""), [*facts, ("upload", packed.upload)])
-    told = verdict_findings(packed.manifest)
-    return Report(
-        "pack",
-        ExitCode.OK,
-        result,
-        told,
-        (table,),
-        verdict=packed.manifest.verdict,
-        subject=bundle_subject(packed.manifest, bundle, bundle),
-        next_step=next_step(packed.manifest, bundle),
-    )
+    return _report(packed.manifest, bundle, result, (table,))
